@@ -18,7 +18,9 @@ from homeport.errors import ConfigError
 T = TypeVar("T")
 
 
-def setting(default: Any, help: str, *, unit: str = "", secret: bool = False, flag: str = "", choices: tuple[str, ...] = ()) -> Any:
+def setting(
+    default: Any, help: str, *, unit: str = "", secret: bool = False, flag: str = "", choices: tuple[str, ...] = ()
+) -> Any:
     """A dataclass field that carries what a person needs to know about it.
 
     default: immutable. unit: "seconds", "bytes" ...; "" for text and switches. secret: never printed.

@@ -1,0 +1,68 @@
+"""Runs the tests in the order fast to slow and says at the end what each part took. `make test` calls it.
+
+Parts: core (unit, pair, contract, golden; with branch coverage) and then system (processes and sockets on loopback, fuzz, fleet, browser).
+Extra arguments go to pytest: `python tests/run.py -k inform`.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PARTS = {
+    "core": {
+        "paths": ["tests/unit", "tests/pair", "tests/contract", "tests/golden"],
+        "options": ["--cov", "--cov-branch", "--cov-report=", "-n", "2", "--dist", "loadfile"],
+    },
+    # Two at a time: these tests mostly wait for sockets and processes.
+    "system": {
+        "paths": ["tests/system", "tests/fleet", "tests/browser", "tests/fuzz"],
+        "options": ["-n", "2", "--dist", "loadfile"],
+    },
+}
+
+NO_TESTS = 5  # pytest's exit status when nothing was collected
+
+# Floors of branch coverage per room, in per cent.
+COVERAGE = {"codec": 95, "session": 95, "http": 95}
+
+
+def main() -> int:
+    """0 when every part passed."""
+    results: list[tuple[str, float, int]] = []
+    for name, part in PARTS.items():
+        paths = [p for p in part["paths"] if any((ROOT / p).glob("**/test_*.py"))]
+        if not paths:
+            continue
+        print(f"== {name}: {' '.join(paths)}", flush=True)
+        start = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "-q", *part["options"], *paths, *sys.argv[1:]]
+        environment = {**os.environ, "COVERAGE_CORE": "sysmon"} if sys.version_info >= (3, 12) else dict(os.environ)
+        status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        results.append((name, time.monotonic() - start, 0 if status == NO_TESTS and sys.argv[1:] else status))
+    failed = any(status for _, _, status in results)
+    if not sys.argv[1:]:
+        failed |= not coverage_holds()
+    for name, seconds, status in results:
+        print(f"{name}: {'passed' if status == 0 else f'FAILED (exit {status})'} in {seconds:.0f} s")
+    return 1 if failed else 0
+
+
+def coverage_holds() -> bool:
+    """True when every room with a floor reaches it; prints one line a room."""
+    held = True
+    for room, floor in COVERAGE.items():
+        command = [sys.executable, "-m", "coverage", "report", f"--include=src/homeport/{room}/*", "--format=total"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        total = int(run.stdout.strip() or 0) if run.returncode == 0 else 0
+        enough = total >= floor
+        held &= enough
+        print(f"branch coverage of {room}: {total} % (floor {floor} %){'' if enough else '  <-- too low'}")
+    return held
+
+
+if __name__ == "__main__":
+    sys.exit(main())
