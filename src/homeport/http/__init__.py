@@ -1,0 +1,1 @@
+"""HTTP facts that both ends need, without sockets and without a clock: Digest, cookies, lenient headers, compression, limits."""

@@ -1,0 +1,1 @@
+"""What awaits: drivers that carry a session over HTTP, and the two halves of a connection request."""
