@@ -1,0 +1,116 @@
+"""The agent's settings: each field is a flag of `homeport cpe run`, an environment variable, a configuration key and a docs row."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from homeport.errors import ConfigError
+from homeport.settings import setting
+
+PROGRAM: Final = "cpe"
+
+
+def default_state_dir() -> Path:
+    """Where an agent keeps its state unless told otherwise: under the user's state directory, /var/lib for root."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/homeport/cpe")
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "homeport" / "cpe"
+
+
+@dataclass(frozen=True, slots=True)
+class CpeSettings:
+    """Settings of `homeport cpe run`.
+
+    acs_url, username, password, the connection-request credentials and the periodic and retry defaults are written into the data
+    model when they first appear or when they change; what the ACS sets afterwards counts until then.
+    """
+
+    profile: str = setting("dkt-797xx", "The device profile: which objects and parameters the device has")
+    acs_url: str = setting("", "URL of the ACS; without it DHCP option 43 or the profile's own URL counts")
+    username: str = setting("", "User name that the device gives to the ACS; default OUI-ProductClass-SerialNumber")
+    password: str = setting("", "Password that the device gives to the ACS", secret=True)
+    state_dir: Path | None = setting(
+        None, "Directory for everything that must survive a restart, for status and for the control socket"
+    )
+    serial: str = setting("", "Serial number; chosen once and kept where the profile has none")
+    oui: str = setting("", "Manufacturer OUI, six hexadecimal digits; default the profile's")
+    product_class: str = setting("", "Product class; default the profile's")
+    manufacturer: str = setting("", "Manufacturer; default the profile's")
+
+    connection_request_listen: str = setting("0.0.0.0", "Address on which connection requests are accepted")
+    connection_request_port: int = setting(
+        7547, "Port for connection requests; the next free one where it is taken, 0 for any"
+    )
+    connection_request_address: str = setting(
+        "", "Host name or address in ConnectionRequestURL; default the address used towards the ACS"
+    )
+    connection_request_username: str = setting(
+        "", "User name that a connection request must give, until the ACS sets another"
+    )
+    connection_request_password: str = setting(
+        "", "Password that a connection request must give, until the ACS sets another", secret=True
+    )
+    connection_request_limit: int = setting(10, "Connection requests that may start a session, per minute")
+
+    option43: str = setting("", "Content of DHCP option 43 in hexadecimal, as the DHCP client hands it over")
+    option43_form: str = setting("standard", "How the codes of option 43 are read", choices=("standard", "vega"))
+
+    ca_file: Path | None = setting(
+        None, "Certificates that the ACS's certificate must lead to (PEM); default the system's"
+    )
+    client_certificate: Path | None = setting(None, "The device's own certificate (PEM)")
+    client_key: Path | None = setting(None, "Key of the device's own certificate (PEM)")
+    allow_basic_over_http: bool = setting(
+        False, "Give the password to an ACS that asks for Basic without TLS (laboratories only)"
+    )
+
+    session_timeout: float = setting(30.0, "How long to wait for each answer of the ACS", unit="seconds")
+    periodic_inform_enable: bool | None = setting(
+        None, "Whether to contact the ACS periodically; default the profile's"
+    )
+    periodic_inform_interval: int | None = setting(
+        None, "Time between periodic contacts; default the profile's", unit="seconds"
+    )
+    retry_minimum_wait: int | None = setting(
+        None, "Shortest wait before the first retry, 1 to 65535; default 5", unit="seconds"
+    )
+    retry_multiplier: int | None = setting(
+        None, "Growth of the wait per retry, 1000 to 65535 thousandths; default 2000"
+    )
+    announce_versions: bool = setting(False, "Name the supported CWMP versions in the Inform's header (CWMP 1.4)")
+
+    reboot: str = setting("exec", "What a reboot does", choices=("exec", "restart", "command"))
+    reboot_command: tuple[str, ...] = setting(
+        (), "Command and arguments that restart the device, for reboot=command; never run by a shell"
+    )
+
+    log_level: str = setting("info", "How much is logged", choices=("debug", "info", "warning", "error"))
+    log_format: str = setting("text", "Log lines for people or for machines", choices=("text", "json"))
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings that do not go together or are out of range."""
+        if self.retry_minimum_wait is not None and not 1 <= self.retry_minimum_wait <= 65535:
+            raise ConfigError("retry_minimum_wait must be from 1 to 65535 seconds, for example 5")
+        if self.retry_multiplier is not None and not 1000 <= self.retry_multiplier <= 65535:
+            raise ConfigError("retry_multiplier must be from 1000 to 65535 thousandths, for example 2000")
+        if self.periodic_inform_interval is not None and self.periodic_inform_interval < 1:
+            raise ConfigError("periodic_inform_interval must be at least 1 second, for example 900")
+        if self.session_timeout < 1:
+            raise ConfigError("session_timeout must be at least 1 second; the standard asks for 30")
+        if not 0 <= self.connection_request_port <= 65535:
+            raise ConfigError("connection_request_port must be from 0 to 65535, for example 7547")
+        if self.connection_request_limit < 1:
+            raise ConfigError("connection_request_limit must be at least 1 a minute")
+        if self.oui and (len(self.oui) != 6 or any(c not in "0123456789ABCDEF" for c in self.oui)):
+            raise ConfigError(f"oui {self.oui!r} must be six upper-case hexadecimal digits, for example 00256D")
+        if self.reboot == "command" and not self.reboot_command:
+            raise ConfigError('reboot=command needs reboot_command, for example ["systemctl", "reboot"]')
+        if bool(self.client_certificate) != bool(self.client_key):
+            raise ConfigError("client_certificate and client_key are only useful together")
+
+    @property
+    def directory(self) -> Path:
+        """The state directory, absolute."""
+        return (self.state_dir or default_state_dir()).expanduser().absolute()

@@ -1,0 +1,88 @@
+"""The agent's logs for people: what was exchanged with the ACS (client log) and what changed the configuration (config log).
+
+Lines go to two small files in the state directory, each with one predecessor, and to Python's logging. Secrets are masked before a line
+is made: a password never reaches a file, the terminal or the control socket.
+"""
+
+import logging
+import re
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from homeport.cpe.clock import Clock, date_time
+
+LOG: Final = logging.getLogger("homeport.cpe")
+
+MAX_BYTES: Final = 256 * 1024
+"""Where a log file is put aside as its predecessor: a device's flash is small, and two files hold days of sessions."""
+
+MASK: Final = "********"
+
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(password|passphrase|secret|presharedkey|wepkey|keypassphrase|sharedkey|privatekey|\.pin$)"
+)
+_SECRET_ROW: Final = re.compile(
+    rb"(?is)(<Name\b[^>]*>[^<]*(?:password|passphrase|secret|presharedkey|wepkey|sharedkey|privatekey|\.pin)\s*</Name>\s*<Value\b[^>]*>)"
+    rb"([^<]+)(</Value>)"
+)
+_SECRET_ELEMENT: Final = re.compile(rb"(?is)(<(?:\w+:)?(?:Password|Username)\b[^>]*>)([^<]+)(<)")
+_URL_CREDENTIALS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a parameter of this name holds a secret, by its name: a password, passphrase or key."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def masked(name: str, value: str) -> str:
+    """The value as it may be shown."""
+    if value and is_secret(name):
+        return MASK
+    return _URL_CREDENTIALS.sub(r"\1" + MASK + "@", value)
+
+
+def masked_body(body: bytes) -> bytes:
+    """One SOAP body as it may be shown: values of secret parameters and Password and Username elements replaced."""
+    body = _SECRET_ROW.sub(rb"\1" + MASK.encode() + rb"\3", body)
+    return _SECRET_ELEMENT.sub(rb"\1" + MASK.encode() + rb"\3", body)
+
+
+class Journal:
+    """One log: the last lines in memory, more of them on disk."""
+
+    def __init__(self, name: str, directory: Path, clock: Clock, *, keep: int = 200) -> None:
+        """name: `client` or `config`; the file is `<name>.log`. keep: lines in memory."""
+        self._name = name
+        self._path = directory / f"{name}.log"
+        self._clock = clock
+        self._lines: deque[str] = deque(maxlen=keep)
+
+    def write(self, text: str, *, level: int = logging.INFO) -> None:
+        """Add one line; text must be masked already."""
+        line = f"{date_time(self._clock.now())} {text}"
+        self._lines.append(line)
+        LOG.log(level, "%s", text)
+        try:
+            if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
+                self._path.replace(self._path.with_suffix(".log.1"))
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line.replace("\n", " ") + "\n")
+        except OSError:
+            # A log line that finds no room is not worth stopping for; the line is in memory and on stderr.
+            pass
+
+    def lines(self) -> list[str]:
+        """The lines in memory, oldest first."""
+        return list(self._lines)
+
+
+def read(name: str, directory: Path, *, last: int = 200) -> list[str]:
+    """The last lines of a log on disk, also of an agent that is not running; empty where there is none."""
+    lines: list[str] = []
+    for path in (directory / f"{name}.log.1", directory / f"{name}.log"):
+        try:
+            lines += path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue  # the predecessor does not exist in the beginning
+    return lines[-last:]

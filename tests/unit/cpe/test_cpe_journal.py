@@ -1,0 +1,80 @@
+"""Logs for people: bounded, readable without the agent, and free of secrets."""
+
+import pytest
+
+from homeport.cpe import journal
+from homeport.cpe.journal import MASK, Journal, is_secret, masked, masked_body
+
+
+class StoppedClock:
+    def now(self) -> float:
+        return 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep_until(self, deadline: float) -> None:
+        raise AssertionError("a log does not sleep")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Device.ManagementServer.Password",
+        "Device.ManagementServer.ConnectionRequestPassword",
+        "Device.WiFi.AccessPoint.1.Security.KeyPassphrase",
+        "Device.WiFi.AccessPoint.1.Security.PreSharedKey",
+        "InternetGatewayDevice.LANDevice.1.WLANConfiguration.1.WEPKey.1.WEPKey",
+        "password",
+    ],
+)
+def test_names_of_secrets_are_known(name: str):
+    """By their last words, in any case."""
+    assert is_secret(name)
+    assert masked(name, "s3cret") == MASK
+    assert masked(name, "") == ""
+
+
+def test_a_url_with_credentials_is_shown_without_them():
+    """Whatever the parameter is called."""
+    assert masked("Device.X.URL", "http://joe:pw@a/b") == f"http://{MASK}@a/b"
+    assert masked("Device.X.URL", "http://a/b@c") == "http://a/b@c"
+
+
+def test_a_soap_body_is_shown_without_its_secrets():
+    """Values of secret parameters and the Password element of a Download, in any prefix and spacing."""
+    body = b"""<ParameterValueStruct><Name>Device.ManagementServer.Password</Name>
+      <Value xsi:type="xsd:string">hunter2</Value></ParameterValueStruct>
+      <ParameterValueStruct><Name>Device.X.Enable</Name><Value xsi:type="xsd:boolean">1</Value></ParameterValueStruct>
+      <Username>joe</Username><Password>hunter3</Password>"""
+    shown = masked_body(body)
+    assert b"hunter" not in shown
+    assert b"joe" not in shown
+    assert b">1</Value>" in shown
+
+
+def test_lines_can_be_read_while_no_agent_runs(tmp_path):
+    """`homeport cpe show client-log` works on the files."""
+    log = Journal("client", tmp_path, StoppedClock())
+    log.write("one")
+    log.write("two\nlines")
+    assert journal.read("client", tmp_path) == ["2027-01-15T08:00:00Z one", "2027-01-15T08:00:00Z two lines"]
+    assert log.lines()[0].endswith("one")
+
+
+def test_a_log_file_is_put_aside_when_it_is_large(tmp_path, monkeypatch):
+    """Two files at most; the newest lines are the last."""
+    monkeypatch.setattr(journal, "MAX_BYTES", 200)
+    log = Journal("client", tmp_path, StoppedClock())
+    for n in range(50):
+        log.write(f"line {n}")
+    assert {p.name for p in tmp_path.iterdir()} == {"client.log", "client.log.1"}
+    assert all(p.stat().st_size < 300 for p in tmp_path.iterdir())
+    assert journal.read("client", tmp_path)[-1].endswith("line 49")
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_agent(tmp_path):
+    """A full or read-only disk costs the line, not the session."""
+    log = Journal("client", tmp_path / "missing", StoppedClock())
+    log.write("still here")
+    assert log.lines() == ["2027-01-15T08:00:00Z still here"]
