@@ -1,0 +1,179 @@
+"""Options and deeds that the verbs `device` and `task` share: which ACS, which device, wait for a task, show its outcome."""
+
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.client import ENDED, RestClient, find_acs, quoted
+from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.faults import fault_lines
+
+Acs = Annotated[
+    str | None,
+    typer.Option(
+        "--acs", envvar="HOMEPORT_ACS", metavar="URL", help="REST address of the ACS; default: the one running here."
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="HOMEPORT_TOKEN",
+        metavar="TOKEN",
+        help="Bearer token; default: admin.token of the ACS running here.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", help="How long to wait for the outcome; 0 queues the task and leaves.", min=0
+    ),
+]
+Knock = Annotated[
+    bool,
+    typer.Option(
+        "--connection-request/--no-connection-request",
+        help="Ask the device to come now; otherwise the task waits for its next contact.",
+    ),
+]
+Device = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="Device id, its serial number, or an unambiguous end of the id.")
+]
+
+DEFAULT_WAIT = 60.0
+
+
+def group(help: str) -> typer.Typer:
+    """A typer application for one verb with sub-verbs; alone it prints its help."""
+    return typer.Typer(
+        no_args_is_help=True, help=help, rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False
+    )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if the person says yes. Raises CliError where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CliError(f"{question} Nobody is here to ask; say --yes to go on", ExitCode.USAGE)
+    if not typer.confirm(question):
+        raise CliError("nothing was done")
+
+
+def connect(acs: str | None, token: str | None) -> RestClient:
+    """The client for the options --acs and --token."""
+    return find_acs(acs, token)
+
+
+def resolve(client: RestClient, text: str) -> str:
+    """The id of the one device that text names: its id, its serial number, or an unambiguous end of its id.
+
+    Raises CliError with the candidates where there are several.
+    """
+    try:
+        return str(client.get(f"/devices/{quoted(text)}")["id"])
+    except CliError as e:
+        if e.code != ExitCode.FAILED:
+            raise
+    where = f"serial_number == {text!r} or endswith(id, {text!r})"
+    candidates = list(client.items("/devices", {"where": where}, limit=6))
+    exact = [c for c in candidates if c.get("serial_number") == text]
+    chosen = [str(c["id"]) for c in (exact if len(exact) == 1 else candidates)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise CliError(f"no device {text!r}; see which there are: homeport device list")
+    shown = ", ".join(chosen[:5]) + (" ..." if len(chosen) > 5 else "")
+    raise CliError(f"{text!r} fits several devices: {shown}; give more of the id", ExitCode.USAGE)
+
+
+def run_task(
+    client: RestClient, device: str, rpc: str, args: dict[str, Any], *, wait: float, knock: bool
+) -> dict[str, Any]:
+    """The task after waiting for its outcome; with wait=0 as it was queued."""
+    task = client.start_task(device, rpc, args, connection_request=knock)
+    return wait_for(client, task, wait=wait, knocked=knock)
+
+
+def wait_for(client: RestClient, task: dict[str, Any], *, wait: float, knocked: bool = True) -> dict[str, Any]:
+    """The task when it has ended or the time is over; on a terminal a line says what is being waited for."""
+    started = time.monotonic()
+    try:
+        with _spinner() as status:
+            for latest in client.follow(task, seconds=wait):
+                task = latest
+                if status is not None:
+                    status.update(f"{_waiting_for(task, knocked)} ({time.monotonic() - started:.0f} s)")
+    except KeyboardInterrupt:
+        output.note(
+            f"task {task['id']} stays queued; follow it: homeport task wait {task['id']} - or drop it: homeport task cancel {task['id']}"
+        )
+        raise
+    return task
+
+
+def _spinner() -> AbstractContextManager[Any]:
+    if not sys.stderr.isatty():
+        return nullcontext(None)
+    return output.console(stderr=True).status("queued")
+
+
+def _waiting_for(task: dict[str, Any], knocked: bool) -> str:
+    rpc, device = task["rpc"], task["device"]
+    if task["status"] == "running":
+        return f"{rpc}: running on {device}"
+    asked = task.get("connection_request")
+    if isinstance(asked, dict) and asked.get("ok") is False:
+        reason = asked.get("reason") or "no reason known"
+        return f"{rpc}: queued; the device did not take the connection request ({reason}), waiting for it to come"
+    if knocked:
+        return f"{rpc}: queued, connection request sent, waiting for {device} to come"
+    return f"{rpc}: queued, waiting for the next contact of {device}"
+
+
+def outcome(task: dict[str, Any], *, json: bool, wait: float) -> int:
+    """The exit code for a task; prints the task as JSON on request, else what went wrong, if anything did."""
+    if json:
+        output.print_json(task)
+    status = task["status"]
+    code = {"done": ExitCode.OK, "failed": ExitCode.FAULT}.get(status, ExitCode.FAILED)
+    if status not in ENDED:
+        if wait > 0:
+            code = ExitCode.TIMEOUT
+        else:
+            code = ExitCode.OK
+            if not json:
+                print(f"task {task['id']} is {status}; follow it: {output.program()} task wait {task['id']}")
+    if code != ExitCode.OK and not json:
+        _complain(task, wait)
+    return int(code)
+
+
+def _complain(task: dict[str, Any], wait: float) -> None:
+    status, fault = task["status"], task.get("fault")
+    if status == "failed" and fault:
+        first, *more = fault_lines(fault)
+        output.error(f"{task['device']} answered {task['rpc']} with {first}")
+        for line in more:
+            output.note(line)
+        return
+    say = {
+        "unknown": "the session broke after the request was sent, so whether it was done is not known; the ACS settles it at the next contact",
+        "expired": "the device did not come before the task expired",
+        "cancelled": "somebody cancelled it",
+        "failed": "it failed without a fault from the device",
+    }
+    if status in say:
+        output.error(
+            f"task {task['id']} ({task['rpc']}) is {status}: {say[status]}; see homeport task show {task['id']}"
+        )
+    else:
+        output.error(
+            f"task {task['id']} ({task['rpc']}) is still {status} after {wait:.0f} s; follow it: homeport task wait {task['id']}"
+        )

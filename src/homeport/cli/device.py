@@ -1,0 +1,511 @@
+"""`homeport device`: look at devices and change them, through an ACS.
+
+Every deed is one RPC of the standard, given to the ACS as a task; the command waits for its outcome and shows it.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.client import RestClient, quoted
+from homeport.cli.common import (
+    DEFAULT_WAIT,
+    Acs,
+    AsJson,
+    Device,
+    Knock,
+    Token,
+    Wait,
+    Yes,
+    confirm,
+    connect,
+    group,
+    outcome,
+    resolve,
+    run_task,
+)
+from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.rpc_args import parse_args
+from homeport.cli.when import ago
+
+app = group("Look at devices and change them, through an ACS.")
+
+ObjectPath = Annotated[str, typer.Argument(metavar="OBJECT", help="Path of an object; it ends with a dot.")]
+ParameterKey = Annotated[
+    str, typer.Option("--parameter-key", metavar="TEXT", help="Kept by the device in ManagementServer.ParameterKey.")
+]
+CommandKey = Annotated[
+    str, typer.Option("--command-key", metavar="TEXT", help="Comes back with the event that tells of the end.")
+]
+
+
+@app.command("list")
+def list_devices(
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List the devices that the ACS knows."""
+    client = connect(acs, token)
+    devices = list(client.items("/devices", {"where": where}, limit=limit))
+    if json:
+        output.print_json(devices)
+        return
+    rows = [
+        (
+            d["id"],
+            d.get("model") or "",
+            d.get("software_version") or "",
+            d.get("state") or "",
+            ago(d.get("last_inform")),
+            d.get("address") or "",
+        )
+        for d in devices
+    ]
+    empty = "no devices" if where is None else "no device fits the condition"
+    output.print_table(("DEVICE", "MODEL", "SOFTWARE", "STATE", "LAST SEEN", "ADDRESS"), rows, empty=empty)
+    waiting = [d["id"] for d in devices if d.get("state") == "quarantined"]
+    if waiting:
+        output.note(f"{len(waiting)} in quarantine; let one in: {output.program()} device approve {waiting[0]}")
+    if len(devices) == limit:
+        output.note(f"the first {limit}; more with --limit, fewer with --where")
+
+
+@app.command()
+def show(device: Device, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+    """Show what the ACS knows of one device, with its open tasks and last sessions."""
+    client = connect(acs, token)
+    found = client.get(f"/devices/{quoted(resolve(client, device))}")
+    if json:
+        output.print_json(found)
+        return
+    output.print_fields(
+        [(key.replace("_", " "), _field(key, value)) for key, value in found.items() if value not in (None, "", [], {})]
+    )
+    path = f"/devices/{quoted(found['id'])}"
+    tasks = [t for t in client.items(f"{path}/tasks", limit=20) if t["status"] in ("queued", "running", "unknown")]
+    if tasks:
+        print("\nopen tasks")
+        output.print_table(("TASK", "RPC", "STATUS"), [(str(t["id"]), t["rpc"], t["status"]) for t in tasks])
+    sessions = list(client.items(f"{path}/sessions", limit=5))
+    if sessions:
+        print("\nlast sessions")
+        output.print_table(("SESSION", "WHEN", "EVENTS", "OUTCOME"), [_session_row(s) for s in sessions])
+        output.note(f"see one as a ladder: {output.program()} device session {sessions[0]['id']}")
+
+
+@app.command()
+def approve(device: Device, acs: Acs = None, token: Token = None) -> None:
+    """Let a device out of quarantine: from its next contact on it is managed."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    client.call("POST", f"/devices/{quoted(found)}/approve")
+    print(f"{found} is approved")
+
+
+@app.command()
+def tag(
+    device: Device,
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="A word to find the device by.")],
+    acs: Acs = None,
+    token: Token = None,
+) -> None:
+    """Give a device a tag, for use in --where."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    client.call("PUT", f"/devices/{quoted(found)}/tags/{quoted(tag)}")
+    print(f"{found} has the tag {tag}")
+
+
+@app.command()
+def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+    """Remove a device and its history from the ACS; it comes back as new when it contacts the ACS again."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    confirm(f"Remove {found} with its values, tasks and sessions?", yes=yes)
+    client.call("DELETE", f"/devices/{quoted(found)}")
+    print(f"{found} is removed")
+
+
+@app.command()
+def get(
+    device: Device,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Parameters, or objects (ending with a dot) with all below.")
+    ],
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Show what the ACS has, with its age, without asking the device.")
+    ] = False,
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Read parameters from the device."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    if not stored:
+        task = run_task(client, found, "GetParameterValues", {"parameter_names": paths}, wait=wait, knock=knock)
+        if json or task["status"] != "done":
+            raise typer.Exit(outcome(task, json=json, wait=wait))
+        values = (task["result"] or {}).get("parameter_list", [])
+        output.print_table(
+            ("PATH", "VALUE", "TYPE"),
+            [(v["name"], v["value"], v.get("type") or "") for v in values],
+            empty="nothing there",
+        )
+        return
+    items = [item for path in paths for item in client.items(f"/devices/{quoted(found)}/parameters", {"path": path})]
+    if json:
+        output.print_json(items)
+        return
+    rows = [
+        (i["path"], i["value"] or "", i.get("type") or "", ago(i.get("updated")))
+        for i in items
+        if i["value"] is not None
+    ]
+    output.print_table(
+        ("PATH", "VALUE", "TYPE", "READ"),
+        rows,
+        empty="the ACS has no values there; read them: homeport device refresh DEVICE PATH",
+    )
+    if not items:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command("set")
+def set_values(
+    device: Device,
+    values: Annotated[
+        list[str], typer.Argument(metavar="PATH=VALUE...", help="Parameters and their new values; all or none are set.")
+    ],
+    parameter_key: ParameterKey = "",
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Set parameters on the device; the types are looked up."""
+    pairs = [_pair(text) for text in values]
+    client = connect(acs, token)
+    args: dict[str, Any] = {"parameter_list": [{"name": name, "value": value} for name, value in pairs]}
+    if parameter_key:
+        args["parameter_key"] = parameter_key
+    task = run_task(client, resolve(client, device), "SetParameterValues", args, wait=wait, knock=knock)
+    if task["status"] == "done" and not json:
+        status = (task["result"] or {}).get("status", 0)
+        how = "set" if status == 0 else "accepted; the device applies it later, at the latest with its next restart"
+        for name, value in pairs:
+            print(f"{name} = {value}  {how}")
+    raise typer.Exit(outcome(task, json=json, wait=wait))
+
+
+@app.command()
+def names(
+    device: Device,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Where to begin; everything when left out.")] = "",
+    next_level: Annotated[bool, typer.Option("--next-level", help="Only what is directly below.")] = False,
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List what the device has: parameters and objects, and which are writable."""
+    client = connect(acs, token)
+    args = {"parameter_path": path, "next_level": next_level}
+    task = run_task(client, resolve(client, device), "GetParameterNames", args, wait=wait, knock=knock)
+    if json or task["status"] != "done":
+        raise typer.Exit(outcome(task, json=json, wait=wait))
+    rows = [(n["name"], "writable" if n["writable"] else "") for n in (task["result"] or {}).get("parameter_list", [])]
+    output.print_table(("PATH", "ACCESS"), rows, empty="nothing there")
+
+
+@app.command()
+def add(
+    device: Device,
+    object_name: ObjectPath,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Parameters of the new instance, set at once.")
+    ] = None,
+    parameter_key: ParameterKey = "",
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Make a new instance of a table on the device: `homeport device add DEVICE Device.Bridging.Bridge.`"""
+    pairs = [_pair(text) for text in values or []]
+    client = connect(acs, token)
+    found = resolve(client, device)
+    task = run_task(client, found, "AddObject", _object(object_name, parameter_key), wait=wait, knock=knock)
+    if task["status"] != "done" or not pairs:
+        if task["status"] == "done" and not json:
+            print(f"{object_name}{task['result']['instance_number']}. is made")
+        raise typer.Exit(outcome(task, json=json, wait=wait))
+    made = f"{object_name}{task['result']['instance_number']}."
+    output.note(f"{made} is made")
+    set_values(found, [f"{made}{n}={v}" for n, v in pairs], parameter_key, wait, knock, acs, token, json)
+
+
+@app.command()
+def delete(
+    device: Device,
+    object_name: ObjectPath,
+    parameter_key: ParameterKey = "",
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Delete an instance on the device: `homeport device delete DEVICE Device.Bridging.Bridge.2.` (see also: forget)"""
+    client = connect(acs, token)
+    _deed(
+        client,
+        device,
+        "DeleteObject",
+        _object(object_name, parameter_key),
+        f"{object_name} is deleted",
+        wait,
+        knock,
+        json,
+    )
+
+
+@app.command()
+def refresh(
+    device: Device,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="What to read; everything when left out.")] = "",
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Read parameters from the device into the ACS, so that lists and conditions show the present state."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    task = run_task(client, found, "GetParameterValues", {"parameter_names": [path]}, wait=wait, knock=knock)
+    if task["status"] == "done" and not json:
+        print(f"{len((task['result'] or {}).get('parameter_list', []))} parameters of {found} are up to date")
+    raise typer.Exit(outcome(task, json=json, wait=wait))
+
+
+@app.command()
+def reboot(
+    device: Device,
+    command_key: CommandKey = "",
+    yes: Yes = False,
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Reboot the device; done means that it has accepted."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    confirm(f"Reboot {found}?", yes=yes)
+    _deed(client, found, "Reboot", {"command_key": command_key}, f"{found} reboots", wait, knock, json)
+
+
+@app.command("factory-reset")
+def factory_reset(
+    device: Device,
+    yes: Yes = False,
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Set the device back to its factory configuration, which may lose its way to this ACS."""
+    client = connect(acs, token)
+    found = resolve(client, device)
+    confirm(f"Reset {found} to its factory configuration?", yes=yes)
+    _deed(client, found, "FactoryReset", {}, f"{found} resets itself", wait, knock, json)
+
+
+@app.command()
+def rpc(
+    device: Device,
+    name: Annotated[
+        str, typer.Argument(metavar="RPC", help="A method of the standard, for example GetParameterAttributes.")
+    ],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ARG...",
+            help="NAME=VALUE with the standard's names in snake_case, values as JSON or text; or one JSON object.",
+        ),
+    ] = None,
+    wait: Wait = DEFAULT_WAIT,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Call any method of the device: `homeport device rpc DEVICE ScheduleInform delay_seconds=60 command_key=later`."""
+    arguments = parse_args(args or [])
+    client = connect(acs, token)
+    task = run_task(client, resolve(client, device), name, arguments, wait=wait, knock=knock)
+    if task["status"] == "done" and not json:
+        output.print_json(task["result"])
+    raise typer.Exit(outcome(task, json=json, wait=wait))
+
+
+@app.command()
+def download(
+    device: Device,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|URL", help="Name of a file stored at the ACS, or a URL that the device can reach."
+        ),
+    ],
+    file_type: Annotated[
+        str, typer.Option("--file-type", metavar="TYPE", help="As the standard names it.")
+    ] = "1 Firmware Upgrade Image",
+    target_file_name: Annotated[
+        str, typer.Option("--target-file-name", metavar="NAME", help="Name on the device.")
+    ] = "",
+    username: Annotated[str, typer.Option("--username", metavar="TEXT", help="For the file server.")] = "",
+    password: Annotated[
+        str, typer.Option("--password", metavar="TEXT", help="For the file server.", envvar="HOMEPORT_FILE_PASSWORD")
+    ] = "",
+    delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
+    command_key: CommandKey = "",
+    wait: Wait = 600.0,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Have the device fetch a file: firmware, configuration, ...; done means that the device has reported the end."""
+    arguments: dict[str, Any] = {"url" if "://" in source else "file": source, "file_type": file_type}
+    given = {
+        "target_file_name": target_file_name,
+        "username": username,
+        "password": password,
+        "delay_seconds": delay_seconds,
+    }
+    arguments |= {key: value for key, value in (given | {"command_key": command_key}).items() if value}
+    client = connect(acs, token)
+    _deed(client, device, "Download", arguments, f"{source} is on the device", wait, knock, json)
+
+
+@app.command()
+def upload(
+    device: Device,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the device shall send the file (HTTP PUT).")],
+    file_type: Annotated[
+        str, typer.Option("--file-type", metavar="TYPE", help="As the standard names it.")
+    ] = "2 Vendor Log File",
+    username: Annotated[str, typer.Option("--username", metavar="TEXT", help="For the file server.")] = "",
+    password: Annotated[
+        str, typer.Option("--password", metavar="TEXT", help="For the file server.", envvar="HOMEPORT_FILE_PASSWORD")
+    ] = "",
+    delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
+    command_key: CommandKey = "",
+    wait: Wait = 600.0,
+    knock: Knock = True,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Have the device send a file: its configuration or its log; done means that the device has reported the end."""
+    given = {"username": username, "password": password, "delay_seconds": delay_seconds, "command_key": command_key}
+    arguments = {"file_type": file_type, "url": url} | {key: value for key, value in given.items() if value}
+    client = connect(acs, token)
+    _deed(client, device, "Upload", arguments, f"the device has sent its file to {url}", wait, knock, json)
+
+
+@app.command()
+def sessions(
+    device: Device,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 20,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List the sessions that a device has had."""
+    client = connect(acs, token)
+    found = list(client.items(f"/devices/{quoted(resolve(client, device))}/sessions", limit=limit))
+    if json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("SESSION", "WHEN", "EVENTS", "OUTCOME"), [_session_row(s) for s in found], empty="no sessions yet"
+    )
+
+
+@app.command()
+def session(
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="Session id, as `homeport device sessions` prints it.")
+    ],
+    bodies: Annotated[bool, typer.Option("--bodies", help="Print the messages themselves, too.")] = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Show one session as a ladder: who sent what, when."""
+    found = connect(acs, token).get(f"/sessions/{quoted(session)}")
+    if json:
+        output.print_json(found)
+        return
+    from homeport.cli.ladder import print_session
+
+    print_session(found, bodies=bodies)
+
+
+def _deed(
+    client: RestClient, device: str, rpc: str, args: dict[str, Any], done: str, wait: float, knock: bool, json: bool
+) -> None:
+    task = run_task(client, resolve(client, device), rpc, args, wait=wait, knock=knock)
+    if task["status"] == "done" and not json:
+        print(done)
+    raise typer.Exit(outcome(task, json=json, wait=wait))
+
+
+def _object(name: str, parameter_key: str) -> dict[str, Any]:
+    if not name.endswith("."):
+        raise CliError(f"{name} is not an object's path; an object ends with a dot: {name}.", ExitCode.USAGE)
+    return {"object_name": name} | ({"parameter_key": parameter_key} if parameter_key else {})
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CliError(
+            f"{text!r} is not PATH=VALUE; an example that works: Device.ManagementServer.PeriodicInformInterval=900",
+            ExitCode.USAGE,
+        )
+    return name, value
+
+
+def _field(key: str, value: Any) -> str:
+    if key in ("first_seen", "last_inform", "last_boot", "last_bootstrap"):
+        return ago(value)
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _session_row(session: dict[str, Any]) -> tuple[str, ...]:
+    said = session["outcome"] + (
+        f": {session['reason']}" if session.get("reason") and session["outcome"] != "success" else ""
+    )
+    return str(session["id"]), ago(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said

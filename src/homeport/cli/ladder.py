@@ -1,0 +1,95 @@
+"""A session as a ladder: the CPE's messages point right, the ACS's point left, time runs down.
+
+Made from `GET sessions/{id}` of the REST API; drawn as rich text on a terminal and as plain characters elsewhere.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from homeport.cli.when import seconds_of
+
+LINE = 34
+"""Characters between the two posts of the ladder."""
+
+
+class Rung(NamedTuple):
+    """One message. at: seconds since the session began. sender: `cpe` or `acs`. title: its element or what its empty body means.
+
+    details: what is worth reading of it, short.
+    """
+
+    at: float
+    sender: str
+    title: str
+    details: str
+    size: int
+
+
+def rungs(session: Mapping[str, Any]) -> list[Rung]:
+    """The messages of a session of the REST API, oldest first."""
+    from homeport.cli.gist import gist
+
+    messages = session.get("messages") or []
+    begin = seconds_of(messages[0]["at"]) if messages else 0.0
+    out = []
+    for i, message in enumerate(messages):
+        sender = message["direction"]
+        last = i == len(messages) - 1
+        element = message.get("element") or _empty(sender, last)
+        out.append(
+            Rung(seconds_of(message["at"]) - begin, sender, element, gist(message), int(message.get("size") or 0))
+        )
+    return out
+
+
+def _empty(sender: str, last: bool) -> str:
+    if sender == "cpe":
+        return "(empty: your turn)"
+    return "(empty: nothing more)" if last else "(empty)"
+
+
+def rung_text(rung: Rung) -> str:
+    """The arrow of one message with its name above the line: `── Inform ─────▶`."""
+    name = f" {rung.title} "
+    rest = LINE - len(name) - 3
+    if rung.sender == "cpe":
+        return "──" + name + "─" * max(rest, 0) + "▶"
+    return "◀──" + name + "─" * max(rest, 0)
+
+
+def ladder_lines(rows: Iterable[Rung]) -> list[tuple[str, str, str]]:
+    """(time, arrow, details) of each message."""
+    return [(f"{rung.at * 1000:5.0f} ms", rung_text(rung), rung.details) for rung in rows]
+
+
+def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
+    """One session on stdout: a header, the ladder, how it ended."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    events = ", ".join(session.get("events") or ()) or "no events"
+    out.print(Text.assemble((str(session["device"]), "bold"), f"  {events}"))
+    out.print(Text(f"{'':>9} CPE{'':{LINE - 4}}ACS", style="dim"))
+    for rung, (time, arrow, details) in zip(rungs(session), ladder_lines(rungs(session)), strict=True):
+        style = "cyan" if rung.sender == "cpe" else "green"
+        line = Text.assemble((f"{time:>8}", "dim"), " │", (arrow, style), "│ ", (details, "dim"))
+        line.no_wrap, line.overflow = True, "ellipsis"
+        out.print(line)
+    if bodies:
+        for message in session.get("messages") or ():
+            out.print(
+                Text(
+                    f"\n--- {message['direction']}  {message.get('element') or '(empty)'}  {message.get('size')} bytes",
+                    style="bold",
+                )
+            )
+            print(message.get("body") or "")
+    reason = session.get("reason") or ""
+    out.print(
+        Text(
+            f"{session['outcome']}{': ' + reason if reason else ''}",
+            style="green" if session["outcome"] == "success" else "red",
+        )
+    )

@@ -1,0 +1,100 @@
+"""How the command line shows things: tables on a terminal, tab-separated lines in a pipe, JSON on request, errors as one line."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A rich console for stdout or stderr; rich is imported here, so that JSON output does not pay for it."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def print_json(data: Any) -> None:
+    """data as indented JSON on stdout, keys in the order they came."""
+    text = msgspec.json.format(msgspec.json.encode(data), indent=2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Sequence[str] = (), empty: str = ""
+) -> None:
+    """Rows for a person (terminal: a table that folds long cells) or for a script (pipe: one line each, separated by tabs).
+
+    empty: said on stderr where there are no rows; in a pipe the header line alone is printed.
+    """
+    rows = list(rows)
+    if not sys.stdout.isatty():
+        for row in [headers, *rows]:
+            sys.stdout.write("\t".join(_one_line(cell) for cell in row) + "\n")
+        if not rows and empty:
+            note(empty)
+        return
+    if not rows:
+        note(empty or "nothing to show")
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for i, header in enumerate(headers):
+        table.add_column(header, overflow="fold", style=styles[i] if i < len(styles) else "")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Name and value, one pair a line, values aligned."""
+    pairs = list(fields)
+    width = max((len(name) for name, _ in pairs), default=0)
+    if sys.stdout.isatty():
+        from rich.text import Text
+
+        out = console()
+        for name, value in pairs:
+            out.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", value))
+        return
+    for name, value in pairs:
+        sys.stdout.write(f"{name}\t{_one_line(value)}\n")
+
+
+def note(text: str) -> None:
+    """A remark for the person, on stderr so that pipes stay clean."""
+    print(text, file=sys.stderr)
+
+
+def error(text: str) -> None:
+    """The one line that says what went wrong and what to do; red on a terminal."""
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        print(f"\x1b[1;31mhomeport:\x1b[0m {text}", file=sys.stderr)
+    else:
+        print(f"homeport: {text}", file=sys.stderr)
+
+
+def program() -> str:
+    """How the person can type this program here: `homeport` where it is on the PATH, else the path it was started by."""
+    import shutil
+
+    started = sys.argv[0]
+    found = shutil.which("homeport")
+    if os.path.basename(started) not in ("homeport", "cwmp"):
+        here = os.path.join(os.path.dirname(sys.executable), "homeport")
+        started = here if os.path.exists(here) else f"{sys.executable} -m homeport"
+    if found and os.path.realpath(found) == os.path.realpath(started):
+        return "homeport"
+    relative = os.path.relpath(started)
+    return relative if not relative.startswith("..") and "/" in relative else started
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")

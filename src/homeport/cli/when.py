@@ -1,0 +1,31 @@
+"""Times as people say them."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+_STEPS = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (86400.0, 3600.0, "h"), (float("inf"), 86400.0, "d"))
+
+
+def ago(moment: Any, *, now: float | None = None) -> str:
+    """`12 s ago` for a moment of the REST API (ISO 8601 text, or seconds since 1970); "never" where there is none."""
+    if not moment:
+        return "never"
+    seconds = (time.time() if now is None else now) - seconds_of(moment)
+    if seconds < 1:
+        return "now"
+    for limit, unit, name in _STEPS:
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name} ago"
+    raise AssertionError("unreachable")
+
+
+def seconds_of(moment: Any) -> float:
+    """Seconds since 1970 of a moment of the REST API; 0.0 for what cannot be read."""
+    if isinstance(moment, int | float):
+        return float(moment)
+    try:
+        parsed = datetime.fromisoformat(str(moment))
+    except ValueError:
+        return 0.0
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
