@@ -1,0 +1,283 @@
+"""Bytes to an element tree, hardened: body cap first, no DTD, no entities, no network, bounded depth, attributes, elements and text.
+
+What the field sends is repaired here where it can be without guessing at meaning: other encodings, bytes that are not what they claim,
+characters that XML forbids, prefixes nobody declared. What an element means is not known here.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+from lxml import etree
+
+from homeport.codec.limits import CodecLimits
+from homeport.codec.quirks import Quirk
+from homeport.errors import MessageRefused
+from homeport.terms import FaultCode
+
+Element = Any
+"""An lxml element; lxml publishes no types."""
+
+_OPTIONS: Final = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "dtd_validation": False,
+    "attribute_defaults": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+    "strip_cdata": True,
+    "collect_ids": False,
+}
+
+# Only codecs that turn bytes into text one to one; Python's registry also has compressors and escapes.
+_ENCODINGS: Final = {
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "us-ascii": "utf-8",
+    "ascii": "utf-8",
+    "utf-16": "utf-16",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    "iso-8859-1": "iso-8859-1",
+    "iso8859-1": "iso-8859-1",
+    "iso_8859-1": "iso-8859-1",
+    "latin1": "iso-8859-1",
+    "latin-1": "iso-8859-1",
+    **{f"iso-8859-{n}": f"iso-8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)},
+    **{f"windows-{n}": f"cp{n}" for n in range(1250, 1259)},
+    **{f"cp{n}": f"cp{n}" for n in range(1250, 1259)},
+    "koi8-r": "koi8-r",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "gb18030": "gb18030",
+    "big5": "big5",
+    "shift_jis": "shift_jis",
+    "euc-jp": "euc-jp",
+    "euc-kr": "euc-kr",
+}
+
+_PROLOG: Final = re.compile(rb"<\?xml\b[^>]{0,256}?\?>")
+_DECLARED: Final = re.compile(rb"""\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_CHARSET: Final = re.compile(r"""\bcharset\s*=\s*["']?([A-Za-z0-9._-]{1,40})""", re.IGNORECASE)
+_BEFORE_DOCTYPE: Final = re.compile(rb"(?:\s+|<!--(?:(?!-->).)*-->|<\?(?:(?!\?>).)*\?>)*<!DOCTYPE", re.DOTALL)
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_REFERENCE: Final = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,9}));")
+_SPACE: Final = b" \t\r\n"
+
+
+def parse(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], content_type: str = "") -> Element:
+    """The root element of one XML document.
+
+    body: what HTTP carried, decompressed. quirks: gains the names of what had to be tolerated.
+    content_type: the HTTP header; its charset counts only where the body does not say.
+    Raises MessageRefused (413 for a body over the cap, 400 otherwise).
+    """
+    if len(body) > limits.max_body:
+        raise MessageRefused(
+            f"The body has {len(body)} bytes; at most {limits.max_body} are read (setting max_body).",
+            http_status=413,
+            fault_code=FaultCode.RESOURCES_EXCEEDED,
+        )
+    text = _as_utf8(body, quirks, content_type)
+    if b"<!" in text or b"<?" in text:
+        _look_at_markup(text, quirks)
+    if text.count(b"<") - text.count(b"</") > limits.max_elements:
+        raise MessageRefused(
+            f"The body has more than {limits.max_elements} elements (setting max_elements).",
+            fault_code=FaultCode.RESOURCES_EXCEEDED,
+        )
+    root = _parse_or_repair(text, quirks)
+    _check_shape(root, text, limits)
+    return root
+
+
+def local_name(tag: str) -> str:
+    """`Envelope` of `{http://…}Envelope`, and of `soap:Envelope` where the prefix was never declared."""
+    if tag[0] == "{":
+        tag = tag[tag.rindex("}") + 1 :]
+    return tag.rpartition(":")[2]
+
+
+def namespace(tag: str) -> str:
+    """The namespace URI of a tag; "" where it has none."""
+    return tag[1 : tag.rindex("}")] if tag[0] == "{" else ""
+
+
+# --- encodings ----------------------------------------------------------------------------------------------------------------
+
+
+def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes:
+    """The body as UTF-8 without mark, leading space and foreign prolog; bytes that cannot be UTF-8 are left for the repair."""
+    head = body[:4]
+    if head[:3] == b"\xef\xbb\xbf":
+        quirks[Quirk.BYTE_ORDER_MARK] = None
+        body = body[3:]
+    elif head in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\x00\x00\x00<", b"<\x00\x00\x00"):
+        raise MessageRefused("The body is in UTF-32, which CWMP does not use; send UTF-8.")
+    elif head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _transcode(body, "utf-16", quirks)
+    elif head[:1] == b"\x00" or head[1:2] == b"\x00":
+        return _transcode(body, "utf-16-be" if head[:1] == b"\x00" else "utf-16-le", quirks)
+    if body[-1:] == b"\x00":
+        quirks[Quirk.TRAILING_NULS] = None
+        body = body.rstrip(b"\x00")
+    if body[:1] in (b" ", b"\t", b"\r", b"\n"):
+        body = body.lstrip(_SPACE)
+        if body.startswith(b"<?xml"):
+            quirks[Quirk.SPACE_BEFORE_PROLOG] = None
+    if not body.startswith(b"<"):
+        raise MessageRefused("The body is not XML: it does not begin with '<'." if body else "The body is empty.")
+    declared = ""
+    prolog = _PROLOG.match(body)
+    if prolog is not None:
+        found = _DECLARED.search(prolog.group())
+        declared = found.group(1).decode("ascii").lower() if found else ""
+    if not declared and content_type and not body.isascii():
+        charset = _CHARSET.search(content_type)
+        declared = charset.group(1).lower() if charset else ""
+    if not declared or declared in ("utf-8", "utf8"):
+        return body
+    codec = _ENCODINGS.get(declared)
+    if codec is None:
+        quirks[Quirk.UNKNOWN_ENCODING] = None
+        codec = "utf-8"
+    if codec.startswith("utf-16"):  # The first bytes were not UTF-16, so the prolog is wrong.
+        quirks[Quirk.WRONG_ENCODING] = None
+        codec = "utf-8"
+    if prolog is not None:
+        body = body[prolog.end() :]
+    if codec == "utf-8" or body.isascii():
+        return body
+    return _transcode(body, codec, quirks)
+
+
+def _transcode(body: bytes, codec: str, quirks: dict[Quirk, None]) -> bytes:
+    quirks[Quirk.OTHER_ENCODING] = None
+    try:
+        text = body.decode(codec)
+    except UnicodeDecodeError:
+        quirks[Quirk.WRONG_ENCODING] = None
+        text = body.decode(codec, errors="replace")
+    text = text.lstrip("\ufeff \t\r\n").rstrip("\x00")
+    if text.startswith("<?xml"):
+        text = text[text.find("?>") + 2 :]
+    if not text.lstrip().startswith("<"):
+        raise MessageRefused("The body is not XML: it does not begin with '<'.")
+    return text.encode("utf-8", errors="replace")
+
+
+def _cleaned(body: bytes, quirks: dict[Quirk, None]) -> bytes:
+    """The body as valid UTF-8 without the characters that XML forbids."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        quirks[Quirk.WRONG_ENCODING] = None
+        try:
+            text = body.decode("cp1252")
+        except UnicodeDecodeError:
+            text = body.decode("iso-8859-1")
+    clean, hits = _FORBIDDEN.subn("", text)
+    length = len(clean)
+    clean = _REFERENCE.sub(_legal_reference, clean)
+    if hits or len(clean) != length:
+        quirks[Quirk.CONTROL_CHARACTERS] = None
+    return clean.encode("utf-8")
+
+
+def _legal_reference(match: re.Match[str]) -> str:
+    number = int(match.group(1), 16) if match.group(1) else int(match.group(2))
+    if number > 0x10FFFF or _FORBIDDEN.match(chr(number)):
+        return ""
+    return match.group()
+
+
+# --- parsing ------------------------------------------------------------------------------------------------------------------
+
+
+def _look_at_markup(text: bytes, quirks: dict[Quirk, None]) -> None:
+    """Refuses a document type declaration before the parser sees it; names comments, CDATA and processing instructions."""
+    if b"<!DOCTYPE" in text and _BEFORE_DOCTYPE.match(text):
+        raise MessageRefused("The body has a document type declaration (DTD), which SOAP forbids.")
+    if b"<!--" in text:
+        quirks[Quirk.COMMENT] = None
+    if b"<![CDATA[" in text:
+        quirks[Quirk.CDATA] = None
+    instructions = text.count(b"<?")
+    if instructions > 1 or (instructions and not text.startswith(b"<?xml")):
+        quirks[Quirk.PROCESSING_INSTRUCTION] = None
+
+
+def _parse_or_repair(text: bytes, quirks: dict[Quirk, None]) -> Element:
+    try:
+        return _fromstring(text, recover=False)
+    except etree.XMLSyntaxError as error:
+        first = error
+    except ValueError as error:  # lxml's own refusal of some bytes
+        raise MessageRefused(f"The body is not well-formed XML: {error}.") from None
+    repaired = _cleaned(text, quirks)
+    if repaired != text:
+        try:
+            return _fromstring(repaired, recover=False)
+        except etree.XMLSyntaxError as error:
+            first = error
+    if _only_undeclared_prefixes(first):
+        quirks[Quirk.UNDECLARED_PREFIX] = None
+        root = _fromstring(repaired, recover=True)
+        if root is not None:
+            return root
+    raise MessageRefused(f"The body is not well-formed XML: {first.msg}.")
+
+
+def _fromstring(text: bytes, *, recover: bool) -> Element:
+    root = etree.fromstring(text, _parser(recover))
+    if root is not None:
+        info = root.getroottree().docinfo
+        if info.internalDTD is not None or info.doctype:
+            raise MessageRefused("The body has a document type declaration (DTD), which SOAP forbids.")
+    return root
+
+
+@lru_cache(maxsize=2)
+def _parser(recover: bool) -> Any:
+    return etree.XMLParser(recover=recover, **_OPTIONS)
+
+
+def _only_undeclared_prefixes(error: etree.XMLSyntaxError) -> bool:
+    entries = list(error.error_log)
+    return bool(entries) and all(entry.domain_name == "NAMESPACE" for entry in entries)
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------------
+
+
+def _check_shape(root: Element, text: bytes, limits: CodecLimits) -> None:
+    if _too_deep(limits.max_depth)(root):
+        raise MessageRefused(f"The body is nested more than {limits.max_depth} levels deep (setting max_depth).")
+    # Sixteen characters hold no more than four attributes, so most bodies need no look at each element.
+    if _LONG_TAG.search(text) and _too_many_attributes(limits.max_attributes)(root):
+        raise MessageRefused(f"An element has more than {limits.max_attributes} attributes (setting max_attributes).")
+    if len(text) > limits.max_text and _too_long(limits.max_text)(root):
+        raise MessageRefused(
+            f"An element's text is longer than {limits.max_text} characters (setting max_text).",
+            fault_code=FaultCode.RESOURCES_EXCEEDED,
+        )
+
+
+_LONG_TAG: Final = re.compile(rb"<[A-Za-z_][^<]{299}")
+
+
+@lru_cache(maxsize=16)
+def _too_deep(limit: int) -> Any:
+    return etree.XPath("boolean(" + "/*" * (limit + 1) + ")")
+
+
+@lru_cache(maxsize=16)
+def _too_many_attributes(limit: int) -> Any:
+    return etree.XPath(f"boolean(//*[@*[{limit + 1}]])")
+
+
+@lru_cache(maxsize=16)
+def _too_long(limit: int) -> Any:
+    return etree.XPath(f"boolean(//text()[string-length() > {limit}] | //@*[string-length() > {limit}])")

@@ -1,0 +1,300 @@
+"""Messages to bytes: one canonical form, written by joining text.
+
+Prefixes are SOAP-ENV, SOAP-ENC, cwmp, xsd and xsi, always: two C clients look for them literally. No prolog unless asked for: two C
+clients drop a message that has one. Counts in arrayType are exact. Characters outside US-ASCII become character references, as TR-069a6
+3.4.1 wants. What XML 1.0 cannot carry is refused before it is sent.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from homeport.codec import messages as m
+from homeport.codec.fields import Array, Field, Flag, Kind, Nested, Number, Repeated, Text, Time
+from homeport.codec.rpc_table import FIELDS
+from homeport.codec.struct_table import STRUCTS
+from homeport.errors import LocalProtocolError
+from homeport.terms import ValueType
+
+
+class WireStyle(Struct, frozen=True):
+    """How a device wants its messages written.
+
+    prolog: begin with an XML declaration. pretty: one element per line. ascii: characters outside US-ASCII as references, else as UTF-8.
+    """
+
+    prolog: bool = False
+    pretty: bool = False
+    ascii: bool = True
+
+
+DEFAULT_STYLE: Final = WireStyle()
+
+Writer = Callable[[str, Any], str]
+"""Gives the text of one element: (element name, value) -> XML."""
+
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_NEEDS_ESCAPE: Final = re.compile(r"[&<>\r]")
+_URN: Final = re.compile(r"""[^\s"<>&]{1,200}""")
+_TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64Binary"}
+
+
+def escape(text: str) -> str:
+    """Text as element content; a carriage return survives only as a reference."""
+    if _NEEDS_ESCAPE.search(text) is None:
+        return text
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+
+
+def write_message(message: m.Message) -> str:
+    """The element of a request, response, fault or vendor's message for the Body. Raises LocalProtocolError."""
+    writer = _MESSAGE_WRITERS.get(type(message))
+    if writer is not None:
+        return writer(f"cwmp:{message.element}", message)
+    if isinstance(message, m.FaultMessage):
+        return _write_fault(message)
+    raise LocalProtocolError(f"{type(message).__name__} is not a message that can be sent.")
+
+
+def finish(text: str, style: WireStyle) -> bytes:
+    """The envelope's text as bytes. Raises LocalProtocolError for characters that XML 1.0 cannot carry."""
+    if not text.isprintable():
+        bad = _FORBIDDEN.search(text)
+        if bad is not None:
+            around = text[max(0, bad.start() - 60) : bad.start()]
+            raise LocalProtocolError(
+                f"The character U+{ord(bad.group()):04X} cannot be sent in XML 1.0; it stands after {around!r}."
+            )
+    if style.pretty:
+        text = _indented(text)
+    if style.prolog:
+        text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'
+    if style.ascii and not text.isascii():
+        return text.encode("ascii", "xmlcharrefreplace")
+    return text.encode("utf-8")
+
+
+def checked_urn(urn: str) -> str:
+    """A namespace that can stand in an attribute. Raises LocalProtocolError."""
+    if _URN.fullmatch(urn) is None:
+        raise LocalProtocolError(
+            f"{urn!r} cannot be a namespace; use urn:dslforum-org:cwmp-1-0 to 1-2 or the peer's own."
+        )
+    return urn
+
+
+# --- plain kinds --------------------------------------------------------------------------------------------------------------
+
+
+def _write_text(element: str, value: str) -> str:
+    return f"<{element}>{escape(value)}</{element}>"
+
+
+def _write_flag(element: str, value: bool) -> str:
+    return f"<{element}>{'1' if value else '0'}</{element}>"
+
+
+def _number_writer(kind: Number) -> Writer:
+    low, high, allowed = kind.low, kind.high, frozenset(kind.allowed)
+
+    def write(element: str, value: int) -> str:
+        if not low <= value <= high or (allowed and value not in allowed):
+            wanted = ", ".join(map(str, kind.allowed)) or f"{low} to {high}"
+            raise LocalProtocolError(f"{element} is {value}; it must be {wanted}.")
+        return f"<{element}>{int(value)}</{element}>"
+
+    return write
+
+
+def _limited_text_writer(kind: Text) -> Writer:
+    limit = kind.limit
+    assert limit is not None
+
+    def write(element: str, value: str) -> str:
+        if len(value) > limit:
+            raise LocalProtocolError(f"{element} has {len(value)} characters; at most {limit} may be sent.")
+        return f"<{element}>{escape(value)}</{element}>"
+
+    return write
+
+
+# --- structs and lists --------------------------------------------------------------------------------------------------------
+
+
+def _struct_writer(fields: tuple[Field, ...], attributes: str = "") -> Writer:
+    plan = [(f.element, f.attribute, _writer(f.kind), f.optional) for f in fields]
+
+    def write(element: str, value: Any) -> str:
+        parts = []
+        for name, attribute, writer, optional in plan:
+            content = getattr(value, attribute)
+            if optional and (content is None or content == ""):
+                continue
+            parts.append(writer(name, content))
+        return f"<{element}{attributes}>{''.join(parts)}</{element}>"
+
+    return write
+
+
+def _array_writer(kind: Array) -> Writer:
+    low, high, entry, array_type = kind.low, kind.high, kind.entry, kind.array_type
+    rows: Callable[[Sequence[Any]], str]
+    if kind.item is m.ParameterValueStruct:
+        rows = _parameter_rows
+    elif kind.item is m.ParameterInfoStruct:
+        rows = _info_rows
+    else:
+        item = _writer(kind.item) if isinstance(kind.item, Text) else _PART_WRITERS[kind.item]
+
+        def rows(values: Sequence[Any]) -> str:
+            return "".join([item(entry, value) for value in values])
+
+    def write(element: str, values: Sequence[Any]) -> str:
+        count = len(values)
+        if count < low or (high is not None and count > high):
+            wanted = f"at least {low}" if high is None else f"{low} to {high}"
+            raise LocalProtocolError(f"{element} has {count} entries; it must have {wanted}.")
+        return f'<{element} SOAP-ENC:arrayType="{array_type}[{count}]">{rows(values)}</{element}>'
+
+    return write
+
+
+def _parameter_rows(values: Sequence[m.ParameterValueStruct]) -> str:
+    """5,000 entries in one pass: texts are escaped only where a mark shows that one needs it."""
+    types = _TYPES
+    try:
+        text = "".join(
+            [
+                f'<ParameterValueStruct><Name>{v.name}</Name><Value xsi:type="{types[v.type]}">{v.value}</Value></ParameterValueStruct>'
+                for v in values
+            ]
+        )
+        if _is_plain(text, 6 * len(values)):
+            return text
+        return "".join(
+            [
+                f"<ParameterValueStruct><Name>{escape(v.name)}</Name>"
+                f'<Value xsi:type="{types[v.type]}">{escape(v.value)}</Value></ParameterValueStruct>'
+                for v in values
+            ]
+        )
+    except KeyError as error:
+        raise LocalProtocolError(f"{error} is not a type of a parameter; one of {', '.join(ValueType)} is.") from None
+
+
+def _info_rows(values: Sequence[m.ParameterInfoStruct]) -> str:
+    text = "".join(
+        [
+            f"<ParameterInfoStruct><Name>{v.name}</Name><Writable>{'1' if v.writable else '0'}</Writable></ParameterInfoStruct>"
+            for v in values
+        ]
+    )
+    if _is_plain(text, 6 * len(values)):
+        return text
+    return "".join(
+        [
+            f"<ParameterInfoStruct><Name>{escape(v.name)}</Name><Writable>{'1' if v.writable else '0'}</Writable></ParameterInfoStruct>"
+            for v in values
+        ]
+    )
+
+
+def _is_plain(text: str, tags: int) -> bool:
+    """Whether text written without escaping has no other marks than its own tags."""
+    return "&" not in text and "\r" not in text and text.count("<") == tags and text.count(">") == tags
+
+
+def _repeated_writer(kind: Repeated) -> Writer:
+    writers = {
+        part: _struct_writer(STRUCTS[part], f' xsi:type="cwmp:{name}"' if kind.typed else "")
+        for name, part in kind.parts.items()
+    }
+
+    def write(element: str, values: Sequence[Any]) -> str:
+        if not values:
+            raise LocalProtocolError(f"{element} is empty; at least one is wanted.")
+        parts = []
+        for value in values:
+            writer = writers.get(type(value))
+            if writer is None:
+                raise LocalProtocolError(
+                    f"{element} holds a {type(value).__name__}; {', '.join(kind.parts)} are possible."
+                )
+            parts.append(writer(element, value))
+        return "".join(parts)
+
+    return write
+
+
+# --- faults -------------------------------------------------------------------------------------------------------------------
+
+
+def _write_fault(fault: m.FaultMessage) -> str:
+    if fault.side not in ("Client", "Server"):
+        raise LocalProtocolError(f"The side of a fault is Client or Server, not {fault.side!r}.")
+    if not 8000 <= fault.fault_code <= 8899 and not 9000 <= fault.fault_code <= 9899:
+        raise LocalProtocolError(f"{fault.fault_code} is not a fault code; 8000 to 8899 and 9000 to 9899 are.")
+    parts = "".join(
+        [
+            _PART_WRITERS[m.SetParameterValuesFault]("SetParameterValuesFault", f)
+            for f in fault.set_parameter_values_faults
+        ]
+    )
+    text = _write_text("FaultString", fault.fault_string) if fault.fault_string else ""
+    return (
+        f"<SOAP-ENV:Fault><faultcode>SOAP-ENV:{fault.side}</faultcode><faultstring>CWMP fault</faultstring>"
+        f"<detail><cwmp:Fault><FaultCode>{fault.fault_code}</FaultCode>{text}{parts}</cwmp:Fault></detail></SOAP-ENV:Fault>"
+    )
+
+
+# --- pretty -------------------------------------------------------------------------------------------------------------------
+
+_TOKEN: Final = re.compile(r"<[^>]+>[^<]*")
+
+
+def _indented(text: str) -> str:
+    """One element per line. Only white space between tags is added, so that no text changes."""
+    lines: list[str] = []
+    depth = 0
+    open_with_text = False
+    for token in _TOKEN.findall(text):
+        tag_end = token.index(">") + 1
+        closing = token[1] == "/"
+        if closing:
+            depth -= 1
+        if closing and open_with_text:
+            lines[-1] += token
+        else:
+            lines.append("  " * depth + token)
+        open_with_text = not closing and token[tag_end - 2] != "/"
+        if open_with_text:
+            depth += 1
+    return "\n".join(lines) + "\n"
+
+
+# --- construction -------------------------------------------------------------------------------------------------------------
+
+
+def _writer(kind: Kind) -> Writer:
+    if isinstance(kind, Text):
+        return _write_text if kind.limit is None else _limited_text_writer(kind)
+    if isinstance(kind, Number):
+        return _number_writer(kind)
+    if isinstance(kind, Flag):
+        return _write_flag
+    if isinstance(kind, Time):
+        return _write_text
+    if isinstance(kind, Nested):
+        return _PART_WRITERS[kind.part]
+    if isinstance(kind, Array):
+        return _array_writer(kind)
+    return _repeated_writer(kind)
+
+
+_PART_WRITERS: Final[dict[type[Struct], Writer]] = {}
+for _part, _fields in STRUCTS.items():
+    _PART_WRITERS[_part] = _struct_writer(_fields)
+
+_MESSAGE_WRITERS: Final[dict[type[Struct], Writer]] = {cls: _struct_writer(fields) for cls, fields in FIELDS.items()}
