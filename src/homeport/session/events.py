@@ -126,5 +126,7 @@ class QuirksSeen(Event, frozen=True):
 AnyRequest = Request | VendorMessage
 """A call as it travels in either direction."""
 
-AnyMessage = Message
-"""Whatever a body can carry."""
+
+def name_of(message: Message) -> str:
+    """The element name of a message, also of one that the table does not know."""
+    return message.method if isinstance(message, VendorMessage) else message.element

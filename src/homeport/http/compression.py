@@ -1,0 +1,76 @@
+"""Content codings of HTTP bodies: gzip and deflate, with limits on size and ratio so that a small body cannot become a huge one.
+
+Source: RFC 9110 8.4.1; ManagementServer.HTTPCompression. `compress` (LZW) is refused: nobody was seen to send it.
+"""
+
+import zlib
+from typing import Final
+
+from homeport.errors import LocalProtocolError, MessageRefused
+from homeport.http.limits import DEFAULT_HTTP_LIMITS, HttpLimits
+
+ACCEPTED: Final = "gzip, deflate"
+"""For Accept-Encoding."""
+
+_FREE: Final = 64 * 1024
+"""Bytes of output below which the ratio does not count: short bodies of one character compress a thousandfold."""
+
+_MOST_CODINGS: Final = 2
+
+
+def decompress(body: bytes, encoding: str, limits: HttpLimits = DEFAULT_HTTP_LIMITS) -> bytes:
+    """The body without its content codings.
+
+    encoding: the value of Content-Encoding, "" or identity for none; several codings are undone from the last to the first.
+    Raises MessageRefused: status 415 for an unknown coding, 413 beyond the limits, 400 for a broken or cut stream.
+    """
+    codings = [c for c in (word.strip().lower() for word in encoding.split(",")) if c and c != "identity"]
+    if len(codings) > _MOST_CODINGS:
+        raise MessageRefused(f"the body has {len(codings)} content codings; at most {_MOST_CODINGS} are undone")
+    for coding in reversed(codings):
+        if coding in ("gzip", "x-gzip"):
+            body = _inflate(body, 31, limits)
+        elif coding == "deflate":
+            # Some senders leave out the zlib wrapper, which the standard asks for: its first byte tells.
+            wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+            body = _inflate(body, 15 if wrapped else -15, limits)
+        else:
+            raise MessageRefused(
+                f"the content coding {coding[:40]!r} is not supported; gzip and deflate are", http_status=415
+            )
+    if len(body) > limits.max_body:
+        raise MessageRefused(f"the body is over {limits.max_body} bytes", http_status=413)
+    return body
+
+
+def compress(body: bytes, encoding: str) -> bytes:
+    """The body in one content coding, gzip or deflate. The same body gives the same bytes.
+
+    Raises LocalProtocolError for any other coding.
+    """
+    if encoding == "gzip":
+        return _deflate(body, 31)
+    if encoding == "deflate":
+        return _deflate(body, 15)
+    raise LocalProtocolError(f"the content coding {encoding!r} is not supported; gzip and deflate are")
+
+
+def _deflate(body: bytes, window: int) -> bytes:
+    worker = zlib.compressobj(6, zlib.DEFLATED, window)
+    return worker.compress(body) + worker.flush()
+
+
+def _inflate(body: bytes, window: int, limits: HttpLimits) -> bytes:
+    allowed = min(limits.max_body, max(_FREE, len(body) * limits.max_ratio))
+    worker = zlib.decompressobj(window)
+    try:
+        data = worker.decompress(body, allowed + 1)
+    except zlib.error as e:
+        raise MessageRefused(f"the compressed body is broken: {e}") from e
+    if len(data) > allowed:
+        raise MessageRefused(
+            f"the body grows beyond {allowed} bytes when decompressed (limits max_body, max_ratio)", http_status=413
+        )
+    if not worker.eof:
+        raise MessageRefused("the compressed body is cut off")
+    return data
