@@ -1,0 +1,98 @@
+"""The settings of `homeport acs serve`: flag, environment, configuration key and docs row all come from this class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport.errors import ConfigError
+from homeport.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class AcsSettings:
+    """Everything an operator can choose. Defaults suit one machine with a few thousand devices."""
+
+    data_dir: Path = setting(Path("acs-data"), "Directory that holds everything of this ACS: database, files, tokens.")
+    database: str = setting("", "Database; empty for SQLite in the data directory, or sqlite:///PATH, or memory:.")
+    cwmp_listen: str = setting("0.0.0.0:7547", "Address and port for devices (CWMP); port 0 takes a free one.")
+    http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API and the user interface.")
+    file_listen: str = setting("0.0.0.0:7567", "Address and port from which devices fetch files.")
+    public_host: str = setting("", "Host name or address that devices use for this ACS in file URLs; empty: found out.")
+    cpe_auth: str = setting(
+        "quarantine",
+        "How devices are admitted: open (laboratory), quarantine (unknown ones wait for approval), required (credentials).",
+        choices=("open", "quarantine", "required"),
+    )
+    cpe_username: str = setting("", "Shared user name that devices log in with before they have their own.")
+    cpe_password: str = setting("", "Password to the shared user name.", secret=True)
+    basic_over_http: bool = setting(False, "Accept and offer Basic authentication without TLS (laboratory only).")
+    tls_certificate: Path | None = setting(
+        None, "Certificate chain (PEM); with tls_key the CWMP listener speaks https."
+    )
+    tls_key: Path | None = setting(None, "Private key (PEM) to tls_certificate.")
+    allow_remote_http: bool = setting(False, "Let the REST API listen on other addresses than loopback without TLS.")
+    workers: int = setting(1, "Number of processes; SQLite allows 1.")
+
+    body_limit: int = setting(1_048_576, "Largest body that is read outside an authenticated session.", unit="bytes")
+    session_body_limit: int = setting(
+        33_554_432, "Largest body that is read in an admitted device's session.", unit="bytes"
+    )
+    read_timeout: float = setting(30.0, "Time within which a request must have arrived in full.", unit="seconds")
+    keep_alive: float = setting(75.0, "Time after which an idle connection is closed.", unit="seconds")
+    session_timeout: float = setting(60.0, "Time a device may take between two messages of a session.", unit="seconds")
+    max_sessions: int = setting(5_000, "Sessions open at once; further devices are told to come back later (503).")
+    max_connections: int = setting(10_000, "Connections open at once on the CWMP port.")
+
+    xml_prolog: bool = setting(False, "Begin messages with an XML declaration; some device stacks fail on it.")
+    discover: str = setting(
+        "bootstrap",
+        "When the ACS reads a device's whole tree by itself: bootstrap (after 0 BOOTSTRAP) or never.",
+        choices=("bootstrap", "never"),
+    )
+    connection_request_credentials: str = setting(
+        "provision",
+        "provision: after 0 BOOTSTRAP give each device its own connection request password; keep: leave the device's.",
+        choices=("provision", "keep"),
+    )
+    connection_request_users: tuple[str, ...] = setting(
+        (), "Further user:password pairs to try in connection requests, in order.", secret=True
+    )
+    connection_request_networks: tuple[str, ...] = setting(
+        (), "Networks (CIDR) that connection requests may go to beside the device's own address."
+    )
+    connection_request_timeout: float = setting(10.0, "Time for one connection request.", unit="seconds")
+    task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
+
+    write_behind: float = setting(
+        1.0, "How long facts that devices repeat anyway may wait for the disk.", unit="seconds"
+    )
+    keep_sessions_days: float = setting(30.0, "How long session histories and events are kept.", unit="days")
+    keep_tasks_days: float = setting(90.0, "How long finished tasks are kept.", unit="days")
+    trace_limit: int = setting(65_536, "How much of one message is kept in a session's history.", unit="bytes")
+
+    def check(self) -> None:
+        """Raise ConfigError for settings that do not go together."""
+        if self.workers != 1:
+            raise ConfigError(f"workers is {self.workers}, but SQLite allows one process; leave workers at 1")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ConfigError("tls_certificate and tls_key belong together; give both or neither")
+        if bool(self.cpe_username) != bool(self.cpe_password):
+            raise ConfigError("cpe_username and cpe_password belong together; give both or neither")
+        host, _ = host_port(self.http_listen, "http_listen")
+        if not self.allow_remote_http and host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ConfigError(
+                f"http_listen is {self.http_listen}, but the REST API has no TLS of its own: listen on 127.0.0.1 behind"
+                " a TLS proxy, or set allow_remote_http when the network is trusted"
+            )
+        for pair in self.connection_request_users:
+            if ":" not in pair:
+                raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
+        host_port(self.cwmp_listen, "cwmp_listen")
+        host_port(self.file_listen, "file_listen")
+
+
+def host_port(text: str, name: str) -> tuple[str, int]:
+    """The host and port of `127.0.0.1:7547`, `[::1]:7547` or `:7547`. Raises ConfigError that names the setting."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{name} is {text!r}; expected HOST:PORT such as 0.0.0.0:7547")
+    return host.strip("[]") or "0.0.0.0", int(port)

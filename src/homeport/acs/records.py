@@ -1,0 +1,246 @@
+"""What the ACS remembers: one frozen struct per kind of row. The last of "bytes -> message -> record".
+
+Times are seconds since 1970, float. Nothing here knows a database, a clock or a message of the wire.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class DeviceState(StrEnum):
+    """Whether a device may be managed: an unknown one waits in quarantine until a person approves it."""
+
+    APPROVED = "approved"
+    QUARANTINED = "quarantined"
+    REFUSED = "refused"
+
+
+class TaskStatus(StrEnum):
+    """The life of a task. unknown: the RPC was sent and the session died; it is settled at the next contact."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = frozenset({TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNKNOWN})
+"""A task in one of these still has something to come."""
+
+
+class TaskPhase(StrEnum):
+    """How far a running task is: nothing sent, an RPC sent and not answered, or waiting for the end of a transfer."""
+
+    NONE = ""
+    SENT = "sent"
+    TRANSFER = "transfer"
+
+
+class Want(StrEnum):
+    """What the ACS itself still wants from a device: kept until done, over sessions and restarts."""
+
+    DISCOVER = "discover"  # names and values of the whole tree
+    CREDENTIALS = "credentials"  # connection request user and password, set by the ACS
+
+
+def device_id(oui: str, product_class: str, serial_number: str) -> str:
+    """The device's key: `OUI-ProductClass-SerialNumber`, or `OUI-SerialNumber` where ProductClass is empty.
+
+    Each part percent-encodes what is not a letter, a digit, `_` or `.`, so that the parts can be told apart again.
+    """
+    parts = (oui, product_class, serial_number) if product_class else (oui, serial_number)
+    return "-".join(part if part.isalnum() and part.isascii() else _escape(part) for part in parts)
+
+
+def _escape(text: str) -> str:
+    return "".join(chr(b) if chr(b) in _PLAIN else f"%{b:02X}" for b in text.encode())
+
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
+
+
+class DeviceRecord(Struct, frozen=True, kw_only=True):
+    """One device, without its parameter values.
+
+    root: `Device.` or `InternetGatewayDevice.`, as its Informs show; "" while no Inform named a parameter.
+    inform_interval: seconds between periodic Informs as far as known, 0 where it is not.
+    wants: what the ACS itself has still to do. quirks: habits of this device's messages that were seen.
+    """
+
+    id: str
+    oui: str
+    product_class: str
+    serial_number: str
+    manufacturer: str = ""
+    state: DeviceState = DeviceState.APPROVED
+    first_seen: float = 0.0
+    last_inform: float = 0.0
+    last_boot: float | None = None
+    last_bootstrap: float | None = None
+    address: str = ""
+    root: str = ""
+    urn: str = ""
+    model: str = ""
+    software_version: str = ""
+    hardware_version: str = ""
+    provisioning_code: str = ""
+    tags: tuple[str, ...] = ()
+    inform_interval: int = 0
+    connection_request_url: str = ""
+    connection_request_username: str = ""
+    connection_request_password: str = ""
+    wants: tuple[Want, ...] = ()
+    quirks: tuple[str, ...] = ()
+
+
+class StoredValue(Struct, frozen=True, gc=False):
+    """One parameter or object as last seen. value: None for objects and for names whose value was never read."""
+
+    value: str | None
+    type: str = "string"
+    writable: bool | None = None
+    updated: float = 0.0
+
+
+class FaultDetail(Struct, frozen=True):
+    """A CWMP fault, or code 0 where the failure was not one (a lost session, a refusal of our own)."""
+
+    code: int
+    string: str
+    parameters: tuple["ParameterFaultDetail", ...] = ()
+
+
+class ParameterFaultDetail(Struct, frozen=True):
+    """One refused parameter of a SetParameterValues."""
+
+    name: str
+    code: int
+    string: str
+
+
+class ConnectionRequestDetail(Struct, frozen=True):
+    """How the last connection request for a task went. status: HTTP status, 0 where none was received."""
+
+    ok: bool
+    status: int
+    reason: str
+    at: float
+
+
+class TaskRecord(Struct, frozen=True, kw_only=True):
+    """One wish of an operator, for one device.
+
+    args: the RPC's arguments as JSON values, under the standard's names in snake_case.
+    priority: higher first. expires: not sent after this time. after: a task that must be done before.
+    progress: what the task has learnt on its way (instances before AddObject, offenders left out).
+    """
+
+    id: str
+    device: str
+    rpc: str
+    args: dict[str, Any]
+    status: TaskStatus = TaskStatus.QUEUED
+    phase: TaskPhase = TaskPhase.NONE
+    priority: int = 0
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    expires: float | None = None
+    after: str | None = None
+    attempts: int = 0
+    command_key: str = ""
+    result: dict[str, Any] | None = None
+    fault: FaultDetail | None = None
+    progress: dict[str, Any] = {}
+    connection_request: ConnectionRequestDetail | None = None
+
+
+class MessageTrace(Struct, frozen=True):
+    """One HTTP body of a session. direction: `cpe` or `acs`, who sent it. body: text, secrets masked, cut to a limit."""
+
+    at: float
+    direction: str
+    element: str
+    size: int
+    body: str
+
+
+class SessionRecord(Struct, frozen=True, kw_only=True):
+    """One session that ended. outcome: success, failed, aborted or replaced; reason: a sentence."""
+
+    id: str
+    device: str
+    started: float
+    ended: float
+    outcome: str
+    reason: str = ""
+    address: str = ""
+    events: tuple[str, ...] = ()
+    message_count: int = 0
+
+
+class EventRecord(Struct, frozen=True, kw_only=True):
+    """A fact that a device told once and then forgets, so that the ACS must have stored it before it answers.
+
+    code: an event code of Inform, or the name of the CPE's RPC (TransferComplete ...).
+    """
+
+    id: str
+    device: str
+    session: str
+    at: float
+    code: str
+    command_key: str = ""
+    detail: dict[str, Any] = {}
+
+
+class FaultRecord(Struct, frozen=True, kw_only=True):
+    """A fault that a device answered."""
+
+    id: str
+    device: str
+    session: str
+    task: str
+    at: float
+    rpc: str
+    code: int
+    string: str
+    parameters: tuple[ParameterFaultDetail, ...] = ()
+
+
+class CredentialRecord(Struct, frozen=True, kw_only=True):
+    """What a CPE logs in with: the Digest H(A1) per algorithm, never the password.
+
+    device: the one device that may use it, or "" where it is shared (bootstrap of a group).
+    """
+
+    username: str
+    device: str = ""
+    ha1_md5: str
+    ha1_sha256: str
+    created: float = 0.0
+
+
+class TokenRecord(Struct, frozen=True, kw_only=True):
+    """A bearer token of the REST API. digest: SHA-256 of the token, hexadecimal; the token itself is not kept."""
+
+    digest: str
+    name: str
+    created: float
+
+
+class FileRecord(Struct, frozen=True, kw_only=True):
+    """A stored file's description; its content lies in the data directory under its SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+    file_type: str = ""
+    version: str = ""
+    model: str = ""
+    created: float = 0.0

@@ -1,0 +1,235 @@
+"""The reference store: dictionaries. For tests and for trying things out; it forgets everything at the end."""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from homeport.acs.records import (
+    OPEN_STATUSES,
+    CredentialRecord,
+    DeviceRecord,
+    EventRecord,
+    FaultRecord,
+    FileRecord,
+    StoredValue,
+    TaskPhase,
+    TaskRecord,
+    TaskStatus,
+    TokenRecord,
+)
+from homeport.acs.storage.interface import Conflict, Page, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.values import apply_values, below
+from homeport.acs.where import Where
+from homeport.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """Everything in this process's memory. `trouble` may be set by a test: the medium then does not work."""
+
+    def __init__(self) -> None:
+        self.trouble: str | None = None
+        self._devices: dict[str, DeviceRecord] = {}
+        self._values: dict[str, dict[str, StoredValue]] = {}
+        self._reported: dict[str, dict[str, StoredValue]] = {}
+        self._tasks: dict[str, TaskRecord] = {}
+        self._sessions: dict[str, SessionChange] = {}
+        self._events: dict[str, EventRecord] = {}
+        self._faults: dict[str, FaultRecord] = {}
+        self._credentials: dict[str, CredentialRecord] = {}
+        self._tokens: dict[str, TokenRecord] = {}
+        self._files: dict[str, FileRecord] = {}
+        self._secrets: dict[str, bytes] = {}
+
+    async def open(self) -> None:
+        """Nothing to make ready."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def commit(self, unit: UnitOfWork) -> None:
+        self._apply(unit)
+
+    def later(self, unit: UnitOfWork) -> None:
+        self._apply(unit)
+
+    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
+        self._must_work()
+        self._patch(device, fields)
+        if changed and device in self._devices:
+            self._change_values(ValuesChange(device, changed))
+
+    async def flush(self) -> None:
+        """Everything is there already."""
+
+    def _must_work(self) -> None:
+        if self.trouble is not None:
+            raise StoreUnavailable(self.trouble)
+
+    def _apply(self, unit: UnitOfWork) -> None:
+        self._must_work()
+        for task in unit.tasks:
+            _expect(self._tasks.get(task.record.id), task)
+        for device in unit.devices:
+            if device.id in self._devices:
+                raise Conflict(f"the device {device.id} exists already")
+        for device in unit.devices:
+            self._devices[device.id] = device
+        for id, fields in unit.patches:
+            self._patch(id, fields)
+        for change in unit.values:
+            self._change_values(change)
+        self._tasks.update((t.record.id, t.record) for t in unit.tasks)
+        self._sessions.update((s.record.id, s) for s in unit.sessions)
+        self._events.update((e.id, e) for e in unit.events)
+        self._faults.update((f.id, f) for f in unit.faults)
+        self._credentials.update((c.username, c) for c in unit.credentials)
+        for token in unit.tokens:
+            for digest in [d for d, t in self._tokens.items() if t.name == token.name]:
+                del self._tokens[digest]
+            self._tokens[token.digest] = token
+        self._files.update((f.name, f) for f in unit.files)
+        for username in unit.deleted_credentials:
+            self._credentials.pop(username, None)
+        for name in unit.deleted_files:
+            self._files.pop(name, None)
+        for id in unit.deleted_devices:
+            self._delete_device(id)
+
+    def _patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        record = self._devices.get(id)
+        if record is not None and fields:
+            self._devices[id] = msgspec.structs.replace(record, **fields)
+
+    def _change_values(self, change: ValuesChange) -> None:
+        if change.device not in self._devices:
+            return
+        values = self._values.setdefault(change.device, {})
+        apply_values(values, change)
+        reported = self._reported.setdefault(change.device, {})
+        apply_values(reported, ValuesChange(change.device, {}, change.removed))
+        reported.update((path, values[path]) for path in change.changed)
+
+    def _delete_device(self, id: str) -> None:
+        self._devices.pop(id, None)
+        self._values.pop(id, None)
+        self._reported.pop(id, None)
+        for rows in (self._tasks, self._events, self._faults, self._credentials):
+            for key in [k for k, r in rows.items() if r.device == id]:
+                del rows[key]
+        for key in [k for k, s in self._sessions.items() if s.record.device == id]:
+            del self._sessions[key]
+
+    # --- reading ---
+
+    async def device(self, id: str) -> DeviceRecord | None:
+        return self._devices.get(id)
+
+    async def reported(self, id: str) -> Mapping[str, StoredValue]:
+        return self._reported.get(id, {})
+
+    async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
+        def chosen(record: DeviceRecord) -> bool:
+            return where is None or where.test(record, lambda path: self._param(record.id, path))
+
+        rows = (self._devices[id] for id in sorted(self._devices) if cursor is None or id > cursor)
+        return _page((r for r in rows if chosen(r)), limit, lambda r: r.id)
+
+    def _param(self, id: str, path: str) -> str | None:
+        value = self._values.get(id, {}).get(path)
+        return value.value if value is not None else None
+
+    async def device_count(self) -> int:
+        return len(self._devices)
+
+    async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
+        values = self._values.get(id, {})
+        return {p: values[p] for p in sorted(values) if below(p, path)}
+
+    async def task(self, id: str) -> TaskRecord | None:
+        return self._tasks.get(id)
+
+    async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
+        mine = [t for t in self._tasks.values() if t.device == device and t.status in OPEN_STATUSES]
+        return sorted(mine, key=lambda t: (-t.priority, t.id))
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return _youngest(self._tasks, lambda t: t.device == device, limit, cursor)
+
+    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
+        running = (t for t in self._tasks.values() if t.status == TaskStatus.RUNNING and t.phase != TaskPhase.TRANSFER)
+        return [t for t, _ in zip(running, range(limit), strict=False)]
+
+    async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        page = _youngest(self._sessions, lambda s: s.record.device == device, limit, cursor, lambda s: s.record.id)
+        return Page(tuple(s.record for s in page.items), page.next)
+
+    async def session(self, id: str) -> SessionChange | None:
+        return self._sessions.get(id)
+
+    async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return _youngest(self._events, lambda e: e.device == device, limit, cursor)
+
+    async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
+        return _youngest(self._faults, lambda f: device is None or f.device == device, limit, cursor)
+
+    async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
+        old: list[tuple[dict[str, Any], str]] = []
+        old += [(self._sessions, k) for k, s in self._sessions.items() if s.record.ended < sessions_before]
+        old += [(self._events, k) for k, e in self._events.items() if e.at < sessions_before]
+        old += [(self._faults, k) for k, f in self._faults.items() if f.at < sessions_before]
+        old += [
+            (self._tasks, k)
+            for k, t in self._tasks.items()
+            if t.status not in OPEN_STATUSES and (t.finished or 0.0) < tasks_before
+        ]
+        for rows, key in old:
+            del rows[key]
+        return len(old)
+
+    async def credential(self, username: str) -> CredentialRecord | None:
+        return self._credentials.get(username)
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        return next((c for c in self._credentials.values() if c.device == device), None)
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        return self._tokens.get(digest)
+
+    async def token_named(self, name: str) -> TokenRecord | None:
+        return next((t for t in self._tokens.values() if t.name == name), None)
+
+    async def file(self, name: str) -> FileRecord | None:
+        return self._files.get(name)
+
+    async def files(self) -> Sequence[FileRecord]:
+        return [self._files[name] for name in sorted(self._files)]
+
+    async def secret(self, name: str) -> bytes:
+        return self._secrets.setdefault(name, secrets.token_bytes(32))
+
+
+def _expect(now: TaskRecord | None, change: TaskChange) -> None:
+    if change.expect is None:
+        if now is not None:
+            raise Conflict(f"the task {change.record.id} exists already")
+    elif now is None or now.status not in change.expect:
+        state = "gone" if now is None else now.status.value
+        raise Conflict(f"the task {change.record.id} is {state}, not {' or '.join(sorted(change.expect))}")
+
+
+def _page(rows: Iterable[Any], limit: int, key: Any) -> Page:
+    items: list[Any] = []
+    for row in rows:
+        if len(items) == limit:
+            return Page(tuple(items), key(items[-1]))
+        items.append(row)
+    return Page(tuple(items), None)
+
+
+def _youngest(rows: Mapping[str, T], chosen: Any, limit: int, cursor: str | None, key: Any = lambda r: r.id) -> Page:
+    ids = sorted((id for id, row in rows.items() if chosen(row) and (cursor is None or id < cursor)), reverse=True)
+    return _page((rows[id] for id in ids), limit, key)

@@ -1,0 +1,197 @@
+-- Every query of the SQLite store. The line `-- name:` names the one below it.
+
+-- The hot row and the delta of one device, in one step: what an Inform needs.
+-- name: device
+SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals
+FROM device d LEFT JOIN device_delta v ON v.device = d.key
+WHERE d.id = ?;
+
+-- Devices in the order of their ids, with what conditions on parameters need; the caller puts its condition in.
+-- name: devices
+SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, NULL
+FROM device d
+WHERE d.id > ? AND (/*where*/)
+ORDER BY d.id LIMIT ?;
+
+-- How many devices there are.
+-- name: device_count
+SELECT count(*) FROM device;
+
+-- A device that was never seen before.
+-- name: insert_device
+INSERT INTO device (state, first_seen, last_inform, oui, product_class, serial_number, manufacturer, model, software_version,
+                    hardware_version, provisioning_code, address, tags, rest, id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- The hot row of a known device, written whole.
+-- name: update_device
+UPDATE device SET state = ?, first_seen = ?, last_inform = ?, oui = ?, product_class = ?, serial_number = ?, manufacturer = ?,
+                  model = ?, software_version = ?, hardware_version = ?, provisioning_code = ?, address = ?, tags = ?, rest = ?
+WHERE id = ?;
+
+-- Only the time of the last Inform: by far the most frequent write.
+-- name: seen_device
+UPDATE device SET last_inform = ? WHERE id = ?;
+
+-- A device and, by the foreign keys, everything that belongs to it.
+-- name: delete_device
+DELETE FROM device WHERE id = ?;
+
+-- The credentials of a deleted device.
+-- name: delete_device_credentials
+DELETE FROM credential WHERE device = ?;
+
+-- The values of one device with their path list and its delta.
+-- name: values
+SELECT v.path_list, v.vals, x.vals FROM device d
+LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
+WHERE d.id = ?;
+
+-- A shared path list.
+-- name: path_list
+SELECT paths FROM path_list WHERE id = ?;
+
+-- A path list, if it is new.
+-- name: insert_path_list
+INSERT INTO path_list (hash, paths) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING;
+
+-- All values of a device.
+-- name: put_values
+INSERT INTO device_values (device, path_list, vals)
+SELECT d.key, p.id, ?3 FROM device d, path_list p WHERE d.id = ?1 AND p.hash = ?2
+ON CONFLICT (device) DO UPDATE SET path_list = excluded.path_list, vals = excluded.vals;
+
+-- What changed since the values were written.
+-- name: put_delta
+INSERT INTO device_delta (device, vals) SELECT key, ?2 FROM device WHERE id = ?1
+ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
+
+-- One task.
+-- name: task
+SELECT record FROM task WHERE id = ?;
+
+-- The tasks of a device that are not finished, the next one first.
+-- name: open_tasks
+SELECT record FROM task WHERE device = ? AND status IN ('queued', 'running', 'unknown') ORDER BY priority DESC, id;
+
+-- The tasks of a device, youngest first.
+-- name: tasks_of
+SELECT id, record FROM task WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- Tasks that no living session can answer any more.
+-- name: interrupted_tasks
+SELECT record FROM task WHERE status = 'running' AND phase <> 'transfer' ORDER BY id LIMIT ?;
+
+-- A new task; fails where the device or the id is not as it should be.
+-- name: insert_task
+INSERT INTO task (status, phase, priority, finished, record, id, device) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- A task that may be in any of the three given statuses now.
+-- name: update_task
+UPDATE task SET status = ?, phase = ?, priority = ?, finished = ?, record = ? WHERE id = ? AND status IN (?, ?, ?);
+
+-- The sessions of a device, youngest first, without their messages.
+-- name: sessions_of
+SELECT id, record FROM session WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- One session.
+-- name: session
+SELECT record, messages FROM session WHERE id = ?;
+
+-- A session that ended, of a device that still exists.
+-- name: insert_session
+INSERT OR REPLACE INTO session (id, device, ended, record, messages)
+SELECT ?1, id, ?3, ?4, ?5 FROM device WHERE id = ?2;
+
+-- The events of a device, youngest first.
+-- name: events_of
+SELECT id, record FROM event WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- An event.
+-- name: insert_event
+INSERT INTO event (id, device, at, record) VALUES (?, ?, ?, ?);
+
+-- Faults of all devices, youngest first.
+-- name: faults
+SELECT id, record FROM fault WHERE id < ? ORDER BY id DESC LIMIT ?;
+
+-- Faults of one device, youngest first.
+-- name: faults_of
+SELECT id, record FROM fault WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- A fault.
+-- name: insert_fault
+INSERT INTO fault (id, device, at, record) VALUES (?, ?, ?, ?);
+
+-- Histories that are too old.
+-- name: prune_sessions
+DELETE FROM session WHERE ended < ?;
+
+-- name: prune_events
+DELETE FROM event WHERE at < ?;
+
+-- name: prune_faults
+DELETE FROM fault WHERE at < ?;
+
+-- Finished tasks that are too old.
+-- name: prune_tasks
+DELETE FROM task WHERE finished < ? AND status NOT IN ('queued', 'running', 'unknown');
+
+-- Path lists that no device uses any more.
+-- name: prune_path_lists
+DELETE FROM path_list WHERE id NOT IN (SELECT path_list FROM device_values);
+
+-- Rows of all histories, finished tasks among them.
+-- name: history_rows
+SELECT (SELECT count(*) FROM session) + (SELECT count(*) FROM event) + (SELECT count(*) FROM fault) + (SELECT count(*) FROM task);
+
+-- The credential with a user name.
+-- name: credential
+SELECT record FROM credential WHERE username = ?;
+
+-- The credential of one device.
+-- name: credential_of
+SELECT record FROM credential WHERE device = ?;
+
+-- A credential; a device has one at a time.
+-- name: put_credential
+INSERT OR REPLACE INTO credential (username, device, record) VALUES (?, ?, ?);
+
+-- name: delete_credential
+DELETE FROM credential WHERE username = ?;
+
+-- The token with a hash.
+-- name: token
+SELECT record FROM token WHERE digest = ?;
+
+-- name: token_named
+SELECT record FROM token WHERE name = ?;
+
+-- A token; an older one of the same name goes.
+-- name: put_token
+INSERT OR REPLACE INTO token (digest, name, record) VALUES (?, ?, ?);
+
+-- name: file
+SELECT record FROM file WHERE name = ?;
+
+-- name: files
+SELECT record FROM file ORDER BY name;
+
+-- name: put_file
+INSERT OR REPLACE INTO file (name, record) VALUES (?, ?);
+
+-- name: delete_file
+DELETE FROM file WHERE name = ?;
+
+-- name: secret
+SELECT value FROM secret WHERE name = ?;
+
+-- A secret, unless there is one already.
+-- name: insert_secret
+INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING;
+
+-- Something small to write, to learn whether the disk works again.
+-- name: probe
+INSERT OR REPLACE INTO secret (name, value) VALUES ('probe', x'00');

@@ -1,0 +1,124 @@
+"""Records as rows: which field has a column, and how the rest is packed."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from homeport.acs.records import (
+    CredentialRecord,
+    DeviceRecord,
+    DeviceState,
+    EventRecord,
+    FaultRecord,
+    FileRecord,
+    MessageTrace,
+    SessionRecord,
+    TaskRecord,
+    TokenRecord,
+    Want,
+)
+
+encode = msgspec.msgpack.Encoder().encode
+task = msgspec.msgpack.Decoder(TaskRecord).decode
+session = msgspec.msgpack.Decoder(SessionRecord).decode
+event = msgspec.msgpack.Decoder(EventRecord).decode
+fault = msgspec.msgpack.Decoder(FaultRecord).decode
+credential = msgspec.msgpack.Decoder(CredentialRecord).decode
+token = msgspec.msgpack.Decoder(TokenRecord).decode
+file = msgspec.msgpack.Decoder(FileRecord).decode
+_messages = msgspec.msgpack.Decoder(tuple[MessageTrace, ...]).decode
+
+
+class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The fields of a device without a column of their own; a missing one has its default."""
+
+    last_boot: float | None = None
+    last_bootstrap: float | None = None
+    root: str = ""
+    urn: str = ""
+    inform_interval: int = 0
+    connection_request_url: str = ""
+    connection_request_username: str = ""
+    connection_request_password: str = ""
+    wants: tuple[Want, ...] = ()
+    quirks: tuple[str, ...] = ()
+
+
+_rest = msgspec.msgpack.Decoder(_Rest).decode
+_STATES = {s.value: s for s in DeviceState}
+
+
+def device_row(d: DeviceRecord) -> tuple[Any, ...]:
+    """The parameters of `insert_device` and `update_device`, the id last."""
+    rest = _Rest(
+        d.last_boot,
+        d.last_bootstrap,
+        d.root,
+        d.urn,
+        d.inform_interval,
+        d.connection_request_url,
+        d.connection_request_username,
+        d.connection_request_password,
+        d.wants,
+        d.quirks,
+    )
+    return (
+        d.state.value,
+        d.first_seen,
+        d.last_inform,
+        d.oui,
+        d.product_class,
+        d.serial_number,
+        d.manufacturer,
+        d.model,
+        d.software_version,
+        d.hardware_version,
+        d.provisioning_code,
+        d.address,
+        f"|{'|'.join(d.tags)}|" if d.tags else "",
+        encode(rest),
+        d.id,
+    )
+
+
+def device(row: Sequence[Any]) -> DeviceRecord:
+    """The record of a row of `device` or `devices` (key first)."""
+    rest = _rest(row[15])
+    return DeviceRecord(
+        id=row[1],
+        state=_STATES[row[2]],
+        first_seen=row[3],
+        last_inform=row[4],
+        oui=row[5],
+        product_class=row[6],
+        serial_number=row[7],
+        manufacturer=row[8],
+        model=row[9],
+        software_version=row[10],
+        hardware_version=row[11],
+        provisioning_code=row[12],
+        address=row[13],
+        tags=tuple(row[14][1:-1].split("|")) if row[14] else (),
+        last_boot=rest.last_boot,
+        last_bootstrap=rest.last_bootstrap,
+        root=rest.root,
+        urn=rest.urn,
+        inform_interval=rest.inform_interval,
+        connection_request_url=rest.connection_request_url,
+        connection_request_username=rest.connection_request_username,
+        connection_request_password=rest.connection_request_password,
+        wants=rest.wants,
+        quirks=rest.quirks,
+    )
+
+
+def pack_messages(messages: tuple[MessageTrace, ...]) -> bytes:
+    """The messages of a session, compressed."""
+    return zlib.compress(encode(messages), 1)
+
+
+def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
+    """The messages that `pack_messages` packed."""
+    return _messages(zlib.decompress(blob))

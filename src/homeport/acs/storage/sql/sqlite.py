@@ -1,0 +1,607 @@
+"""The SQLite store: standard sqlite3, write-ahead log, one writer thread with group commit.
+
+Point reads run on the event loop: they take microseconds and a thread hop would cost more. Searches run in a reader thread.
+Devices that were heard of lately stay in a small cache, which also holds what is not on the disk yet.
+"""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from homeport.acs.records import (
+    CredentialRecord,
+    DeviceRecord,
+    FileRecord,
+    StoredValue,
+    TaskRecord,
+    TokenRecord,
+)
+from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.queries import QUERIES, migrations
+from homeport.acs.storage.sql.where_sql import to_sql
+from homeport.acs.storage.sql.writer import Mode, Statement, Writer
+from homeport.acs.storage.values import (
+    PathList,
+    apply_values,
+    below,
+    merged,
+    pack_delta,
+    pack_values,
+    unpack_delta,
+    unpack_paths,
+    unpack_values,
+)
+from homeport.acs.where import Where
+from homeport.errors import StoreError, StoreUnavailable
+
+DELTA_MOST: Final = 128
+"""Entries of a delta before it is folded into the values: reading and writing a delta costs by its size, at every change."""
+
+SMALL_CHANGE: Final = 32
+"""Values in one change that still go to the delta; more are a refresh and go to the values at once."""
+
+CACHED_DEVICES: Final = 1_024
+"""Devices in the cache: about 3 KB each; the floor is set by what arrives within one write-behind time."""
+
+_LAST = "\x7f"
+"""Sorts behind every id: the cursor of a first page."""
+
+
+class _Hot:
+    """A device in the cache, and what of it is not on the disk yet."""
+
+    __slots__ = ("changed", "folding", "full", "idle", "record", "reported", "seen_only", "waiting")
+
+    def __init__(self, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
+        self.record = record
+        self.reported = reported
+        self.idle = False  # known to have no open task
+        self.waiting = 0  # units on their way to the disk
+        self.full: dict[str, StoredValue] | None = None  # all values, while they are on their way
+        self.folding = 0
+        self.seen_only = True  # of what is dirty, only last_inform changed in the record
+        self.changed = False  # `reported` is dirty
+
+
+class SqliteStore:
+    """One database file. write_behind: seconds. pragmas: further settings of every connection, for tests and tuning."""
+
+    def __init__(
+        self, path: Path, *, write_behind: float = 1.0, pragmas: Mapping[str, str | int] | None = None
+    ) -> None:
+        self._path = path
+        self._write_behind = write_behind
+        self._pragmas = {
+            "busy_timeout": 2_000,
+            "foreign_keys": "ON",
+            "synchronous": "FULL",  # an answered CPE has forgotten its events: they must survive a power cut, too
+            "cache_size": -4_096,
+            "temp_store": "MEMORY",
+            **(pragmas or {}),
+        }
+        self._hots: dict[str, _Hot] = {}
+        self._dirty: dict[str, _Hot] = {}
+        self._deferred: list[list[Statement]] = []
+        self._paths: dict[int, PathList] = {}
+        self._writer: Writer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._read: sqlite3.Connection
+        self._search: sqlite3.Connection
+
+    # --- life ---
+
+    async def open(self) -> None:
+        try:
+            connection = self._connect()
+            connection.execute("PRAGMA journal_mode = WAL")
+            self._migrate(connection)
+            connection.close()
+            self._read = self._connect()
+            self._search = self._connect()
+        except sqlite3.Error as e:
+            raise StoreError(f"cannot open the database {self._path}: {e}") from e
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="homeport-store-search")
+        self._writer = Writer(self._connect, asyncio.get_running_loop())
+        self._writer.start()
+        self._arm()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        for name, value in self._pragmas.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        steps = migrations()
+        if version > steps[-1][0]:
+            raise StoreError(
+                f"{self._path} was written by a newer Homeport (layout {version}, this one knows {steps[-1][0]}):"
+                " install that version or restore a backup"
+            )
+        for number, script in steps:
+            if number > version:
+                connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        writer, self._writer = self._writer, None
+        if writer is None or self._pool is None:
+            return
+        for statements in self._drain():
+            writer.submit(statements, None)
+        await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+        self._pool.shutdown()
+        self._read.close()
+        self._search.close()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._write_behind, self._tick)
+
+    def _tick(self) -> None:
+        writer = self._working()
+        jobs = self._drain()
+        if not jobs and writer.trouble is not None:
+            jobs = [[Statement(Mode.ONE, QUERIES["probe"], ())]]
+        for statements in jobs:
+            writer.submit(statements, None)
+        self._arm()
+
+    def _working(self) -> Writer:
+        if self._writer is None:
+            raise StoreUnavailable("the store is not open")
+        return self._writer
+
+    @property
+    def trouble(self) -> str | None:
+        return self._writer.trouble if self._writer is not None else "the store is not open"
+
+    @property
+    def group_commits(self) -> tuple[int, int]:
+        """(transactions, units) written since the start: their ratio is the size of a group."""
+        return (self._writer.groups, self._writer.units) if self._writer is not None else (0, 0)
+
+    # --- writing ---
+
+    async def commit(self, unit: UnitOfWork) -> None:
+        writer = self._working()
+        touched = self._touched(unit)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        statements = self._statements(unit)
+
+        def done(error: BaseException | None) -> None:
+            for id in touched:
+                self._settle(id, error)
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        writer.submit(statements, done)
+        await future
+
+    def later(self, unit: UnitOfWork) -> None:
+        self._must_work()
+        touched = self._touched(unit)
+        statements = self._statements(unit)
+        if not touched:
+            self._deferred.append(statements)
+            return
+
+        def done(error: BaseException | None) -> None:
+            for id in touched:
+                self._settle(id, error)
+
+        self._working().submit(statements, done)
+
+    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
+        self._must_work()
+        hot = self._load(device)
+        if hot is None:
+            return
+        hot.record = replace(hot.record, **fields)
+        if changed:
+            reported = hot.reported
+            for path, value in changed.items():
+                reported[path] = merged(reported.get(path), value)
+            hot.changed = True
+        if len(fields) > 1 or "last_inform" not in fields:
+            hot.seen_only = False
+        self._dirty[device] = hot
+
+    async def flush(self) -> None:
+        writer = self._working()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for statements in self._drain():
+            writer.submit(statements, None)
+
+        def done(error: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+        writer.submit([], done)
+        await future
+
+    def _must_work(self) -> None:
+        trouble = self.trouble
+        if trouble is not None:
+            raise StoreUnavailable(trouble)
+
+    def _drain(self) -> list[list[Statement]]:
+        """Statements for everything that waits: nothing is dirty afterwards."""
+        jobs, self._deferred = self._deferred, []
+        if not self._dirty:
+            return jobs
+        dirty, self._dirty = self._dirty, {}
+        seen: list[tuple[Any, ...]] = []
+        records: list[tuple[Any, ...]] = []
+        deltas: list[tuple[str, bytes]] = []
+        for id, hot in dirty.items():
+            if hot.seen_only:
+                seen.append((hot.record.last_inform, id))
+            else:
+                records.append(rows.device_row(hot.record))
+            if hot.changed:
+                if len(hot.reported) > DELTA_MOST:
+                    jobs.append(self._fold(hot, ValuesChange(id, {})))
+                else:
+                    deltas.append((id, pack_delta(hot.reported)))
+            hot.seen_only, hot.changed = True, False
+        many = [("seen_device", seen), ("update_device", records), ("put_delta", deltas)]
+        jobs.append([Statement(Mode.MANY, QUERIES[name], values) for name, values in many if values])
+        self._evict()
+        return jobs
+
+    def _touched(self, unit: UnitOfWork) -> set[str]:
+        """Devices whose cached state the unit changes."""
+        ids = {d.id for d in unit.devices} | {id for id, _ in unit.patches} | set(unit.deleted_devices)
+        return ids | {v.device for v in unit.values} | {t.record.device for t in unit.tasks}
+
+    def _settle(self, id: str, error: BaseException | None) -> None:
+        """A unit with this device is on the disk, or failed: then the cache may hold what is not true."""
+        hot = self._hots.get(id)
+        if hot is None:
+            return
+        hot.waiting -= 1
+        hot.idle = False
+        if hot.folding:
+            hot.folding -= 1
+        if not hot.folding:
+            hot.full = None
+        if error is not None:
+            del self._hots[id]
+            self._dirty.pop(id, None)
+
+    def _statements(self, unit: UnitOfWork) -> list[Statement]:
+        """The unit as SQL, with the cache brought to the state after it."""
+        out: list[Statement] = []
+        for device in unit.devices:
+            out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.device_row(device)))
+            if self._load(device.id) is None:
+                self._hots[device.id] = _Hot(device, {})
+        for id, fields in unit.patches:
+            hot = self._load(id)
+            if hot is not None:
+                hot.record = replace(hot.record, **fields)
+                hot.seen_only = True
+                out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.device_row(hot.record)))
+        folded: set[str] = set()
+        for change in unit.values:
+            hot = self._load(change.device)
+            if hot is not None:
+                out += self._values(hot, change, folded)
+        for task in unit.tasks:
+            out.append(_task_statement(task.record, task.expect))
+        for s in unit.sessions:
+            r = s.record
+            values = (r.id, r.device, r.ended, rows.encode(r), rows.pack_messages(s.messages))
+            out.append(Statement(Mode.ONE, QUERIES["insert_session"], values))
+        for e in unit.events:
+            out.append(Statement(Mode.ONE, QUERIES["insert_event"], (e.id, e.device, e.at, rows.encode(e))))
+        for f in unit.faults:
+            out.append(Statement(Mode.ONE, QUERIES["insert_fault"], (f.id, f.device, f.at, rows.encode(f))))
+        for c in unit.credentials:
+            out.append(Statement(Mode.ONE, QUERIES["put_credential"], (c.username, c.device, rows.encode(c))))
+        for t in unit.tokens:
+            out.append(Statement(Mode.ONE, QUERIES["put_token"], (t.digest, t.name, rows.encode(t))))
+        for file in unit.files:
+            out.append(Statement(Mode.ONE, QUERIES["put_file"], (file.name, rows.encode(file))))
+        for username in unit.deleted_credentials:
+            out.append(Statement(Mode.ONE, QUERIES["delete_credential"], (username,)))
+        for name in unit.deleted_files:
+            out.append(Statement(Mode.ONE, QUERIES["delete_file"], (name,)))
+        for id in unit.deleted_devices:
+            self._hots.pop(id, None)
+            self._dirty.pop(id, None)
+            out.append(Statement(Mode.ONE, QUERIES["delete_device_credentials"], (id,)))
+            out.append(Statement(Mode.ONE, QUERIES["delete_device"], (id,)))
+        for id in self._touched(unit):
+            if (hot := self._hots.get(id)) is not None:
+                hot.waiting += 1
+                hot.idle = False
+                if id in folded:
+                    hot.folding += 1
+        return out
+
+    def _values(self, hot: _Hot, change: ValuesChange, folded: set[str]) -> list[Statement]:
+        id = hot.record.id
+        small = not change.removed and len(change.changed) <= SMALL_CHANGE
+        if small and len(hot.reported) + len(change.changed) <= DELTA_MOST:
+            for path, value in change.changed.items():
+                hot.reported[path] = merged(hot.reported.get(path), value)
+            if hot.full is not None:
+                apply_values(hot.full, change)
+            hot.changed = False
+            return [Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(hot.reported)))]
+        folded.add(id)
+        return self._fold(hot, change)
+
+    def _fold(self, hot: _Hot, change: ValuesChange) -> list[Statement]:
+        """Statements that write all values anew, with the change and the delta in them."""
+        id = hot.record.id
+        full = self._full(hot)
+        apply_values(full, change)
+        if len(hot.reported) > DELTA_MOST:
+            hot.reported = {}
+        else:
+            hot.reported = {p: full[p] for p in hot.reported if p in full}
+        hot.full = full
+        hot.changed = False
+        hash, paths, values = pack_values(full)
+        return [
+            Statement(Mode.ONE, QUERIES["insert_path_list"], (hash, paths)),
+            Statement(Mode.ONE, QUERIES["put_values"], (id, hash, values)),
+            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(hot.reported))),
+        ]
+
+    # --- the cache ---
+
+    def _load(self, id: str) -> _Hot | None:
+        hot = self._hots.get(id)
+        if hot is None:
+            row = self._one("device", id)
+            if row is None:
+                return None
+            hot = self._hots[id] = _Hot(rows.device(row), unpack_delta(row[16]) if row[16] else {})
+            if len(self._hots) > 2 * CACHED_DEVICES:
+                self._evict()
+        return hot
+
+    def _evict(self) -> None:
+        """Forget the oldest devices that have nothing on its way."""
+        surplus = len(self._hots) - CACHED_DEVICES
+        if surplus <= 0:
+            return
+        gone = []
+        for id, hot in self._hots.items():
+            if not hot.waiting and not hot.folding and id not in self._dirty:
+                gone.append(id)
+                if len(gone) == surplus:
+                    break
+        for id in gone:
+            del self._hots[id]
+
+    def _one(self, query: str, *values: Any) -> Any:
+        try:
+            return self._read.execute(QUERIES[query], values).fetchone()
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._read.execute(QUERIES[query], values).fetchall()
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    def _full(self, hot: _Hot) -> dict[str, StoredValue]:
+        """All values of the device, a dictionary of the caller's own unless a fold is on its way."""
+        if hot.full is not None:
+            return hot.full
+        full = self._stored_values(hot.record.id, self._read, self._paths)
+        for path, value in hot.reported.items():
+            full[path] = merged(full.get(path), value)
+        return full
+
+    def _stored_values(
+        self, id: str, connection: sqlite3.Connection, cache: dict[int, PathList]
+    ) -> dict[str, StoredValue]:
+        row = connection.execute(QUERIES["values"], (id,)).fetchone()
+        if row is None:
+            return {}
+        path_list, values, delta = row
+        full: dict[str, StoredValue] = {}
+        if path_list is not None:
+            paths = cache.get(path_list)
+            if paths is None:
+                if len(cache) >= 64:
+                    cache.clear()
+                (blob,) = connection.execute(QUERIES["path_list"], (path_list,)).fetchone()
+                paths = cache[path_list] = unpack_paths(blob)
+            full = unpack_values(paths, values)
+        if delta is not None:
+            for path, value in unpack_delta(delta).items():
+                full[path] = merged(full.get(path), value)
+        return full
+
+    # --- devices ---
+
+    async def device(self, id: str) -> DeviceRecord | None:
+        hot = self._load(id)
+        return hot.record if hot is not None else None
+
+    async def reported(self, id: str) -> Mapping[str, StoredValue]:
+        hot = self._load(id)
+        return hot.reported if hot is not None else {}
+
+    async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
+        if self._dirty:
+            await self.flush()
+        assert self._pool is not None
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._find, where, limit, cursor or "")
+
+    def _find(self, where: Where | None, limit: int, cursor: str) -> Page:
+        """One page of a search; runs in the reader thread."""
+        condition, values = to_sql(where.condition) if where is not None else ("1", [])
+        sql = QUERIES["devices"].replace("/*where*/", condition)
+        found: list[DeviceRecord] = []
+        cache: dict[int, PathList] = {}
+        try:
+            while True:
+                batch = self._search.execute(sql, [cursor, *values, limit + 1]).fetchall()
+                for row in batch:
+                    record = rows.device(row)
+                    if where is None or self._chosen(where, record, cache):
+                        if len(found) == limit:
+                            return Page(tuple(found), found[-1].id)
+                        found.append(record)
+                if len(batch) <= limit:
+                    return Page(tuple(found), None)
+                cursor = batch[-1][1]
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    def _chosen(self, where: Where, record: DeviceRecord, cache: dict[int, PathList]) -> bool:
+        values: dict[str, StoredValue] | None = None
+
+        def param(path: str) -> str | None:
+            nonlocal values
+            if values is None:
+                values = self._stored_values(record.id, self._search, cache)
+            known = values.get(path)
+            return known.value if known is not None else None
+
+        return where.test(record, param)
+
+    async def device_count(self) -> int:
+        return int(self._one("device_count")[0])
+
+    async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
+        hot = self._load(id)
+        if hot is None:
+            return {}
+        full = self._full(hot)
+        return {p: full[p] for p in sorted(full) if below(p, path)}
+
+    # --- tasks ---
+
+    async def task(self, id: str) -> TaskRecord | None:
+        row = self._one("task", id)
+        return rows.task(row[0]) if row is not None else None
+
+    async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
+        hot = self._load(device)
+        if hot is None or hot.idle:
+            return ()
+        tasks = [rows.task(row[0]) for row in self._all("open_tasks", device)]
+        hot.idle = not tasks
+        return tasks
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
+
+    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
+        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit)]
+
+    def _page(self, query: str, decode: Any, limit: int, *values: Any) -> Page:
+        found = self._all(query, *values, limit + 1)
+        items = tuple(decode(row[1]) for row in found[:limit])
+        return Page(items, found[limit - 1][0] if len(found) > limit else None)
+
+    # --- histories ---
+
+    async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        if self._deferred:
+            await self.flush()
+        return self._page("sessions_of", rows.session, limit, device, cursor or _LAST)
+
+    async def session(self, id: str) -> SessionChange | None:
+        if self._deferred:
+            await self.flush()
+        row = self._one("session", id)
+        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
+
+    async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return self._page("events_of", rows.event, limit, device, cursor or _LAST)
+
+    async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
+        if self._deferred:
+            await self.flush()
+        if device is None:
+            return self._page("faults", rows.fault, limit, cursor or _LAST)
+        return self._page("faults_of", rows.fault, limit, device, cursor or _LAST)
+
+    async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
+        before = self._count_rows()
+        limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
+        limits["prune_tasks"] = tasks_before
+        statements = [Statement(Mode.ONE, QUERIES[name], (limit,)) for name, limit in limits.items()]
+        statements.append(Statement(Mode.ONE, QUERIES["prune_path_lists"], ()))
+        await self._write(statements)
+        return before - self._count_rows()
+
+    def _count_rows(self) -> int:
+        return int(self._one("history_rows")[0])
+
+    async def _write(self, statements: list[Statement]) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+        self._working().submit(statements, done)
+        await future
+
+    # --- access and files ---
+
+    async def credential(self, username: str) -> CredentialRecord | None:
+        row = self._one("credential", username)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        row = self._one("credential_of", device)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        row = self._one("token", digest)
+        return rows.token(row[0]) if row is not None else None
+
+    async def token_named(self, name: str) -> TokenRecord | None:
+        row = self._one("token_named", name)
+        return rows.token(row[0]) if row is not None else None
+
+    async def file(self, name: str) -> FileRecord | None:
+        row = self._one("file", name)
+        return rows.file(row[0]) if row is not None else None
+
+    async def files(self) -> Sequence[FileRecord]:
+        return [rows.file(row[0]) for row in self._all("files")]
+
+    async def secret(self, name: str) -> bytes:
+        row = self._one("secret", name)
+        if row is None:
+            await self._write([Statement(Mode.ONE, QUERIES["insert_secret"], (name, secrets.token_bytes(32)))])
+            row = self._one("secret", name)
+        return bytes(row[0])
+
+
+def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
+    row = (task.status.value, task.phase.value, task.priority, task.finished, rows.encode(task), task.id)
+    if expect is None:
+        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device))
+    statuses = [s.value for s in expect]
+    allowed = (statuses + statuses[-1:] * 3)[:3]
+    told = f"the task {task.id} is no longer {' or '.join(sorted(statuses))}"
+    return Statement(Mode.EXPECT, QUERIES["update_task"], (*row, *allowed), told)

@@ -1,0 +1,299 @@
+"""Conditions on devices: a short whitelist of Python's expressions, checked once and compiled to a closure.
+
+`model == "797xx" and "gold" in tags and param("Device.DeviceInfo.SoftwareVersion") < "2.1"`. The same checked tree is translated to
+SQL in storage/sql. Nothing is ever evaluated as Python. A comparison with something unknown is false.
+"""
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from homeport.acs.records import DeviceRecord
+from homeport.errors import HomeportError
+
+MAX_LENGTH: Final = 2_000
+MAX_NODES: Final = 200
+
+TEXT_FIELDS: Final = frozenset(
+    {
+        "id",
+        "oui",
+        "product_class",
+        "serial_number",
+        "manufacturer",
+        "model",
+        "software_version",
+        "hardware_version",
+        "provisioning_code",
+        "address",
+        "state",
+    }
+)
+NUMBER_FIELDS: Final = frozenset({"first_seen", "last_inform"})
+TEXT_TESTS: Final = frozenset({"startswith", "endswith", "contains"})
+
+Param = Callable[[str], str | None]
+"""Gives a device's parameter by its path, None where it is not known."""
+
+
+class WhereError(HomeportError):
+    """The expression is not one of the few that are allowed; the message says what is wrong and shows one that works."""
+
+
+class Field(Struct, frozen=True):
+    name: str
+
+
+class Parameter(Struct, frozen=True):
+    path: str
+    number: bool = False
+
+
+class Literal(Struct, frozen=True):
+    value: str | float
+
+
+class Compare(Struct, frozen=True):
+    """op: one of == != < <= > >=."""
+
+    op: str
+    left: "Operand"
+    right: "Operand"
+
+
+class TextTest(Struct, frozen=True):
+    """test: startswith, endswith or contains."""
+
+    test: str
+    subject: "Operand"
+    text: str
+
+
+class Member(Struct, frozen=True):
+    """Whether the device has a tag (subject None), or whether the operand is one of the given texts."""
+
+    subject: "Operand | None"
+    texts: tuple[str, ...]
+
+
+class Not(Struct, frozen=True):
+    inner: "Condition"
+
+
+class Both(Struct, frozen=True):
+    """all: every part holds; else: one is enough."""
+
+    all: bool
+    parts: tuple["Condition", ...]
+
+
+class Always(Struct, frozen=True):
+    value: bool
+
+
+Operand = Field | Parameter | Literal
+Condition = Compare | TextTest | Member | Not | Both | Always
+Test = Callable[[DeviceRecord, Param], bool]
+
+_EXAMPLE = 'an example that works: model == "797xx" and "gold" in tags'
+_OPS: Final[dict[type[ast.cmpop], str]] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Where(Struct, frozen=True):
+    """A checked condition. text: as the user wrote it. test: the compiled closure."""
+
+    text: str
+    condition: Condition
+    test: Test
+
+
+def parse(text: str) -> Where:
+    """The condition that the text says. Raises WhereError."""
+    if len(text) > MAX_LENGTH:
+        raise WhereError(f"the condition is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise WhereError(f"the condition is not an expression ({getattr(e, 'msg', e)}); {_EXAMPLE}") from e
+    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+        raise WhereError(f"the condition has too many parts; at most {MAX_NODES} are allowed")
+    condition = _condition(tree.body)
+    return Where(text=text, condition=condition, test=_compile(condition))
+
+
+def uses_parameters(condition: Condition) -> bool:
+    """Whether the condition asks for parameter values, which no column holds."""
+    match condition:
+        case Compare(left=left, right=right):
+            return isinstance(left, Parameter) or isinstance(right, Parameter)
+        case TextTest(subject=subject) | Member(subject=subject):
+            return isinstance(subject, Parameter)
+        case Not(inner=inner):
+            return uses_parameters(inner)
+        case Both(parts=parts):
+            return any(uses_parameters(p) for p in parts)
+        case Always():
+            return False
+
+
+def _refuse(node: ast.AST, why: str) -> WhereError:
+    return WhereError(f"{ast.unparse(node)!r}: {why}; {_EXAMPLE}")
+
+
+def _condition(node: ast.expr) -> Condition:
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            return Both(isinstance(op, ast.And), tuple(_condition(v) for v in values))
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return Not(_condition(inner))
+        case ast.Constant(value=bool() as value):
+            return Always(value)
+        case ast.Compare(left=left, ops=ops, comparators=rights):
+            parts = []
+            for relation, right in zip(ops, rights, strict=True):
+                parts.append(_comparison(node, left, relation, right))
+                left = right
+            return parts[0] if len(parts) == 1 else Both(True, tuple(parts))
+        case ast.Call(func=ast.Name(id=name), args=[subject, ast.Constant(value=str() as text)], keywords=[]):
+            if name not in TEXT_TESTS:
+                raise _refuse(node, f"there is no function {name}; there are param, {', '.join(sorted(TEXT_TESTS))}")
+            operand = _operand(subject)
+            if _is_number(operand):
+                raise _refuse(node, "this function takes text")
+            return TextTest(name, operand, text)
+    raise _refuse(node, "this is not a condition")
+
+
+def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
+    if isinstance(op, ast.In | ast.NotIn):
+        member = _member(node, left, right)
+        return Not(member) if isinstance(op, ast.NotIn) else member
+    if type(op) not in _OPS:
+        raise _refuse(node, "this comparison is not allowed")
+    a, b = _operand(left), _operand(right)
+    if isinstance(a, Parameter) and _is_number(b):
+        a = Parameter(a.path, True)
+    if isinstance(b, Parameter) and _is_number(a):
+        b = Parameter(b.path, True)
+    if _is_number(a) != _is_number(b):
+        raise _refuse(node, "text and a number cannot be compared")
+    return Compare(_OPS[type(op)], a, b)
+
+
+def _member(node: ast.expr, left: ast.expr, right: ast.expr) -> Condition:
+    if isinstance(right, ast.Name) and right.id == "tags":
+        if isinstance(left, ast.Constant) and isinstance(left.value, str):
+            return Member(None, (left.value,))
+        raise _refuse(node, "only a text can be looked for in tags")
+    if isinstance(right, ast.Tuple | ast.List | ast.Set):
+        texts = [e.value for e in right.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
+        if len(texts) == len(right.elts):
+            operand = _operand(left)
+            if not _is_number(operand):
+                return Member(operand, tuple(texts))
+    raise _refuse(node, "`in` takes tags, or a list of texts")
+
+
+def _operand(node: ast.expr) -> Operand:
+    match node:
+        case ast.Name(id=name) if name in TEXT_FIELDS or name in NUMBER_FIELDS:
+            return Field(name)
+        case ast.Name(id=name):
+            raise _refuse(
+                node, f"there is no field {name}; there are {', '.join(sorted(TEXT_FIELDS | NUMBER_FIELDS))}, tags"
+            )
+        case ast.Constant(value=bool()):
+            raise _refuse(node, "a truth value cannot be compared; parameters are text, write 'true' or '1' in quotes")
+        case ast.Constant(value=str() as text):
+            return Literal(text)
+        case ast.Constant(value=int() | float() as number):
+            return Literal(float(number))
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return Literal(-float(number))
+        case ast.Call(func=ast.Name(id="param"), args=[ast.Constant(value=str() as path)], keywords=[]):
+            return Parameter(path)
+    raise _refuse(node, "this is neither a field, nor param(PATH), nor a text or number")
+
+
+def _is_number(operand: Operand) -> bool:
+    match operand:
+        case Field(name=name):
+            return name in NUMBER_FIELDS
+        case Parameter(number=number):
+            return number
+        case Literal(value=value):
+            return not isinstance(value, str)
+
+
+def _compile(condition: Condition) -> Test:
+    match condition:
+        case Always(value=value):
+            return lambda d, p: value
+        case Not(inner=inner):
+            test = _compile(inner)
+            return lambda d, p: not test(d, p)
+        case Both(all=every, parts=parts):
+            tests = [_compile(p) for p in parts]
+            if every:
+                return lambda d, p: all(t(d, p) for t in tests)
+            return lambda d, p: any(t(d, p) for t in tests)
+        case Member(subject=None, texts=texts):
+            return lambda d, p: texts[0] in d.tags
+        case Member(subject=subject, texts=texts):
+            assert subject is not None
+            get, among = _getter(subject), frozenset(texts)
+            return lambda d, p: get(d, p) in among
+        case TextTest(test=test_name, subject=subject, text=text):
+            get = _getter(subject)
+            match test_name:
+                case "startswith":
+                    return lambda d, p: str(get(d, p) or "").startswith(text)
+                case "endswith":
+                    return lambda d, p: str(get(d, p) or "").endswith(text)
+            return lambda d, p: text in str(get(d, p) or "")
+        case Compare(op=op, left=left, right=right):
+            a, b, compare = _getter(left), _getter(right), _COMPARE[op]
+
+            def test_compare(d: DeviceRecord, p: Param) -> bool:
+                x, y = a(d, p), b(d, p)
+                return x is not None and y is not None and compare(x, y)
+
+            return test_compare
+
+
+def _getter(operand: Operand) -> Callable[[DeviceRecord, Param], str | float | None]:
+    match operand:
+        case Literal(value=value):
+            return lambda d, p: value
+        case Field(name=name):
+            get = operator.attrgetter(name)
+            return lambda d, p: get(d)
+        case Parameter(path=path, number=False):
+            return lambda d, p: p(path)
+        case Parameter(path=path):
+            return lambda d, p: _number(p(path))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

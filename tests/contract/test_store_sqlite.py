@@ -1,0 +1,244 @@
+"""What SQLite adds to the contract: it keeps, over restarts, kills, full disks and locks."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql import sqlite as module
+from homeport.acs.storage.sql.sqlite import SqliteStore
+from homeport.acs.storage.sql.writer import Mode, Statement
+from homeport.errors import StoreError, StoreUnavailable
+
+
+def a_device(serial: str = "S1") -> DeviceRecord:
+    return DeviceRecord(id=serial, oui="00D0F1", product_class="", serial_number=serial)
+
+
+def unit(**lists: list[Any]) -> UnitOfWork:
+    made = UnitOfWork()
+    for name, rows in lists.items():
+        getattr(made, name).extend(rows)
+    return made
+
+
+async def reopened(path: Path) -> SqliteStore:
+    store = SqliteStore(path)
+    await store.open()
+    return store
+
+
+def test_everything_is_there_after_closing_and_opening(tmp_path: Path) -> None:
+    """Closing writes what waited: touched facts and histories too."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        await store.commit(unit(devices=[a_device()]))
+        store.touch("S1", {"last_inform": 9.0}, {"Device.X": StoredValue("1")})
+        store.touch("S1", {"model": "797xx"}, {})
+        await store.close()
+        await store.close()
+        again = await reopened(tmp_path / "acs.db")
+        found = await again.device("S1")
+        assert found is not None
+        assert (found.last_inform, found.model) == (9.0, "797xx")
+        assert (await again.values("S1"))["Device.X"].value == "1"
+        await again.close()
+
+    asyncio.run(scene())
+
+
+def test_more_devices_than_the_cache_holds_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices leave the cache only when nothing of them waits for the disk."""
+    monkeypatch.setattr(module, "CACHED_DEVICES", 8)
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        await store.commit(unit(devices=[a_device(f"S{i:03}") for i in range(100)]))
+        for i in range(100):
+            store.touch(f"S{i:03}", {"last_inform": float(i)}, {"Device.X": StoredValue(str(i))})
+        await store.flush()
+        for i in range(100):
+            found = await store.device(f"S{i:03}")
+            assert found is not None
+            assert found.last_inform == i
+            assert (await store.reported(f"S{i:03}"))["Device.X"].value == str(i)
+        assert len(store._hots) <= 16
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_commits_of_the_same_moment_share_a_transaction(tmp_path: Path) -> None:
+    """Group commit: many units, few transactions."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device(f"S{i}") for i in range(200)]))
+        before = store.group_commits
+        await asyncio.gather(*(store.commit(unit(patches=[(f"S{i}", {"model": "m"})])) for i in range(200)))
+        groups, units = (after - b for after, b in zip(store.group_commits, before, strict=True))
+        assert units == 200
+        assert groups <= 20
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_full_disk_is_told_and_service_resumes_by_itself(tmp_path: Path) -> None:
+    """A unit that does not fit is refused whole; when there is room again the next one is taken."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=0.01)
+        await store.open()
+        await store.commit(unit(devices=[a_device()]))
+        (pages,) = store._read.execute("PRAGMA page_count").fetchone()
+        await store._write([Statement(Mode.ONE, f"PRAGMA max_page_count = {pages + 5}", ())])
+        big = {f"Device.P{i}": StoredValue("x" * 500) for i in range(2000)}
+        with pytest.raises(StoreUnavailable):
+            await store.commit(unit(values=[ValuesChange("S1", big)], patches=[("S1", {"model": "half"})]))
+        assert store.trouble is not None
+        with pytest.raises(StoreUnavailable):
+            store.touch("S1", {"last_inform": 5.0}, {})
+        found = await store.device("S1")
+        assert found is not None
+        assert found.model == ""
+        await store._write([Statement(Mode.ONE, "PRAGMA max_page_count = 1000000", ())])
+        await until_well(store)
+        await store.commit(unit(values=[ValuesChange("S1", big)]))
+        assert len(await store.values("S1")) == 2000
+        await store.close()
+
+    asyncio.run(scene())
+
+
+async def until_well(store: Store) -> None:
+    """Return when the store has found out by itself that the medium works again."""
+    async with asyncio.timeout(20):
+        while store.trouble is not None:
+            await asyncio.sleep(0)
+
+
+def test_a_locked_database_is_told_and_service_resumes_by_itself(tmp_path: Path) -> None:
+    """Another program that holds the lock delays writes; it does not lose or break them."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=0.01, pragmas={"busy_timeout": 5})
+        await store.open()
+        await store.commit(unit(devices=[a_device()]))
+        other = sqlite3.connect(tmp_path / "acs.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            await store.commit(unit(patches=[("S1", {"model": "m"})]))
+        other.execute("ROLLBACK")
+        other.close()
+        await until_well(store)
+        await store.commit(unit(patches=[("S1", {"model": "m"})]))
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_database_of_a_newer_homeport_is_left_alone(tmp_path: Path) -> None:
+    """An unknown layout is refused with the cure, not guessed at."""
+    connection = sqlite3.connect(tmp_path / "acs.db")
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StoreError, match="newer Homeport"):
+        asyncio.run(SqliteStore(tmp_path / "acs.db").open())
+
+
+def test_devices_of_one_model_share_their_path_list(tmp_path: Path) -> None:
+    """The list of paths is stored once, and goes with its last device."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device(f"S{i}") for i in range(5)]))
+        for i in range(5):
+            values = {f"Device.P{n}": StoredValue(f"{i}-{n}") for n in range(100)}
+            await store.commit(unit(values=[ValuesChange(f"S{i}", values)]))
+        (count,) = store._read.execute("SELECT count(*) FROM path_list").fetchone()
+        assert count == 1
+        await store.commit(unit(deleted_devices=[f"S{i}" for i in range(5)]))
+        await store.prune(sessions_before=0.0, tasks_before=0.0)
+        (count,) = store._read.execute("SELECT count(*) FROM path_list").fetchone()
+        assert count == 0
+        await store.close()
+
+    asyncio.run(scene())
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from homeport.acs.records import *
+from homeport.acs.storage.interface import *
+from homeport.acs.storage.sql.sqlite import SqliteStore
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    unit = UnitOfWork()
+    unit.devices.append(DeviceRecord(id="D", oui="", product_class="", serial_number=""))
+    await store.commit(unit)
+    async def one(worker):
+        for i in range(10_000):
+            unit, id = UnitOfWork(), f"{worker}-{i}"
+            unit.tasks.append(TaskChange(TaskRecord(id=id, device="D", rpc="Reboot", args={}), None))
+            unit.events.append(EventRecord(id=id, device="D", session="s", at=1.0, code="1 BOOT"))
+            await store.commit(unit)
+            print(id, flush=True)
+    await asyncio.gather(*(one(w) for w in range(8)))
+asyncio.run(main())
+"""
+
+
+def test_what_was_told_to_be_safe_survives_kill_9(tmp_path: Path) -> None:
+    """Every id that the killed process printed after its commit is in the database, with all of its unit."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "acs.db")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stdout is not None
+    told = [process.stdout.readline().strip() for _ in range(200)]
+    process.send_signal(signal.SIGKILL)
+    told += [line.strip() for line in process.stdout.readlines() if line.endswith("\n")]
+    process.wait()
+    process.stdout.close()
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        events = {e.id for e in (await store.events_of("D", limit=100_000, cursor=None)).items}
+        tasks = {t.id for t in await store.open_tasks("D")}
+        assert set(told) <= events
+        assert events == tasks
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_group_tells_each_unit_its_own_outcome(tmp_path: Path) -> None:
+    """A task twice in one group: the first is written, the second refused."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        task = TaskRecord(id="t", device="S1", rpc="Reboot", args={})
+        outcomes = await asyncio.gather(
+            *(store.commit(unit(tasks=[TaskChange(task, None)])) for _ in range(3)), return_exceptions=True
+        )
+        assert [o is None for o in outcomes] == [True, False, False]
+        await store.close()
+
+    asyncio.run(scene())
