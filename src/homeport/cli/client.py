@@ -155,6 +155,11 @@ class RestClient:
             )
         elif isinstance(error, ssl.SSLError):
             fact, cure = f"TLS failed ({error.reason or error})", "check whether the address should start with http://"
+        elif isinstance(error, TimeoutError):
+            fact, cure = (
+                f"no answer within {self._timeout:g} s",
+                "check the address, a firewall, or whether it should start with http://",
+            )
         elif isinstance(error, ConnectionRefusedError):
             fact, cure = "nothing listens there", "start it with: homeport acs serve, or name another with --acs URL"
         elif isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
@@ -200,6 +205,10 @@ class RestClient:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            self.close()
 
     # Tasks
 

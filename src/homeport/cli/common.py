@@ -164,7 +164,7 @@ def _complain(task: dict[str, Any], wait: float) -> None:
             output.note(line)
         return
     say = {
-        "unknown": "the session broke after the request was sent, so whether it was done is not known; the ACS settles it at the next contact",
+        "unknown": "the session broke after the request was sent; the ACS finds out at the next contact whether it was done",
         "expired": "the device did not come before the task expired",
         "cancelled": "somebody cancelled it",
         "failed": "it failed without a fault from the device",

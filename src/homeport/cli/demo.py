@@ -1,0 +1,128 @@
+"""`homeport demo`: an ACS and a device that talk real CWMP, in one terminal."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.demo_children import ChildDied, Household
+from homeport.cli.demo_tour import Tour, data_paths
+from homeport.cli.exits import CliError, ExitCode
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+READING_PAUSE = 1.0
+"""Seconds between two steps, so that a person can follow."""
+
+PICTURE_WIDTH = 100
+"""Columns of the picture for the documentation."""
+
+
+@app.command()
+def demo(
+    check: Annotated[
+        bool, typer.Option("--check", help="Play the tour without a person, one line per step; exit code 0 or 1.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Keep the data of both there; must not exist yet.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.svg", hidden=True, help="Save the tour as a picture.")
+    ] = None,
+) -> None:
+    """Start an ACS and a device here and watch them talk: the quickest way to see what this is.
+
+    Two real processes on free loopback ports: a server with SQLite, and an agent with the data model of a DKT 797xx fibre terminal. The
+    device finds its ACS by DHCP option 43, is approved, read, set, called and rebooted. Then both stay up for you. Ctrl-C ends both.
+    """
+    if data_dir is not None and data_dir.exists():
+        raise CliError(
+            f"{data_dir} exists already; name a directory that does not, so that nothing of yours is touched",
+            ExitCode.USAGE,
+        )
+    with Household(data_dir.absolute() if data_dir else None) as household:
+        tour = Tour(household)
+        if check:
+            raise typer.Exit(_check(tour))
+        _show(tour, picture)
+
+
+def _check(tour: Tour) -> int:
+    """One line per step; the first one that fails ends the tour."""
+    started = time.monotonic()
+    steps = tour.steps()
+    for number, step in enumerate(steps, 1):
+        begin = time.monotonic()
+        try:
+            shown = step.act()
+        except CliError as e:
+            print(f"FAIL {number}/{len(steps)} {step.title}: {e}", flush=True)
+            return int(ExitCode.FAILED)
+        print(
+            f"ok   {number}/{len(steps)} {step.title}: {_told(shown.checks)} ({time.monotonic() - begin:.2f} s)",
+            flush=True,
+        )
+    print(f"all {len(steps)} steps hold, {time.monotonic() - started:.1f} s", flush=True)
+    return int(ExitCode.OK)
+
+
+def _told(checks: list[str]) -> str:
+    return f"{checks[0]}; {len(checks)} checks hold" if len(checks) > 1 else checks[0]
+
+
+def _show(tour: Tour, picture: Path | None) -> None:
+    from rich.console import Console
+
+    from homeport.cli.demo_view import TourView
+
+    if picture is not None:
+        console = Console(
+            record=True, width=PICTURE_WIDTH, highlight=False, force_terminal=True, color_system="truecolor"
+        )
+    else:
+        console = Console(highlight=False)
+    steps = tour.steps()
+    view = TourView(console, len(steps))
+    view.opening()
+    for number, step in enumerate(steps, 1):
+        try:
+            view.step(number, step)
+        except ChildDied:
+            raise
+        except CliError as e:
+            raise CliError(f"step {number} ({step.title}) failed: {e}", ExitCode.FAILED) from e
+        if picture is None and sys.stdout.isatty():
+            time.sleep(READING_PAUSE)
+    if picture is not None:
+        console.save_svg(str(picture), title="homeport demo")
+        return
+    view.closing(_urls(tour), _commands(tour), data_paths(tour.household.directory))
+    while True:
+        time.sleep(0.5)
+        tour.household.require_alive()
+        for session in tour.new_sessions():
+            view.session(session)
+
+
+def _urls(tour: Tour) -> list[tuple[str, str]]:
+    return [
+        ("ACS, for devices", tour.cwmp_url),
+        ("ACS, REST and its description", f"{tour.http_url}/api/v1 · {tour.http_url}/api/openapi.json"),
+        ("logs", f"{tour.household.directory}/ACS.log, agent.log"),
+    ]
+
+
+def _commands(tour: Tour) -> list[tuple[str, str]]:
+    """Commands that work in another terminal, with what they show."""
+    name, device = output.program(), tour.device
+    return [
+        (f"{name} device list", "what the ACS knows"),
+        (f"{name} device get {device} Device.Optical.", "ask the device, live"),
+        (f"{name} device set {device} Device.DeviceInfo.ProvisioningCode=gold", "change it; watch this terminal"),
+        (f"{name} device set {device} Device.DeviceInfo.UpTime=1", "see a refusal"),
+        (f"{name} device show {device}", "its tasks and sessions"),
+        (f"{name} cpe show status", "the device's own view"),
+    ]

@@ -1,0 +1,144 @@
+"""What a person sees of the demo: a headline per step, a line that says what is being waited for, the ladder, what it showed."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import ROUNDED
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from homeport.cli.demo_tour import Shown, Step
+from homeport.cli.ladder import LINE, ladder_lines, rungs
+
+CPE_STYLE, ACS_STYLE = "cyan", "green"
+MAX_RUNGS = 16
+"""A longer session is shown with its middle left out: the demo is to be read as it runs."""
+
+
+class TourView:
+    """Prints the tour on a console, step after step; nothing is ever erased, so that it can be scrolled back."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console = console
+        self.total = total
+        self.started = time.monotonic()
+
+    def opening(self) -> None:
+        """What is going to happen."""
+        words = Text.assemble(
+            ("Homeport", "bold"),
+            " speaks TR-069 (CWMP), the protocol by which operators manage the routers in our homes. "
+            "Here two real processes talk it over HTTP on this machine: a server ",
+            ("(ACS)", ACS_STYLE),
+            " and a device ",
+            ("(CPE)", CPE_STYLE),
+            ". Every message below has just been sent.",
+        )
+        self.console.print(Panel(words, box=ROUNDED, border_style="dim", padding=(0, 1)))
+
+    def step(self, number: int, step: Step) -> Shown:
+        """Run one step under its headline, with elapsed time while it lasts. Passes on what the step raises."""
+        self.console.print()
+        self.console.print(Text.assemble((f" {number}/{self.total} ", "reverse"), " ", (step.title, "bold")))
+        self.console.print(Padding(Text(step.story, style="italic dim"), (0, 0, 0, 5)))
+        begin = time.monotonic()
+        with Live(_Waiting(step.waiting, begin), console=self.console, transient=True, refresh_per_second=12):
+            shown = step.act()
+        took = time.monotonic() - begin
+        if shown.session is not None:
+            self.console.print(Padding(ladder(shown.session), (0, 0, 0, 5)))
+        if shown.facts:
+            self.console.print(Padding(_facts(shown.facts), (0, 0, 0, 5)))
+        checks = Text.assemble(
+            ("✓ ", "bold green"),
+            f"{len(shown.checks)} checks on the wire and in the store hold",
+            (f"  {took:.2f} s", "dim"),
+        )
+        self.console.print(Padding(checks, (0, 0, 0, 5)))
+        return shown
+
+    def session(self, session: Mapping[str, Any]) -> None:
+        """A session that happened after the tour."""
+        events = ", ".join(session.get("events") or ()) or "no events"
+        self.console.print()
+        self.console.print(
+            Text.assemble((" session ", "reverse"), " ", (events, "bold"), (f"  {session['outcome']}", "dim"))
+        )
+        self.console.print(Padding(ladder(session), (0, 0, 0, 5)))
+
+    def closing(
+        self, urls: Sequence[tuple[str, str]], commands: Sequence[tuple[str, str]], environment: Mapping[str, str]
+    ) -> None:
+        """Where the two are, and what to try next in another terminal."""
+        export = Text("export " + " ".join(f"{k}={v}" for k, v in environment.items()), style="bold")
+        export.overflow = "fold"
+        tries = Table.grid(padding=(0, 2))
+        tries.add_column(style="bold", overflow="fold")
+        tries.add_column(style="dim")
+        for command, why in commands:
+            tries.add_row(command, why)
+        body = Group(
+            _facts(urls), Text(""), Text("In another terminal, first:"), export, Text("then, for example:"), tries
+        )
+        took = time.monotonic() - self.started
+        self.console.print()
+        self.console.print(
+            Panel(
+                body,
+                title=f"Both keep running ({took:.0f} s so far)",
+                title_align="left",
+                box=ROUNDED,
+                border_style="green",
+            )
+        )
+        self.console.print(
+            Text("Each new session is shown here. Ctrl-C ends both and leaves nothing behind.", style="dim")
+        )
+
+
+def ladder(session: Mapping[str, Any]) -> Table:
+    """The messages of one session between two posts; long sessions with their middle left out."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_row("", Text.assemble(("CPE", f"bold {CPE_STYLE}"), " " * (LINE - 4), ("ACS", f"bold {ACS_STYLE}")), "")
+    rows = rungs(session)
+    lines = list(zip(rows, ladder_lines(rows), strict=True))
+    left_out = len(lines) - MAX_RUNGS
+    for i, (rung, (at, arrow, details)) in enumerate(lines):
+        if left_out > 0 and MAX_RUNGS // 2 <= i < MAX_RUNGS // 2 + left_out:
+            if i == MAX_RUNGS // 2:
+                table.add_row("", Text(f"│{f'{left_out} more messages':^{LINE}}│", style="dim"), "")
+            continue
+        style = CPE_STYLE if rung.sender == "cpe" else ACS_STYLE
+        table.add_row(at, Text.assemble("│", (arrow, style), "│"), details)
+    return table
+
+
+def _facts(pairs: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    return table
+
+
+class _Waiting:
+    """A spinner with what is being waited for and for how long."""
+
+    def __init__(self, what: str, begin: float) -> None:
+        self._spinner = Spinner("dots", style="yellow")
+        self._what = what
+        self._begin = begin
+
+    def __rich__(self) -> Padding:
+        self._spinner.update(text=Text(f"{self._what} ... {time.monotonic() - self._begin:.1f} s", style="yellow"))
+        return Padding(self._spinner, (0, 0, 0, 5))
