@@ -317,16 +317,22 @@ class DigestClient:
 
         uri: the request target as on the request line. cnonce: fresh and unguessable. qop=auth is preferred to auth-int.
         """
+        if not self.accept(www_authenticate):
+            return None
+        return self.preempt(method=method, uri=uri, body=body, cnonce=cnonce)
+
+    def accept(self, www_authenticate: list[str]) -> bool:
+        """Takes the strongest Digest challenge for `preempt`; False where there is none that we speak."""
         best: tuple[int, dict[str, str], str, str] | None = None
         for challenge in parse_challenges(www_authenticate):
             picked = self._usable(challenge)
             if picked is not None and (best is None or picked[0] < best[0]):
                 best = picked
         if best is None:
-            return None
+            return False
         _, self._challenge, self._algorithm, self._qop = best
         self._count = 0
-        return self.preempt(method=method, uri=uri, body=body, cnonce=cnonce)
+        return True
 
     def preempt(self, *, method: str, uri: str, body: bytes = b"", cnonce: str) -> str | None:
         """The value of `Authorization` with the nonce of the last challenge and the next count; None before any challenge."""
