@@ -82,7 +82,7 @@ def guarded(act: Callable[[], int]) -> int:
     except BrokenPipeError:
         # `homeport ... | head`: the reader has enough. Python would complain about it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return int(ExitCode.FAILED)
     except CliError as e:
         if debug:
             raise

@@ -1,0 +1,163 @@
+"""`homeport docs-reference DIR`: the reference pages, made from what the program itself knows; a test keeps the committed ones fresh."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli.exits import ExitCode
+from homeport.cli.main import VERBS, load_verb
+from homeport.cli.settings_options import default_text, metavar, negative
+from homeport.settings import describe
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+MADE = "<!-- Made by `homeport docs-reference docs/reference`; edit the source, not this page. -->\n"
+
+
+@app.command()
+def docs_reference(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pages are written.")],
+) -> None:
+    """Write the generated reference pages."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (directory / name).write_text(text, encoding="utf-8")
+        print(directory / name)
+
+
+def pages() -> dict[str, str]:
+    """File name -> Markdown of each generated page."""
+    from homeport.acs.config import AcsSettings
+    from homeport.cpe.config import CpeSettings
+
+    return {
+        "cli.md": MADE + _cli(),
+        "exit-codes.md": MADE + _exit_codes(),
+        "rest.md": MADE + _rest(),
+        "settings-acs.md": MADE + _settings(AcsSettings, "acs", "acs serve"),
+        "settings-cpe.md": MADE + _settings(CpeSettings, "cpe", "cpe run"),
+    }
+
+
+def _exit_codes() -> str:
+    rows = [(str(int(code)), code.meaning) for code in ExitCode]
+    rows += [("130", "interrupted by Ctrl-C")]
+    text = "Every `homeport` command ends with one of these. An error is one line on standard error, with what to do about it;\n"
+    text += "`HOMEPORT_DEBUG=1` shows the traceback instead.\n"
+    return f"# Exit codes\n\n{text}\n{_table(('code', 'meaning'), rows)}"
+
+
+def _settings(cls: type, program: str, path: str) -> str:
+    rows = []
+    for row in describe(cls):
+        flag = f"`{row.flag}`, `{negative(row)}`" if row.type is bool else f"`{row.flag} {metavar(row)}`"
+        default = default_text(row)
+        said = row.help.rstrip(".") + "." + (f" In {row.unit}." if row.unit else "")
+        rows.append(
+            (flag, f"`{row.name}`", f"`{row.environment_name(program)}`", f"`{default}`" if default else "", said)
+        )
+    text = (
+        f"Each setting of `homeport {path}` is a flag, a key of the configuration file and an environment variable.\n"
+        "The command line counts first, then the environment, then the file, then the default. The file is TOML (`--config FILE`);\n"
+        f"its table `[{program}]` counts, or its top level where there is none.\n"
+    )
+    return f"# Settings of `homeport {path}`\n\n{text}\n{_table(('flag', 'key', 'environment', 'default', 'meaning'), rows)}"
+
+
+def _cli() -> str:
+    parts = [
+        "# Command line\n\n`homeport --help` and `homeport VERB --help` print the same. [Exit codes](exit-codes.md) are common to all.\n"
+    ]
+    for name, verb in VERBS.items():
+        if verb.hidden:
+            continue
+        parts.append(f"\n## homeport {name}\n")
+        command = typer.main.get_command(load_verb(name))
+        if hasattr(command, "commands"):
+            parts.append(f"\n{verb.help}\n")
+        for path, one in _leaves(command, f"homeport {name}"):
+            parts.append(_command(path, one, heading=path != f"homeport {name}"))
+    parts.append("\n## cwmp\n\nThe same program under the command names of a Vega gateway.\n\n")
+    from homeport.cli.cwmp import SPELLINGS
+
+    rows = [
+        (f"`cwmp {' '.join(words)}`", f"`homeport {' '.join(ours)}`", what) for words, (ours, what) in SPELLINGS.items()
+    ]
+    parts.append(_table(("command", "is", "shows or does"), rows))
+    return "".join(parts)
+
+
+def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield path, command
+        return
+    for name, sub in subcommands.items():
+        if not sub.hidden:
+            yield from _leaves(sub, f"{path} {name}")
+
+
+def _command(path: str, command: Any, *, heading: bool) -> str:
+    """One command: usage, help, arguments and options."""
+    shown = [p for p in command.params if not getattr(p, "hidden", False)]
+    arguments = [p for p in shown if p.param_type_name == "argument"]
+    options = [p for p in shown if p.param_type_name == "option"]
+    usage = " ".join([path, *(_placeholder(p) for p in arguments), *(["[OPTIONS]"] if options else [])])
+    lines = [f"\n### {path}\n" if heading else "", f"\n    {usage}\n", f"\n{_words(command.help)}\n"]
+    page = {"homeport acs serve": "settings-acs.md", "homeport cpe run": "settings-cpe.md"}.get(path)
+    if page:
+        return "".join([*lines, f"\nIts options are its [settings]({page}).\n"])
+    rows = [(f"`{_placeholder(p)}`", _words(p.help)) for p in arguments]
+    rows += [(_flags(p), _words(p.help) + _extras(p)) for p in options]
+    return "".join([*lines, "\n", _table(("", ""), rows)]) if rows else "".join(lines)
+
+
+def _placeholder(parameter: Any) -> str:
+    name = parameter.metavar or str(parameter.name).upper()
+    return name if parameter.required else f"[{name}]"
+
+
+def _flags(parameter: Any) -> str:
+    value = f" {parameter.metavar}" if parameter.metavar and not parameter.is_flag else ""
+    return ", ".join(f"`{flag}{value}`" for flag in [*parameter.opts, *parameter.secondary_opts])
+
+
+def _extras(parameter: Any) -> str:
+    parts = []
+    if parameter.default not in (None, False, "", (), []) and not parameter.is_flag:
+        default = parameter.default
+        parts.append(f"Default: `{f'{default:g}' if isinstance(default, float) else default}`.")
+    if parameter.envvar:
+        parts.append(f"Environment: `{parameter.envvar}`.")
+    return " ".join(["", *parts]) if parts else ""
+
+
+def _words(help: str | None) -> str:
+    return (help or "").replace(r"\[", "[").strip()
+
+
+def _rest() -> str:
+    from homeport.acs.app import openapi
+
+    description = openapi()
+    rows = []
+    for path, methods in description["paths"].items():
+        for method, one in methods.items():
+            said = one.get("summary") or ""
+            more = (one.get("description") or "").strip().split("\n\n")[0].replace("\n", " ")
+            rows.append((f"`{method.upper()} {path}`", more or said))
+    text = (
+        "Below `/api/v1` on the address of `--http-listen`, with the header `Authorization: Bearer TOKEN`.\n"
+        "The first start of the ACS writes the first token to `admin.token` in its data directory.\n"
+        "The full description (OpenAPI) is at `/api/openapi.json`.\n"
+        'Every error has the shape `{"error": {"code", "message", "details"}}`.\n'
+    )
+    return f"# REST API\n\n{text}\n{_table(('call', 'meaning'), rows)}"
+
+
+def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    lines += ["| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
