@@ -1,0 +1,145 @@
+"""Device profiles: which parameters of a model a kind of device has, its factory instances and its factory values.
+
+A profile is a TOML file:
+
+    name = "dkt-797xx"
+    title = "DKT COMEGA 797xx, fibre bridge"
+    model = "Device:2.9"
+    services = []                                 # service models below Services.
+    parameters = ["Device.DeviceInfo.Manufacturer", ...]     # `{i}` for instances
+    objects = ["Device.Services."]                # objects that have no parameter of their own
+    instances = ["Device.Ethernet.Interface.1.", ...]
+    fixed = { "Device.Optical.Interface.{i}." = 1 }          # tables whose rows never change, with their number
+    [values]
+    "Device.DeviceInfo.Manufacturer" = "DKT"
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path as FilePath
+from typing import Any
+
+from homeport.errors import ConfigError
+from homeport.model.schema import Schema, load_schema
+from homeport.model.types import to_text
+
+
+class ProfileDef:
+    """One kind of device. Immutable once made; devices of one profile share their factory tree."""
+
+    def __init__(
+        self,
+        name: str,
+        schema: Schema,
+        parameters: tuple[str, ...],
+        *,
+        title: str = "",
+        objects: tuple[str, ...] = (),
+        instances: tuple[str, ...] = (),
+        fixed: Mapping[str, int] | None = None,
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.schema = schema
+        self.parameters = parameters
+        self.instances = tuple(i if i.endswith(".") else i + "." for i in instances)
+        self.fixed = dict(fixed or {})
+        self.values = dict(values or {})
+        self._by_object: dict[str, set[str]] = {}
+        for path in objects:
+            self._with_parents(path)
+        for path in parameters:
+            head, _, leaf = path.rpartition(".")
+            definition = schema.object(head + ".")
+            if definition is None or definition.parameter(leaf) is None:
+                raise ConfigError(
+                    f"profile {name}: {schema.name} has no parameter {path}; correct the name or the model"
+                )
+            self._with_parents(head + ".")
+            self._by_object[head + "."].add(leaf)
+
+    def _with_parents(self, path: str) -> None:
+        while path and path not in self._by_object:
+            definition = self.schema.object(path)
+            if definition is None:
+                raise ConfigError(
+                    f"profile {self.name}: {self.schema.name} has no object {path}; correct the name or the model"
+                )
+            self._by_object[path] = set()
+            path = definition.parent
+
+    def parameters_of(self, path: str) -> set[str]:
+        """Names of the parameters that the object at this path (with `{i}`) has on this device."""
+        return self._by_object.get(path, set())
+
+    def has_object(self, path: str) -> bool:
+        """Whether this device has the object at this path (with `{i}`)."""
+        return path in self._by_object
+
+    def writable(self, path: str) -> bool:
+        """Whether the ACS may write the parameter, or add rows to the table, at this path (with `{i}`)."""
+        definition = self.schema.object(path)
+        if definition is not None:
+            return definition.table and definition.writable and path not in self.fixed
+        found = self.schema.parameter(path)
+        return found is not None and found.writable
+
+
+def parse_profile(text: str, *, origin: str) -> ProfileDef:
+    """The profile in a TOML text. Raises ConfigError that names the file and the field."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin}: not TOML: {error}") from None
+    known = {"name", "title", "model", "services", "parameters", "objects", "instances", "fixed", "values"}
+    for field in data.keys() - known:
+        raise ConfigError(f"{origin}: {field} is not a field of a profile; the fields are {', '.join(sorted(known))}")
+    for field in ("name", "model", "parameters"):
+        if field not in data:
+            raise ConfigError(f"{origin}: the field {field} is missing")
+    schema = load_schema(str(data["model"]), *_texts(data, "services", origin))
+    values = data.get("values", {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{origin}: values must be a table of path = value")
+    return ProfileDef(
+        str(data["name"]),
+        schema,
+        _texts(data, "parameters", origin),
+        title=str(data.get("title", "")),
+        objects=_texts(data, "objects", origin),
+        instances=_texts(data, "instances", origin),
+        fixed={str(k): int(v) for k, v in data.get("fixed", {}).items()},
+        values={str(k): to_text(v) for k, v in values.items()},
+    )
+
+
+def _texts(data: dict[str, Any], field: str, origin: str) -> tuple[str, ...]:
+    found = data.get(field, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ConfigError(f"{origin}: {field} must be a list of texts")
+    return tuple(found)
+
+
+def list_profiles() -> list[str]:
+    """Names of the profiles that come with Homeport."""
+    folder = resources.files("homeport.model") / "profiles"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+@functools.cache
+def load_profile(name: str) -> ProfileDef:
+    """A shipped profile, shared by all who ask. Raises ConfigError where there is none of that name."""
+    file = resources.files("homeport.model") / "profiles" / f"{name}.toml"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no profile {name}; the shipped ones are {', '.join(list_profiles())}") from None
+    return parse_profile(text, origin=f"{name}.toml")
+
+
+def load_profile_file(path: FilePath) -> ProfileDef:
+    """A profile from a file of one's own."""
+    return parse_profile(path.read_text(encoding="utf-8"), origin=str(path))

@@ -1,0 +1,502 @@
+"""What a model says: objects, parameters, access, types, keys, defaults, profiles. Immutable; compiled tables load lazily.
+
+A `Schema` keeps the parameters of each object packed until somebody looks at that object, so that a model of 7,000 parameters
+costs little to open. `schema_xml` makes schemas from the Broadband Forum's XML; `load_schema` opens the ones that are shipped.
+Source: TR-106a7 2 and 3, cwmp-datamodel-1-15.xsd.
+"""
+
+import functools
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+from homeport.errors import ConfigError, Fault
+from homeport.model.path import generic
+from homeport.model.types import Checker, Syntax, checker, first_value, to_text
+from homeport.terms import ValueType
+
+FORMAT: Final = 1
+"""Version of the compiled table; a table of another version is refused."""
+
+
+class ActiveNotify(IntEnum):
+    """What the ACS may ask of a parameter's active notification (TR-106 `activeNotify`)."""
+
+    NORMAL = 0
+    CAN_DENY = 1
+    FORCE_ENABLED = 2
+    FORCE_DEFAULT_ENABLED = 3
+
+
+class UniqueKey(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Parameters whose values together differ from row to row. functional: among enabled rows only, where rows can be disabled."""
+
+    parameters: tuple[str, ...]
+    functional: bool = True
+
+
+class ParameterRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """One parameter as the compiled table holds it. syntax: its index in the table's list of syntaxes. Defaults: None is "none"."""
+
+    name: str
+    syntax: int
+    since: str = ""
+    flags: int = 0
+    notify: int = 0
+    default_object: str | None = None
+    default_factory: str | None = None
+    default_implementation: str | None = None
+    status: str = ""
+
+
+class ObjectRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """One object as the compiled table holds it. parent: index of the object above, -1 for the root of the model."""
+
+    name: str
+    parent: int
+    flags: int = 0
+    since: str = ""
+    minimum: int = 1
+    maximum: int | None = 1
+    count: str = ""
+    enable: str = ""
+    keys: tuple[UniqueKey, ...] = ()
+    status: str = ""
+    parameters: msgspec.Raw = msgspec.Raw(b"\x90")
+
+
+class ProfileRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A profile: what a device that claims it has. objects: (path, requirement), parameters: (path, writable), both with `{i}`.
+
+    includes: profiles whose content belongs to this one too.
+    """
+
+    name: str
+    since: str = ""
+    includes: tuple[str, ...] = ()
+    objects: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, bool], ...] = ()
+    status: str = ""
+
+
+class Table(msgspec.Struct, frozen=True, array_like=True):
+    """A compiled model: what a file in `schemas/` holds, msgpack, compressed."""
+
+    format: int
+    name: str
+    prefix: str
+    objects: tuple[ObjectRow, ...]
+    syntaxes: tuple[msgspec.Raw, ...]
+    profiles: msgspec.Raw
+
+
+WRITABLE: Final = 1
+FORCED_INFORM: Final = 2
+HIDDEN: Final = 4
+SECURED: Final = 8
+COMMAND: Final = 16
+WRITE_ONCE: Final = 32
+TABLE: Final = 64
+
+
+class ParameterDef:
+    """One parameter of an object: name, type, access and what else the model says. `path` has `{i}` for instances."""
+
+    __slots__ = (
+        "name", "path", "syntax", "type", "writable", "since", "status", "active_notify", "forced_inform", "hidden", "secured",
+        "command", "write_once", "default_object", "default_factory", "default_implementation", "_checker",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        syntax: Syntax,
+        *,
+        path: str = "",
+        writable: bool = False,
+        since: str = "",
+        status: str = "",
+        active_notify: ActiveNotify = ActiveNotify.NORMAL,
+        forced_inform: bool = False,
+        hidden: bool = False,
+        secured: bool = False,
+        command: bool = False,
+        write_once: bool = False,
+        default_object: str | None = None,
+        default_factory: str | None = None,
+        default_implementation: str | None = None,
+    ) -> None:
+        self.name = sys.intern(name)
+        self.path = path or name
+        self.syntax = syntax
+        self.type: str = syntax.wire.value
+        """The local name of xsi:type."""
+        self.writable = writable
+        self.since = since
+        self.status = status
+        self.active_notify = active_notify
+        self.forced_inform = forced_inform
+        self.hidden = hidden
+        self.secured = secured
+        self.command = command
+        self.write_once = write_once
+        """May be given when its object is created, and not after; CWMP shows it as read-only."""
+        self.default_object = default_object
+        self.default_factory = default_factory
+        self.default_implementation = default_implementation
+        self._checker: Checker | None = None
+
+    def __repr__(self) -> str:
+        return f"ParameterDef({self.path!r}, {self.type}, {'rw' if self.writable else 'ro'})"
+
+    def check(self, text: str, *, device: bool = False) -> str:
+        """The canonical text of a value. device: the device itself writes, so values that only it may report are allowed.
+
+        Raises Fault 9006 or 9007 with a message that says what was expected.
+        """
+        check = self._checker
+        if check is None:
+            check = self._checker = checker(self.syntax)
+        return check(text, device)
+
+    def text_of(self, value: object) -> str:
+        """The wire's text for a Python value of this parameter's type."""
+        if self.syntax.base is ValueType.BASE64 and isinstance(value, bytes):
+            import base64
+
+            return base64.b64encode(value).decode()
+        return to_text(value)  # type: ignore[arg-type]
+
+    def first_value(self, *, created: bool) -> str:
+        """The value in a new instance (created), or in a device as it leaves the factory.
+
+        The model's default where it has one that its own type allows; else an empty, zero or false value.
+        """
+        order = (self.default_object, self.default_factory, self.default_implementation)
+        if not created:
+            order = (self.default_factory, self.default_object, self.default_implementation)
+        for text in order:
+            if text is not None:
+                try:
+                    return self.check(text, device=True)
+                except Fault:
+                    continue  # defaults such as "Calculated" are meant for people; the type's own first value serves instead
+        return first_value(self.syntax)
+
+
+class ObjectDef:
+    """One object: single (`Device.DeviceInfo.`) or the rows of a table (`Device.Bridging.Bridge.{i}.`).
+
+    access is what `writable` says: AddObject and DeleteObject are allowed. maximum: None is unbounded. count: the parameter of
+    the parent that tells the number of rows. enable: the parameter of a row without which functional keys are not compared.
+    """
+
+    __slots__ = (
+        "name", "path", "table", "writable", "since", "status", "minimum", "maximum", "count", "enable", "keys", "parameters",
+        "children",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        parameters: Iterable[ParameterDef] = (),
+        children: Iterable[str] = (),
+        writable: bool = False,
+        since: str = "",
+        status: str = "",
+        minimum: int | None = None,
+        maximum: int | None = -1,
+        count: str = "",
+        enable: str = "",
+        keys: tuple[UniqueKey, ...] = (),
+    ) -> None:
+        self.path = path
+        self.table = path.endswith(".{i}.")
+        self.name = sys.intern(path.removesuffix(".{i}.").removesuffix(".").rpartition(".")[2])
+        self.writable = writable
+        self.since = since
+        self.status = status
+        self.minimum = minimum if minimum is not None else (0 if self.table else 1)
+        self.maximum = maximum if maximum != -1 else (None if self.table else 1)
+        self.count = count
+        self.enable = enable
+        self.keys = keys
+        self.parameters = tuple(parameters)
+        self.children = tuple(children)
+        """Paths of the objects directly below, in document order."""
+        for parameter in self.parameters:
+            parameter.path = path + parameter.name
+
+    def __repr__(self) -> str:
+        return f"ObjectDef({self.path!r}, {len(self.parameters)} parameters)"
+
+    @property
+    def fixed(self) -> bool:
+        """A table whose rows are always 1..maximum."""
+        return self.table and self.maximum is not None and self.minimum == self.maximum
+
+    @property
+    def parent(self) -> str:
+        """Path of the object above, "" for a root."""
+        stem = self.path.removesuffix("{i}.").removesuffix(".")
+        head = stem.rpartition(".")[0]
+        return head + "." if head else ""
+
+    def parameter(self, name: str) -> ParameterDef | None:
+        """The parameter of this name, or None."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        return None
+
+
+class Schema:
+    """A data model. name: `Device:2.19`. root: `Device.`, or "" for a service model that was not mounted under a root."""
+
+    def __init__(self, name: str, objects: Iterable[ObjectDef] = (), *, profiles: Iterable[ProfileRow] = ()) -> None:
+        self.name = name
+        self._objects: dict[str, ObjectDef] = {}
+        self._rows: dict[str, tuple[Table, int, tuple[str, ...]]] = {}
+        self._syntaxes: dict[int, list[Syntax | None]] = {}
+        self._profiles: tuple[ProfileRow, ...] | None = tuple(profiles)
+        self._tables: list[Table] = []
+        self._order: list[str] = []
+        for definition in objects:
+            self._objects[definition.path] = definition
+            self._order.append(definition.path)
+        if self._order:
+            self._link()
+
+    def _link(self) -> None:
+        """Fills in the children of hand-built objects that name none."""
+        below: dict[str, list[str]] = {}
+        for path in self._order:
+            if self._objects[path].parent:
+                below.setdefault(self._objects[path].parent, []).append(path)
+        owner = {d.path.removesuffix("{i}."): d.path for d in self._objects.values()}
+        for definition in self._objects.values():
+            found = below.get(definition.path)
+            if found and not definition.children:
+                definition.children = tuple(found)
+        for parent in below:
+            if owner.get(parent, parent) not in self._objects:
+                raise ConfigError(f"{self.name}: {parent} has objects below it but is not defined; add it")
+
+    @classmethod
+    def from_tables(cls, tables: Iterable[Table], *, mount: str = "Services.") -> "Schema":
+        """A schema over compiled tables: the first is the model, the others are services mounted at `<root>Services.`."""
+        schema = cls.__new__(cls)
+        schema._objects, schema._rows, schema._syntaxes = {}, {}, {}
+        schema._profiles, schema._tables, schema._order = None, [], []
+        for table in tables:
+            schema._add_table(table, mount)
+        schema.name = schema._tables[0].name
+        return schema
+
+    def _add_table(self, table: Table, mount: str) -> None:
+        index = len(self._tables)
+        self._tables.append(table)
+        self._syntaxes[index] = [None] * len(table.syntaxes)
+        prefix = "" if index == 0 else self._order[0] + mount
+        if prefix and prefix not in self._rows:
+            raise ConfigError(
+                f"{self._tables[0].name} has no {prefix} where {table.name} could go; import it with a root model"
+            )
+        paths: list[str] = []
+        children: list[list[str]] = []
+        for row in table.objects:
+            above = paths[row.parent] if row.parent >= 0 else prefix
+            path = (above + row.name + ".{i}." if row.flags & TABLE else above + row.name + ".") if row.name else above
+            paths.append(path)
+            children.append([])
+            if row.parent >= 0 and row.name:
+                children[row.parent].append(path)
+        for at, (path, row) in enumerate(zip(paths, table.objects, strict=True)):
+            if index and not row.name:  # the service's own top level: its NumberOfEntries parameters go into Services.
+                self._extend(path, table, at, tuple(children[at]))
+                continue
+            self._rows[path] = (table, at, tuple(children[at]))
+            self._order.append(path)
+
+    def _extend(self, path: str, table: Table, at: int, children: tuple[str, ...]) -> None:
+        base = self.object(path)
+        assert base is not None
+        more = self._parameters(self._tables.index(table), table.objects[at], path)
+        base.parameters += more
+        base.children += children
+
+    @property
+    def root(self) -> str:
+        """`Device.` or `InternetGatewayDevice.`; "" for a service model on its own."""
+        first = self._order[0] if self._order else ""
+        return first if first and "{i}" not in first else ""
+
+    @property
+    def version(self) -> str:
+        """`2.19` of `Device:2.19`."""
+        return self.name.partition(":")[2]
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._objects or path in self._rows
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def paths(self) -> tuple[str, ...]:
+        """Paths of all objects, in document order, a parent before its children."""
+        return tuple(self._order)
+
+    def object(self, path: str) -> ObjectDef | None:
+        """The object at a path spelled with `{i}`, or None."""
+        found = self._objects.get(path)
+        if found is None:
+            packed = self._rows.get(path)
+            if packed is None:
+                return None
+            table, at, children = packed
+            row = table.objects[at]
+            found = ObjectDef(
+                path,
+                parameters=self._parameters(self._tables.index(table), row, path),
+                children=children,
+                writable=bool(row.flags & WRITABLE),
+                since=row.since,
+                status=row.status,
+                minimum=row.minimum,
+                maximum=row.maximum,
+                count=row.count,
+                enable=row.enable,
+                keys=row.keys,
+            )
+            self._objects[path] = found
+        return found
+
+    def _parameters(self, index: int, row: ObjectRow, path: str) -> tuple[ParameterDef, ...]:
+        rows = _decode_parameters(row.parameters)
+        return tuple(
+            ParameterDef(
+                r.name,
+                self._syntax(index, r.syntax),
+                path=path + r.name,
+                writable=bool(r.flags & WRITABLE),
+                since=r.since or row.since,
+                status=r.status,
+                active_notify=ActiveNotify(r.notify),
+                forced_inform=bool(r.flags & FORCED_INFORM),
+                hidden=bool(r.flags & HIDDEN),
+                secured=bool(r.flags & SECURED),
+                command=bool(r.flags & COMMAND),
+                write_once=bool(r.flags & WRITE_ONCE),
+                default_object=r.default_object,
+                default_factory=r.default_factory,
+                default_implementation=r.default_implementation,
+            )
+            for r in rows
+        )
+
+    def _syntax(self, index: int, number: int) -> Syntax:
+        known = self._syntaxes[index]
+        found = known[number]
+        if found is None:
+            found = known[number] = _decode_syntax(self._tables[index].syntaxes[number])
+        return found
+
+    def objects(self) -> Iterator[ObjectDef]:
+        """All objects, in document order."""
+        for path in self._order:
+            found = self.object(path)
+            assert found is not None
+            yield found
+
+    def parameters(self) -> Iterator[ParameterDef]:
+        """All parameters, object by object, in document order."""
+        for definition in self.objects():
+            yield from definition.parameters
+
+    def parameter(self, path: str) -> ParameterDef | None:
+        """The parameter at a path with `{i}` or with instance numbers, or None."""
+        head, _, name = path.rpartition(".")
+        found = self.object(head + ".") or self.object(generic(head + "."))
+        return found.parameter(name) if found else None
+
+    @property
+    def profiles(self) -> tuple[ProfileRow, ...]:
+        """The profiles of the model, in document order."""
+        if self._profiles is None:
+            self._profiles = tuple(
+                p for table in self._tables for p in msgspec.msgpack.decode(table.profiles, type=tuple[ProfileRow, ...])
+            )
+        return self._profiles
+
+    def profiles_with(self, path: str) -> list[str]:
+        """Names of the profiles that ask for this object or parameter (path with `{i}`)."""
+        return [
+            p.name
+            for p in self.profiles
+            if any(q == path for q, _ in p.parameters) or any(q == path for q, _ in p.objects)
+        ]
+
+
+_decode_parameters = msgspec.msgpack.Decoder(tuple[ParameterRow, ...]).decode
+_decode_syntax = msgspec.msgpack.Decoder(Syntax).decode
+_decode_table = msgspec.msgpack.Decoder(Table).decode
+
+
+def unpack(data: bytes, *, origin: str = "this file") -> Table:
+    """The table in a compiled model file. Raises ConfigError where it is not one, with the cure."""
+    try:
+        table = _decode_table(zlib.decompress(data))
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise ConfigError(
+            f"{origin} is not a compiled model ({error}); make one with `homeport model import`"
+        ) from None
+    if table.format != FORMAT:
+        raise ConfigError(
+            f"{origin} has table format {table.format}, this version reads {FORMAT}; import the model again"
+        )
+    return table
+
+
+def pack(table: Table) -> bytes:
+    """A compiled model as the bytes of its file."""
+    return zlib.compress(msgspec.msgpack.encode(table), 9)
+
+
+def _file_of(name: str) -> str:
+    return name.replace(":", "-") + ".model"
+
+
+def list_schemas() -> list[str]:
+    """Names of the models that come with Homeport, such as `Device:2.19`."""
+    folder = resources.files("homeport.model") / "schemas"
+    names = (f.name.removesuffix(".model") for f in folder.iterdir() if f.name.endswith(".model"))
+    return sorted("{}:{}".format(*name.rsplit("-", 1)) for name in names)
+
+
+@functools.cache
+def _packaged_table(name: str) -> Table:
+    file = resources.files("homeport.model") / "schemas" / _file_of(name)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no model {name}; the shipped ones are {', '.join(list_schemas())}") from None
+    return unpack(data, origin=_file_of(name))
+
+
+def load_schema(name: str, *services: str) -> Schema:
+    """A shipped model, with services (`VoiceService:2.0`) mounted below its `Services.`.
+
+    Schemas are shared: the same names give the same object. Raises ConfigError for a name that is not shipped.
+    """
+    return _load(name, services)
+
+
+@functools.cache
+def _load(name: str, services: tuple[str, ...]) -> Schema:
+    return Schema.from_tables([_packaged_table(n) for n in (name, *services)])
