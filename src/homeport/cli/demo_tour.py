@@ -369,7 +369,7 @@ class Tour:
         return ControlClient(self.cpe_dir).call(verb, **args)
 
     def _agent_value(self, name: str) -> str:
-        return str(self._agent("get", paths=[name])[0]["value"])
+        return str(self._agent("get", paths=[name])[name])
 
     def _stored(self, name: str) -> str:
         items = list(self.client.items(f"/devices/{quoted(self.device)}/parameters", {"path": name}))

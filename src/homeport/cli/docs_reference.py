@@ -1,6 +1,6 @@
 """`homeport docs-reference DIR`: the reference pages, made from what the program itself knows; a test keeps the committed ones fresh."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,7 +157,7 @@ def _rest() -> str:
     return f"# REST API\n\n{text}\n{_table(('call', 'meaning'), rows)}"
 
 
-def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
     lines += ["| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -128,7 +128,7 @@ def _agent(args: list[str]) -> int:
     from homeport.cpe.config import CpeSettings
 
     settings = load_settings(CpeSettings, "cpe", parse_flags(CpeSettings, args, verb="cpe run"))
-    from homeport.cpe.agent import main
+    from homeport.cpe.process import main
 
     return main(settings)
 

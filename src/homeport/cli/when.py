@@ -20,6 +20,17 @@ def ago(moment: Any, *, now: float | None = None) -> str:
     raise AssertionError("unreachable")
 
 
+def ahead(moment: Any, *, now: float | None = None) -> str:
+    """`in 12 s` for a moment to come; "now" for one that has come."""
+    seconds = seconds_of(moment) - (time.time() if now is None else now)
+    if seconds < 1:
+        return "now"
+    for limit, unit, name in _STEPS:
+        if seconds < limit:
+            return f"in {seconds / unit:.0f} {name}"
+    raise AssertionError("unreachable")
+
+
 def seconds_of(moment: Any) -> float:
     """Seconds since 1970 of a moment of the REST API; 0.0 for what cannot be read."""
     if isinstance(moment, int | float):
