@@ -11,12 +11,14 @@ from lxml import etree
 from msgspec import Struct
 
 from homeport.codec import messages as m
+from homeport.codec.fast_lists import read_ahead
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.quirks import Quirk
 from homeport.codec.reading import ArgumentProblem, Reading, read_fault_code, read_message, read_spv_fault
 from homeport.codec.refusals import InvalidMessage
 from homeport.codec.rpc_table import CLASSES
-from homeport.codec.xml_read import Element, local_name, namespace, parse
+from homeport.codec.skeletons import MAX_LENGTH, MEMORY
+from homeport.codec.xml_read import Element, local_name, namespace, parse, parse_strictly, prepare
 from homeport.codec.xml_write import DEFAULT_STYLE, WireStyle, checked_urn, escape, finish, write_message
 from homeport.errors import LocalProtocolError, MessageRefused, ProtocolError
 from homeport.terms import CwmpVersion
@@ -31,7 +33,7 @@ _MUST_UNDERSTAND: Final = f"{{{SOAP}}}mustUnderstand"
 _U32: Final = 2**32 - 1
 
 
-class Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True, gc=False):
     """One envelope and what its header says.
 
     body: None for a Body without an element. id: verbatim, None where there is none. urn: the peer's CWMP namespace as it spelled it.
@@ -83,41 +85,29 @@ def decode(
     Source: SOAP 1.1; TR-069a6 3.4.
     """
     quirks: dict[Quirk, None] = {}
-    root = parse(body, limits=limits, quirks=quirks, content_type=content_type)
-    reading = Reading(limits, quirks)
-    header_element, element = _open(root, reading)
-    header = _read_header(header_element, reading) if header_element is not None else _Header()
-    if element is None:
-        return _envelope(None, header, header.urn or DEFAULT_URN, quirks)
-    tag = element.tag
-    name = local_name(tag)
-    if name == "Fault" and (tag == _FAULT or namespace(tag) in ("", namespace(root.tag))):
-        message, urn = _read_fault(element, header, reading)
-        return _envelope(message, header, urn, quirks)
-    urn = _cwmp_urn(namespace(tag), header.urn, name, quirks)
-    cls = CLASSES.get(name)
-    if cls is None and expect is not None and name.lower() == expect.element.lower():
-        cls = CLASSES.get(expect.element)
-        quirks[Quirk.METHOD_NAME_CASE] = None
-    if header.misunderstood:
-        raise InvalidMessage(
-            f"The header {header.misunderstood} must be understood and is not known.",
-            fault_code=None,
-            id=header.id,
-            urn=urn,
-            method=name,
-        )
-    if cls is None:
-        return _envelope(_vendor_message(element, name), header, urn, quirks)
-    try:
-        message = read_message(cls, element, reading)
-    except ArgumentProblem as problem:
-        raise InvalidMessage(
-            f"{problem} (in {name}).", fault_code=problem.code, id=header.id, urn=urn, method=name
-        ) from None
-    if cls is m.Inform and not message.event:
-        quirks[Quirk.NO_EVENT] = None
-    return _envelope(message, header, urn, quirks)
+    text = prepare(body, limits=limits, quirks=quirks, content_type=content_type)
+    rows = read_ahead(text, max_text=limits.max_text)
+    rest = _small(text) if rows is None else rows.rest
+    split = MEMORY.split(rest) if rest else None
+    if split is not None:
+        skeleton = MEMORY.recall(*split, limits)
+        if skeleton is not None:
+            try:
+                reading = Reading(limits, quirks.copy(), rows)
+                envelope = _read_envelope(skeleton.root, reading, expect)
+            finally:
+                MEMORY.keep(split[0], skeleton)
+            if rows is None or reading.used:
+                return envelope
+    root = parse_strictly(text if rows is None else rows.rest.encode(), limits=limits)
+    if root is not None:
+        reading = Reading(limits, quirks.copy(), rows)
+        envelope = _read_envelope(root, reading, expect)
+        if rows is None or reading.used:
+            if split is not None and _is_known(envelope):
+                MEMORY.learn(*split, root, limits)
+            return envelope
+    return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
 
 
 def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:
@@ -158,6 +148,58 @@ def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:
         f"{header}<SOAP-ENV:Body>{content}</SOAP-ENV:Body></SOAP-ENV:Envelope>",
         style,
     )
+
+
+def _read_envelope(root: Element, reading: Reading, expect: type[m.Message] | None) -> Envelope:
+    quirks = reading.quirks
+    header_element, element = _open(root, reading)
+    header = _read_header(header_element, reading) if header_element is not None else _Header()
+    if element is None:
+        return _envelope(None, header, header.urn or DEFAULT_URN, quirks)
+    tag = element.tag
+    name = local_name(tag)
+    if name == "Fault" and (tag == _FAULT or namespace(tag) in ("", namespace(root.tag))):
+        message, urn = _read_fault(element, header, reading)
+        return _envelope(message, header, urn, quirks)
+    urn = _cwmp_urn(namespace(tag), header.urn, name, quirks)
+    cls = CLASSES.get(name)
+    if cls is None and expect is not None and name.lower() == expect.element.lower():
+        cls = CLASSES.get(expect.element)
+        quirks[Quirk.METHOD_NAME_CASE] = None
+    if header.misunderstood:
+        raise InvalidMessage(
+            f"The header {header.misunderstood} must be understood and is not known.",
+            fault_code=None,
+            id=header.id,
+            urn=urn,
+            method=name,
+        )
+    if cls is None:
+        return _envelope(_vendor_message(element, name), header, urn, quirks)
+    try:
+        message = read_message(cls, element, reading)
+    except ArgumentProblem as problem:
+        raise InvalidMessage(
+            f"{problem} (in {name}).", fault_code=problem.code, id=header.id, urn=urn, method=name
+        ) from None
+    if cls is m.Inform and not message.event:
+        quirks[Quirk.NO_EVENT] = None
+    return _envelope(message, header, urn, quirks)
+
+
+def _small(text: bytes) -> str:
+    """A body that may be remembered, as text; "" for one that is large or not UTF-8."""
+    if len(text) > MAX_LENGTH:
+        return ""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_known(envelope: Envelope) -> bool:
+    """Whether the markup alone says which message this is, so that it may be remembered."""
+    return not isinstance(envelope.body, m.VendorMessage) and Quirk.METHOD_NAME_CASE not in envelope.quirks
 
 
 # --- the frame ----------------------------------------------------------------------------------------------------------------
@@ -372,7 +414,8 @@ def _checked_vendor_xml(message: m.VendorMessage) -> str:
         return f"<cwmp:{message.method}/>"
     try:
         quirks: dict[Quirk, None] = {}
-        root = parse(message.xml.encode("utf-8"), limits=DEFAULT_LIMITS, quirks=quirks)
+        text = prepare(message.xml.encode("utf-8"), limits=DEFAULT_LIMITS, quirks=quirks)
+        root = parse(text, limits=DEFAULT_LIMITS, quirks=quirks)
     except (ProtocolError, UnicodeEncodeError) as error:
         raise LocalProtocolError(f"The element of {message.method} cannot be sent: {error}") from None
     if local_name(root.tag) != message.method or quirks:

@@ -26,8 +26,8 @@ class CodecLimits:
         unit="attributes",
     )
     max_elements: int = setting(
-        200_000,
-        "Most start tags, comments and the like in one body: 5,000 parameters need 15,000; each costs 100 bytes and more of memory.",
+        100_000,
+        "Most start tags, comments and the like in one body: 5,000 parameters need 15,000; each costs some 200 bytes of memory.",
         unit="elements",
     )
     max_list: int = setting(

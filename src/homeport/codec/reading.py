@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.codec import messages as m
+from homeport.codec.fast_lists import MARK, Rows
 from homeport.codec.fields import Array, Field, Flag, Kind, Nested, Number, Repeated, Text, Time, default_of
 from homeport.codec.limits import CodecLimits
 from homeport.codec.quirks import Quirk
@@ -40,13 +41,26 @@ class ArgumentProblem(Exception):
 
 
 class Reading:
-    """What the readers of one envelope share: the limits, and the quirks met so far in the order of their first use."""
+    """What the readers of one envelope share.
 
-    __slots__ = ("limits", "quirks")
+    quirks: those met so far, in the order of their first use. rows: a list that was read ahead; used: whether a reader took it.
+    """
 
-    def __init__(self, limits: CodecLimits, quirks: dict[Quirk, None]) -> None:
+    __slots__ = ("limits", "quirks", "rows", "used")
+
+    def __init__(self, limits: CodecLimits, quirks: dict[Quirk, None], rows: Rows | None = None) -> None:
         self.limits = limits
         self.quirks = quirks
+        self.rows = rows
+        self.used = False
+
+    def ahead(self, container: Element, entry: str) -> tuple[Any, ...] | None:
+        """The rows that were read ahead, if this is the list that they were taken out of."""
+        rows = self.rows
+        if rows is None or rows.entry != entry or len(container) != 1 or container[0].get(MARK) is None:
+            return None
+        self.used = True
+        return rows.values
 
 
 Reader = Callable[[Element, Reading], Any]
@@ -98,9 +112,12 @@ def _read_flag(element: Element, reading: Reading) -> bool:
 def _number_reader(kind: Number) -> Reader:
     low, high = kind.low, kind.high
     allowed = frozenset(kind.allowed)
+    common = {str(n): n for n in range(10) if low <= n <= high and (not allowed or n in allowed)}
 
     def read(element: Element, reading: Reading) -> int:
         text: str = element.text or ""
+        if text in common:
+            return common[text]
         stripped = text.strip()
         if len(stripped) != len(text):
             reading.quirks[Quirk.SPACE_AROUND_TEXT] = None
@@ -132,21 +149,30 @@ def _quoted(text: str) -> str:
 
 def _struct_reader(cls: type[Struct], fields: tuple[Field, ...]) -> Reader:
     """Reads the children of one element into a class. Elements are found by local name, whatever their order."""
-    by_attribute = {field.attribute: field for field in fields}
-    plan = []
-    for attribute in cls.__struct_fields__:
-        field = by_attribute[attribute]
-        many = isinstance(field.kind, Repeated)
-        plan.append((field.element, _reader(field.kind), field, default_of(cls, attribute, field.kind), many))
-    known = frozenset(field.element for field in fields)
-    lists = frozenset(field.element for field in fields if isinstance(field.kind, Repeated))
     order = [field.element for field in fields]
+    readers = [_reader(field.kind) for field in fields]
+    plain = tuple(field.attribute for field in fields) == cls.__struct_fields__
+    places = [[field.attribute for field in fields].index(name) for name in cls.__struct_fields__]
+    plan = [
+        (field.element, reader, field, default_of(cls, field.attribute, field.kind))
+        for field, reader in zip(fields, readers, strict=True)
+    ]
+    known = frozenset(order)
+    lists = frozenset(field.element for field in fields if isinstance(field.kind, Repeated))
     name = getattr(cls, "element", "") or cls.__name__
 
     def read(element: Element, reading: Reading) -> Any:
+        children = list(element)
+        if not lists and [child.tag for child in children] == order:
+            values = [reader(child, reading) for reader, child in zip(readers, children, strict=True)]
+        else:
+            values = search(children, reading)
+        return cls(*values) if plain else cls(*[values[place] for place in places])
+
+    def search(children: list[Element], reading: Reading) -> list[Any]:
         found: dict[str, Any] = {}
         quirks = reading.quirks
-        for child in element:
+        for child in children:
             tag = child.tag
             if tag not in known:
                 if tag[0] == "{":
@@ -161,10 +187,10 @@ def _struct_reader(cls: type[Struct], fields: tuple[Field, ...]) -> Reader:
                 quirks[Quirk.REPEATED_ELEMENT] = None
             else:
                 found[tag] = child
-        if list(found) != order and list(found) != [e for e in order if e in found]:
+        if list(found) != [element for element in order if element in found]:
             quirks[Quirk.ELEMENT_ORDER] = None
         values = []
-        for wanted, reader, field, default, _ in plan:
+        for wanted, reader, field, default in plan:
             child = found.get(wanted)
             if child is not None:
                 values.append(reader(child, reading))
@@ -175,7 +201,7 @@ def _struct_reader(cls: type[Struct], fields: tuple[Field, ...]) -> Reader:
                 values.append(default)
             else:
                 raise ArgumentProblem(f"{name} has no {wanted}")
-        return cls(*values)
+        return values
 
     return read
 
@@ -228,7 +254,8 @@ def _array_reader(kind: Array) -> Reader:
         item = _PART_READERS[kind.item]
 
     def read(container: Element, reading: Reading) -> tuple[Any, ...]:
-        count = len(container)
+        ahead = reading.ahead(container, entry)
+        count = len(container) if ahead is None else len(ahead)
         _check_array_type(container, count, reading)
         values = []
         for element in container:
@@ -236,14 +263,15 @@ def _array_reader(kind: Array) -> Reader:
             if tag != entry:
                 _check_entry_name(tag, entry, reading)
             values.append(item(element, reading))
-        return tuple(values)
+        return tuple(values) if ahead is None else ahead
 
     return read
 
 
 def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.ParameterValueStruct, ...]:
     """The list of the largest messages: the readers' rules unrolled, since each step here is done 5,000 times."""
-    _check_array_type(container, len(container), reading)
+    ahead = reading.ahead(container, "ParameterValueStruct")
+    _check_array_type(container, len(container) if ahead is None else len(ahead), reading)
     values: list[m.ParameterValueStruct] = []
     append = values.append
     make = m.ParameterValueStruct
@@ -258,7 +286,7 @@ def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.Para
                     append(make(name, value_element.text or "", type_name))
                     continue
         append(_read_odd_parameter(element, reading))
-    return tuple(values)
+    return tuple(values) if ahead is None else ahead
 
 
 def _read_odd_parameter(element: Element, reading: Reading) -> m.ParameterValueStruct:
@@ -344,6 +372,8 @@ def _check_array_type(container: Element, count: int, reading: Reading) -> None:
         for key, value in container.items():
             if local_name(key) == "arrayType":
                 text = value
+    elif text.endswith(f"[{count}]"):
+        return
     found = _COUNT.search(text) if text else None
     if found is None:
         reading.quirks[Quirk.MISSING_ARRAY_TYPE] = None

@@ -36,15 +36,24 @@ Writer = Callable[[str, Any], str]
 """Gives the text of one element: (element name, value) -> XML."""
 
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-_NEEDS_ESCAPE: Final = re.compile(r"[&<>\r]")
+_SPECIAL: Final = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
+_ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&<>") + b"\t\n"
 _URN: Final = re.compile(r"""[^\s"<>&]{1,200}""")
 _TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64Binary"}
 
 
 def escape(text: str) -> str:
-    """Text as element content; a carriage return survives only as a reference."""
-    if _NEEDS_ESCAPE.search(text) is None:
+    """Text as element content; a carriage return survives only as a reference.
+
+    Raises LocalProtocolError for characters that XML 1.0 cannot carry. All text of a message goes through here or `_parameter_rows`.
+    """
+    if _SPECIAL.search(text) is None:
         return text
+    bad = _FORBIDDEN.search(text)
+    if bad is not None:
+        raise LocalProtocolError(
+            f"The character U+{ord(bad.group()):04X} cannot be sent in XML 1.0; it is in {text[:80]!r}."
+        )
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
 
 
@@ -59,14 +68,7 @@ def write_message(message: m.Message) -> str:
 
 
 def finish(text: str, style: WireStyle) -> bytes:
-    """The envelope's text as bytes. Raises LocalProtocolError for characters that XML 1.0 cannot carry."""
-    if not text.isprintable():
-        bad = _FORBIDDEN.search(text)
-        if bad is not None:
-            around = text[max(0, bad.start() - 60) : bad.start()]
-            raise LocalProtocolError(
-                f"The character U+{ord(bad.group()):04X} cannot be sent in XML 1.0; it stands after {around!r}."
-            )
+    """The envelope's text as bytes."""
     if style.pretty:
         text = _indented(text)
     if style.prolog:
@@ -201,9 +203,15 @@ def _info_rows(values: Sequence[m.ParameterInfoStruct]) -> str:
     )
 
 
-def _is_plain(text: str, tags: int) -> bool:
-    """Whether text written without escaping has no other marks than its own tags."""
-    return "&" not in text and "\r" not in text and text.count("<") == tags and text.count(">") == tags
+def _is_plain(text: str, pairs: int) -> bool:
+    """Whether text that was written without escaping has no marks but its own tags, and no character that XML forbids."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    if data.translate(None, _ORDINARY) != b"<>" * pairs:
+        return False
+    return text.isascii() or ("\ufffe" not in text and "\uffff" not in text)
 
 
 def _repeated_writer(kind: Repeated) -> Writer:

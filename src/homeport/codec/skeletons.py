@@ -1,0 +1,129 @@
+"""Trees of small bodies, remembered by their markup.
+
+A device's messages differ in their texts far more often than in their tags. Once the XML parser has accepted a body, its tags and
+attributes (the skeleton) are kept with a light tree; a later body with the very same markup only fills in its texts. Well-formedness then
+rests on the texts alone, and those are checked: no reference, no carriage return, no character that XML forbids, no stray mark.
+What the readers see is equal to what the parser would have given them; what they decide is decided anew each time.
+"""
+
+import re
+from typing import Any, Final
+
+from homeport.codec.limits import CodecLimits
+
+MAX_LENGTH: Final = 4096
+"""Characters; longer bodies gain little and would make the memory large."""
+
+MAX_REMEMBERED: Final = 256
+"""Skeletons; the one unused for longest is dropped first. At most 2 MB in all."""
+
+_BETWEEN: Final = re.compile(">([^<]*)<")
+_ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"<>&") + b"\t\n"
+
+
+class Light(list[Any]):
+    """An element as the readers know it: a list of its children with tag, text and attributes."""
+
+    __slots__ = ("attributes", "tag", "text")
+
+    def __init__(self, tag: str, attributes: dict[str, str]) -> None:
+        super().__init__()
+        self.tag = tag
+        self.text = ""
+        self.attributes = attributes
+
+    def get(self, key: str) -> str | None:
+        """The attribute's value, None where it is absent."""
+        return self.attributes.get(key)
+
+    def items(self) -> list[tuple[str, str]]:
+        """All attributes."""
+        return list(self.attributes.items())
+
+
+class Skeleton:
+    """A remembered tree. elements: with the place of each one's text among the texts of the body."""
+
+    __slots__ = ("elements", "limits", "root")
+
+    def __init__(self, root: Light, elements: list[tuple[Light, int]], limits: CodecLimits) -> None:
+        self.root = root
+        self.elements = elements
+        self.limits = limits
+
+
+class Memory:
+    """The skeletons met so far. One body at a time uses a skeleton: it is taken out and put back, so threads do not share one."""
+
+    def __init__(self, size: int = MAX_REMEMBERED) -> None:
+        self._size = size
+        self._known: dict[str, Skeleton] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def split(self, text: str) -> tuple[str, list[str]] | None:
+        """The markup and the texts of a small body; None where only the parser may judge it."""
+        if len(text) > MAX_LENGTH:
+            return None
+        marks = text.encode().translate(None, _ORDINARY)
+        if marks != b"<>" * (len(marks) // 2) or (not text.isascii() and ("\ufffe" in text or "\uffff" in text)):
+            return None
+        pieces = _BETWEEN.split(text)
+        return "<".join(pieces[::2]), pieces[1::2]
+
+    def recall(self, markup: str, texts: list[str], limits: CodecLimits) -> Skeleton | None:
+        """The tree of this markup with these texts, taken out of the memory until `keep`."""
+        skeleton = self._known.pop(markup, None)
+        if skeleton is None or skeleton.limits is not limits:
+            return None
+        for element, place in skeleton.elements:
+            element.text = texts[place]
+        return skeleton
+
+    def keep(self, markup: str, skeleton: Skeleton) -> None:
+        """Puts a skeleton (back) as the one used last."""
+        while len(self._known) >= self._size:
+            try:
+                del self._known[next(iter(self._known))]
+            except (
+                KeyError,
+                RuntimeError,
+                StopIteration,
+            ):  # Another thread was at it; the size is only a bound on memory.
+                break
+        self._known[markup] = skeleton
+
+    def learn(self, markup: str, texts: list[str], root: Any, limits: CodecLimits) -> None:
+        """Remembers what the parser made of a body, unless a text is not where the markup says."""
+        if limits.max_text < MAX_LENGTH:
+            return
+        source = root.iter()
+        stack: list[Light] = []
+        elements: list[tuple[Light, int]] = []
+        top: Light | None = None
+        for place, token in enumerate(markup.split("<")[1 if markup.startswith("<") else 0 :]):
+            if token.startswith("?xml"):
+                continue
+            if token[:1] in ("!", "?", ""):
+                return
+            if token[0] == "/":
+                stack.pop()
+                continue
+            origin = next(source)
+            light = Light(origin.tag, dict(origin.attrib))
+            text = texts[place] if place < len(texts) else ""
+            if stack:
+                stack[-1].append(light)
+            else:
+                top = light
+            if token[-1] != "/":
+                stack.append(light)
+                if (origin.text or "") != text:
+                    return
+                elements.append((light, place))
+        if top is not None and next(source, None) is None:
+            self.keep(markup, Skeleton(top, elements, limits))
+
+
+MEMORY: Final = Memory()
