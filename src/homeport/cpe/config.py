@@ -79,7 +79,11 @@ class CpeSettings:
     retry_multiplier: int | None = setting(
         None, "Growth of the wait per retry, 1000 to 65535 thousandths; default 2000"
     )
-    announce_versions: bool = setting(False, "Name the supported CWMP versions in the Inform's header (CWMP 1.4)")
+    cwmp_version: str = setting(
+        "1.4",
+        "The newest CWMP version that the device speaks; 1.4 names all of them to the ACS",
+        choices=("1.0", "1.1", "1.2", "1.3", "1.4"),
+    )
 
     reboot: str = setting("exec", "What a reboot does", choices=("exec", "restart", "command"))
     reboot_command: tuple[str, ...] = setting(

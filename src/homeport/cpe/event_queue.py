@@ -67,7 +67,7 @@ RULES: Final[dict[str, EventRule]] = {
     ),
     _E.WAKEUP: EventRule(False, _RETRY, _INFORM, False, True),
     _E.HEARTBEAT: EventRule(False, _NEVER, _INFORM, False, True),
-    _E.M_REBOOT: EventRule(True, _RETRY, _INFORM, True, True, numbered=_E.BOOT),
+    _E.M_REBOOT: EventRule(True, _RETRY, _INFORM, True, False, numbered=_E.BOOT),
     _E.M_SCHEDULE_INFORM: EventRule(True, _RETRY, _INFORM, True, True, numbered=_E.SCHEDULED),
     _E.M_DOWNLOAD: EventRule(True, _RETRY, RpcName.TRANSFER_COMPLETE, True, False, numbered=_E.TRANSFER_COMPLETE),
     _E.M_SCHEDULE_DOWNLOAD: EventRule(

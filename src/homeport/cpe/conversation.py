@@ -1,0 +1,220 @@
+"""The agent's part in one session: what it tells the ACS, what it forgets when the ACS has heard it, how it answers.
+
+Implements the owner that `transport.driver.run_cpe_session` drives. What may be said when is the session's matter, not ours.
+Source: TR-069a6 3.7.1.
+"""
+
+import logging
+from typing import Final
+
+from homeport.codec.messages import (
+    AddObject,
+    DeleteObject,
+    Download,
+    FaultMessage,
+    GetParameterAttributes,
+    GetParameterNames,
+    GetParameterValues,
+    GetParameterValuesResponse,
+    Inform,
+    Message,
+    ParameterValueStruct,
+    Reboot,
+    Request,
+    Response,
+    ScheduleInform,
+    SetParameterAttributes,
+    SetParameterValues,
+    VendorMessage,
+)
+from homeport.cpe.clock import Clock, date_time
+from homeport.cpe.handlers import Handlers
+from homeport.cpe.journal import LOG, Journal, masked, masked_body
+from homeport.cpe.ledger import Ledger
+from homeport.cpe.management import Management
+from homeport.errors import Fault, StoreError
+from homeport.model.changes import REPORTED, PendingChange
+from homeport.model.tree import DataModel
+from homeport.session.events import InformAnswered
+from homeport.terms import EventCode, FaultCode
+from homeport.transport.driver import fault_message
+
+_SHOWN: Final = 6
+"""Names that one log line lists before it says how many more there are."""
+
+
+class Conversation:
+    """One session's owner; make a new one for each session."""
+
+    def __init__(
+        self,
+        *,
+        model: DataModel,
+        management: Management,
+        ledger: Ledger,
+        handlers: Handlers,
+        journal: Journal,
+        clock: Clock,
+        product_class: str,
+        retry_count: int,
+    ) -> None:
+        self._model = model
+        self._management = management
+        self._ledger = ledger
+        self._handlers = handlers
+        self._journal = journal
+        self._clock = clock
+        self._product_class = product_class
+        self._retry_count = retry_count
+        self._url = management.url
+        self._reported: tuple[PendingChange, ...] = ()
+        self.events: tuple[str, ...] = ()
+        self.requests_answered = 0
+        self.heard = False
+        """Whether the ACS answered the Inform."""
+
+    def inform(self) -> Inform:
+        """The session's Inform; its events are in flight from here on."""
+        changes = self._changes()
+        # The event stands in an Inform exactly where a changed parameter does: a value that changed back leaves nothing to tell.
+        self._ledger.value_change(bool(changes))
+        events = self._ledger.take_events()
+        self.events = tuple(e.event_code for e in events)
+        names = dict.fromkeys(self._model.forced_inform())
+        if EventCode.HEARTBEAT not in self.events:
+            self._reported = tuple(changes)
+            names.update((change.name, None) for change in changes)
+            names.update(dict.fromkeys(self._asked_for(self.events)))
+        self._say("->", f"Inform {', '.join(self.events) or 'without events'}")
+        return Inform(
+            device_id=self._management.device_id(product_class=self._product_class),
+            event=events,
+            current_time=date_time(self._clock.now()),
+            retry_count=self._retry_count,
+            parameter_list=tuple(self._values(list(names))),
+        )
+
+    async def informed(self, answer: InformAnswered) -> None:
+        """The ACS has heard the events: they are forgotten, in memory and on disk."""
+        self.heard = True
+        self._ledger.informed(self._url)
+        if self._reported:
+            try:
+                self._model.clear_reported(self._reported)
+            except StoreError as e:
+                # They are reported once more when there is room on the disk; better twice than not at all.
+                LOG.warning("the reported changes could not be marked as reported: %s", e)
+        self._say("<-", "InformResponse")
+
+    async def next_request(self) -> Request | None:
+        """What the device still owes the ACS in this session (TransferComplete and its kin)."""
+        request = self._ledger.next_request()
+        if request is not None:
+            self._say("->", describe(request))
+        return request
+
+    async def handle(self, request: Request | VendorMessage) -> Response | FaultMessage:
+        """The answer to a request of the ACS; everything that must survive is on disk when this returns."""
+        self._say("<-", describe(request))
+        self.requests_answered += 1
+        answer: Response | FaultMessage
+        try:
+            answer = self._handlers.handle(request)
+        except Fault as e:
+            answer = fault_message(e)
+        except Exception:
+            # A defect in a device's own code must not end the session: the ACS gets 9002, the log the trace.
+            LOG.exception("the request %s failed inside the device", describe(request))
+            answer = fault_message(Fault(FaultCode.INTERNAL_ERROR))
+        self._say("->", describe(answer))
+        return answer
+
+    async def answered(self, request: Request | VendorMessage, answer: Response | VendorMessage | FaultMessage) -> None:
+        """The ACS answered one of our requests; a fault leaves it owed for another session (unverified)."""
+        self._say("<-", describe(answer))
+        if isinstance(request, Request) and not isinstance(answer, FaultMessage):
+            self._ledger.answered(request)
+
+    def trace(self, direction: str, body: bytes, note: str) -> None:
+        """One HTTP body as it went over the wire, for the debug log; secrets are masked."""
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug("%s %s %s", direction, note, masked_body(body).decode("utf-8", "replace"))
+
+    def _changes(self) -> list[PendingChange]:
+        """What the ACS is to be told; on a full disk what is known already, without looking for more."""
+        try:
+            return self._model.to_inform()
+        except StoreError as e:
+            LOG.warning("changes of computed parameters are not looked for now: %s", e)
+            return [c for c in self._model.pending_changes(poll=False) if c.notification in REPORTED]
+
+    def _values(self, names: list[str]) -> list[ParameterValueStruct]:
+        try:
+            values = self._model.get_many(names)
+        except Fault:
+            # A row was deleted after its change was noted: report the others.
+            values = []
+            for name in names:
+                try:
+                    values += self._model.get_many([name])
+                except Fault:
+                    LOG.debug("%s is gone and is not reported", name)
+        return [ParameterValueStruct(name=v.name, value=v.value, type=v.type) for v in values]
+
+    def _asked_for(self, events: tuple[str, ...]) -> list[str]:
+        """Parameters that the InformParameter table wants in an Inform with these events (TR-181 2.8 and up)."""
+        table = f"{self._management.prefix}InformParameter."
+        try:
+            rows = [n.name for n in self._model.names(table, True)]
+        except Fault:
+            return []
+        found: list[str] = []
+        for row in rows:
+            if self._management.value(row + "Enable", "0") not in ("1", "true"):
+                continue
+            wanted = [e.strip() for e in self._management.value(row + "EventList").split(",") if e.strip()]
+            name = self._management.value(row + "ParameterName")
+            if not name or (wanted and not set(wanted) & set(events)):
+                continue
+            if not wanted and set(events) == {EventCode.VALUE_CHANGE}:
+                continue
+            try:
+                found += [v.name for v in self._model.get_many([name])]
+            except Fault:
+                LOG.debug("InformParameter names %s, which this device does not have", name)
+        return found
+
+    def _say(self, direction: str, text: str) -> None:
+        self._journal.write(f"{direction} {text}")
+
+
+def describe(message: Message) -> str:
+    """A message in one line, without secrets."""
+    if isinstance(message, FaultMessage):
+        inner = "".join(f"; {p.parameter_name}: {p.fault_code}" for p in message.set_parameter_values_faults[:_SHOWN])
+        return f"Fault {message.fault_code} {message.fault_string}{inner}"
+    if isinstance(message, VendorMessage):
+        return message.method
+    detail = ""
+    if isinstance(message, SetParameterValues):
+        detail = _listed([f"{p.name}={masked(p.name, p.value)}" for p in message.parameter_list])
+    elif isinstance(message, GetParameterValues | GetParameterAttributes):
+        detail = _listed([name or "(everything)" for name in message.parameter_names])
+    elif isinstance(message, SetParameterAttributes):
+        detail = _listed([p.name for p in message.parameter_list])
+    elif isinstance(message, GetParameterNames):
+        detail = f"{message.parameter_path or '(root)'}{' next level' if message.next_level else ''}"
+    elif isinstance(message, AddObject | DeleteObject):
+        detail = message.object_name
+    elif isinstance(message, Reboot | ScheduleInform):
+        detail = f"key {message.command_key!r}"
+    elif isinstance(message, Download):
+        detail = f"{message.file_type} {masked('URL', message.url)}"
+    elif isinstance(message, GetParameterValuesResponse):
+        detail = f"{len(message.parameter_list)} values"
+    return f"{message.element} {detail}".rstrip()
+
+
+def _listed(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more

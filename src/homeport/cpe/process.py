@@ -1,0 +1,110 @@
+"""The process around the agent: event loop, signals, log lines, and what a restart really does."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from homeport.cpe.agent import Agent, Exit
+from homeport.cpe.config import CpeSettings
+from homeport.cpe.journal import LOG
+from homeport.errors import ConfigError, HomeportError
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+
+
+def main(settings: CpeSettings) -> int:
+    """Run the agent until it is told to stop; the exit status. What `homeport cpe run` calls.
+
+    Prints to stderr what it does, in words: where the ACS URL came from, how each session went, when the next contact is.
+    """
+    _set_up_logs(settings)
+    while True:
+        try:
+            how = _run_loop(settings)
+        except ConfigError as e:
+            LOG.error("%s", e)
+            return MISCONFIGURED
+        except HomeportError as e:
+            LOG.error("%s", e)
+            return FAILED
+        if how is Exit.STOPPED:
+            LOG.info("stopped")
+            return OK
+        if settings.reboot == "exec":
+            _execute_again()
+        elif settings.reboot == "command":
+            return _run_command(settings.reboot_command)
+        LOG.info("restarting")
+
+
+def _run_loop(settings: CpeSettings) -> Exit:
+    factory: Callable[[], asyncio.AbstractEventLoop]
+    try:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    except ImportError:  # not everywhere (Windows, PyPy); asyncio's own loop does the same, slower
+        factory = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_run(settings))
+
+
+async def _run(settings: CpeSettings) -> Exit:
+    agent = Agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    gc.freeze()  # what start-up made stays; the collector need not look at it again
+    try:
+        return await agent.run()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _execute_again() -> None:
+    """Replace this process by a fresh one with the same command line: nothing in memory survives, as after a power cut."""
+    LOG.info("rebooting: this process starts anew")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _run_command(command: tuple[str, ...]) -> int:
+    LOG.info("rebooting: %s", " ".join(command))
+    try:
+        return subprocess.run(command, check=False).returncode
+    except OSError as e:
+        LOG.error("the reboot command %s cannot be run: %s; correct reboot_command", command[0], e.strerror)
+        return FAILED
+
+
+def _set_up_logs(settings: CpeSettings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    LOG.handlers[:] = [handler]
+    LOG.propagate = False
+    LOG.setLevel(settings.log_level.upper())
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        import msgspec
+
+        content = {"time": record.created, "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            content["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(content).decode()

@@ -1,0 +1,150 @@
+"""How the ACS reaches the agent: the connection-request listener, and the URL that tells where it is.
+
+Source: TR-069a6 3.2.2; TR-181 ManagementServer.ConnectionRequestURL, HTTPConnectionRequestEnable.
+"""
+
+import asyncio
+import secrets
+import socket
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from homeport.cpe.config import CpeSettings
+from homeport.cpe.journal import LOG
+from homeport.cpe.management import Management
+from homeport.cpe.state import AGENT, Store
+from homeport.errors import ConfigError, StoreError
+from homeport.terms import Writer
+from homeport.transport.connection_request import ConnectionRequestListener
+
+NEXT_PORTS: Final = 50
+"""How many ports after the wanted one are tried where it is taken: several agents on one machine find their places."""
+
+_PATH: Final = "connection_request_path"
+_PORT: Final = "connection_request_port"
+_WILDCARDS: Final = ("", "0.0.0.0", "::")
+
+
+class _Host(Protocol):
+    """What the doors need of the agent."""
+
+    @property
+    def management(self) -> Management: ...
+
+    def connection_requested(self) -> bool | str: ...
+
+
+class Doors:
+    """The HTTP way in; open while HTTPConnectionRequestEnable is true."""
+
+    def __init__(self, host: _Host, store: Store, settings: CpeSettings) -> None:
+        self._host = host
+        self._store = store
+        self._settings = settings
+        self._listener: ConnectionRequestListener | None = None
+        self._port = 0
+        self._path = str(store.get(AGENT, _PATH, ""))
+        if not self._path:
+            # Random per device, so that a scan of the network does not find it; kept, so that the URL stays the same.
+            self._path = f"/{secrets.token_urlsafe(12)}"
+            try:
+                with store.transaction() as transaction:
+                    transaction.put(AGENT, _PATH, self._path)
+            except StoreError as e:
+                LOG.warning("the connection-request path changes at the next start: %s", e)
+
+    async def open(self) -> None:
+        """Listen, and tell where in ConnectionRequestURL. Raises ConfigError where the address cannot be used."""
+        if self._host.management.http_connection_request_enabled:
+            await self._listen()
+        await self.follow_address(self._host.management.url)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+
+    async def follow_address(self, acs_url: str) -> None:
+        """Open or close as the model says, and bring ConnectionRequestURL up to date with the address used towards the ACS."""
+        enabled = self._host.management.http_connection_request_enabled
+        if enabled and self._listener is None:
+            await self._listen()
+        elif not enabled and self._listener is not None:
+            await self.close()
+        url = ""
+        if self._listener is not None:
+            host = await self._address(acs_url)
+            url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}{self._path}"
+        try:
+            self._host.management.set("ConnectionRequestURL", url, Writer.SYSTEM)
+        except StoreError as e:
+            LOG.warning("ConnectionRequestURL is not brought up to date now: %s", e)
+
+    async def _listen(self) -> None:
+        wanted = self._settings.connection_request_port
+        last = int(self._store.get(AGENT, _PORT, 0))
+        if last and (wanted == 0 or wanted <= last < wanted + NEXT_PORTS):
+            try:
+                # The port of before the restart, so that ConnectionRequestURL stays the same.
+                await self._listen_on(last, 1)
+                return
+            except ConfigError as e:
+                LOG.debug("%s", e)
+        await self._listen_on(wanted, NEXT_PORTS if wanted else 1)
+        self._remember_port()
+
+    async def _listen_on(self, port: int, ports: int) -> None:
+        host = self._settings.connection_request_listen
+        listener = ConnectionRequestListener(
+            host="" if host in _WILDCARDS and host != "0.0.0.0" else host,
+            port=port,
+            port_range=ports,
+            path=self._path,
+            credentials=lambda: self._host.management.connection_request_credentials,
+            accept=self._host.connection_requested,
+            limit=self._settings.connection_request_limit,
+            seen=self._seen,
+        )
+        self._port = await listener.start()
+        self._listener = listener
+
+    def _seen(self, source: str, status: int, reason: str) -> None:
+        LOG.debug("connection request from %s: %d %s", source, status, reason)
+
+    def _remember_port(self) -> None:
+        try:
+            with self._store.transaction() as transaction:
+                transaction.put(AGENT, _PORT, self._port)
+        except StoreError as e:
+            LOG.warning("the connection-request port may change at the next start: %s", e)
+
+    async def _address(self, acs_url: str) -> str:
+        settings = self._settings
+        if settings.connection_request_address:
+            return settings.connection_request_address
+        if settings.connection_request_listen not in _WILDCARDS:
+            return settings.connection_request_listen
+        return await address_towards(acs_url) or "127.0.0.1"
+
+
+async def address_towards(url: str, *, limit: float = 3.0) -> str:
+    """This machine's address on the way to a URL's host, "" where it cannot be found out. limit: seconds for the name lookup."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return ""
+        async with asyncio.timeout(limit):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                parts.hostname, parts.port or 80, type=socket.SOCK_DGRAM
+            )
+    except (OSError, TimeoutError, ValueError):
+        return ""
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.connect(address)  # a datagram socket: picks the route, sends nothing
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue  # no route in this family: the next address may have one
+    return ""

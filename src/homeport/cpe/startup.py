@@ -1,0 +1,167 @@
+"""What a start puts into the data model: who the device is, what the person who runs it set, and what DHCP said.
+
+Order of strength for the ACS URL: what the ACS or a local person set last, then DHCP option 43, then the profile's factory value. A
+setting counts as set by a local person at the moment when it appears or changes; afterwards the ACS may set another value, and the
+unchanged setting does not undo that at the next start.
+Source: TR-069a6 3.1 and 3.2.1; spec of DKT: option 43 at boot starts the agent.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from homeport.cpe.config import CpeSettings
+from homeport.cpe.discovery import Discovered, decode_option43, option_bytes, url_problem
+from homeport.cpe.management import Management, identifier
+from homeport.cpe.state import AGENT, IDENTITY, Store, StoreTransaction
+from homeport.errors import ConfigError, Fault, RemoteProtocolError
+from homeport.terms import Writer
+
+LOCAL: Final = "local"
+ACS: Final = "acs"
+DHCP: Final = "dhcp"
+FACTORY: Final = "factory"
+
+SOURCES: Final = {
+    LOCAL: "set on this device",
+    ACS: "set by the ACS",
+    DHCP: "from DHCP option 43",
+    FACTORY: "the factory value of the profile",
+}
+"""Where an ACS URL came from, for people."""
+
+_URL_SOURCE: Final = "url_source"
+_APPLIED: Final = "applied/"
+
+Say = Callable[[str], None]
+
+
+def url_source(store: Store) -> str:
+    """Where the present ACS URL came from: one of the keys of SOURCES."""
+    return str(store.get(AGENT, _URL_SOURCE, FACTORY))
+
+
+def keep_url_source(transaction: StoreTransaction, source: str) -> None:
+    """Remember, in the transaction that changes it, who set the ACS URL."""
+    transaction.put(AGENT, _URL_SOURCE, source)
+
+
+def apply_identity(settings: CpeSettings, management: Management, store: Store) -> None:
+    """Give the model the device's identity: settings first, then the profile's values; a serial number is chosen once where there is none.
+
+    Raises StoreError; ConfigError where the result is no identity.
+    """
+    info = management.device_info
+    serial = settings.serial or management.value(info + "SerialNumber") or str(store.get(IDENTITY, "serial", ""))
+    if not serial:
+        serial = f"HP{secrets.randbelow(10**10):010d}"
+        with store.transaction() as transaction:
+            transaction.put(IDENTITY, "serial", serial)
+    wanted = {
+        "Manufacturer": settings.manufacturer,
+        "ManufacturerOUI": settings.oui,
+        "ProductClass": settings.product_class,
+        "SerialNumber": serial,
+    }
+    for name, value in wanted.items():
+        if value:
+            try:
+                management.set_path(info + name, value)
+            except Fault as e:
+                raise ConfigError(f"{name} {value!r} does not fit the device model: {e.text}") from e
+    if not management.value(info + "ManufacturerOUI"):
+        raise ConfigError("the device has no manufacturer OUI; give one, for example --oui 00256D")
+
+
+def apply_settings(
+    settings: CpeSettings, management: Management, store: Store, *, product_class: str, say: Say
+) -> None:
+    """Write the settings that appeared or changed since the last start, then what DHCP says, into the model.
+
+    Raises ConfigError for a value that the model refuses, StoreError.
+    """
+    device = management.device_id(product_class=product_class)
+    wanted: dict[str, str] = {
+        "URL": settings.acs_url,
+        "Username": settings.username,
+        "Password": settings.password,
+        "ConnectionRequestUsername": settings.connection_request_username,
+        "ConnectionRequestPassword": settings.connection_request_password,
+        "PeriodicInformEnable": _switch(settings.periodic_inform_enable),
+        "PeriodicInformInterval": _number(settings.periodic_inform_interval),
+        "CWMPRetryMinimumWaitInterval": _number(settings.retry_minimum_wait),
+        "CWMPRetryIntervalMultiplier": _number(settings.retry_multiplier),
+    }
+    problem = url_problem(settings.acs_url) if settings.acs_url else None
+    if problem:
+        raise ConfigError(problem)
+    if not settings.username and not management.username:
+        # TR-069 recommends this form; an ACS that asks for credentials finds the device by it (unverified).
+        management.set("Username", identifier(device))
+    for name, value in wanted.items():
+        if not value or store.get(AGENT, _APPLIED + name) == value:
+            continue
+        _write(management, name, value, Writer.LOCAL)
+        with store.transaction() as transaction:
+            transaction.put(AGENT, _APPLIED + name, value)
+            if name == "URL":
+                transaction.put(AGENT, _URL_SOURCE, LOCAL)
+    if settings.option43:
+        _apply_dhcp(settings, management, store, say)
+
+
+def _apply_dhcp(settings: CpeSettings, management: Management, store: Store, say: Say) -> None:
+    try:
+        found = decode_option43(
+            option_bytes(settings.option43), form="vega" if settings.option43_form == "vega" else "standard"
+        )
+    except RemoteProtocolError as e:
+        say(f"{e}; the option is ignored")
+        return
+    for warning in found.warnings:
+        say(f"DHCP option 43: {warning}")
+    if management.url and url_source(store) in (LOCAL, ACS):
+        # Once somebody set the URL, DHCP, which anybody on the wire can forge, no longer changes it.
+        if found.url and found.url != management.url:
+            say(f"DHCP option 43 offers {found.url}; the URL {SOURCES[url_source(store)]} counts")
+        return
+    for name, value in _of_dhcp(found).items():
+        if value:
+            path = name if "." in name else management.prefix + name
+            try:
+                management.set_path(path.replace("DeviceInfo.", management.device_info), value)
+            except Fault as e:
+                say(f"DHCP option 43: {name} {value!r} is not accepted: {e.text}")
+                continue
+            if name == "URL":
+                with store.transaction() as transaction:
+                    keep_url_source(transaction, DHCP)
+
+
+def _of_dhcp(found: Discovered) -> dict[str, str]:
+    return {
+        "URL": found.url or "",
+        "Username": found.username or "",
+        "Password": found.password or "",
+        "DeviceInfo.ProvisioningCode": found.provisioning_code or "",
+        "CWMPRetryMinimumWaitInterval": _number(found.retry_minimum_wait),
+        "CWMPRetryIntervalMultiplier": _number(found.retry_multiplier),
+        "PeriodicInformEnable": _switch(found.periodic_inform_enable),
+        "PeriodicInformInterval": _number(found.periodic_inform_interval),
+    }
+
+
+def _write(management: Management, name: str, value: str, writer: Writer) -> None:
+    try:
+        if not management.set(name, value, writer):
+            raise ConfigError(f"this device's model has no {management.prefix}{name}; leave the setting out")
+    except Fault as e:
+        raise ConfigError(f"{management.prefix}{name} does not take {value!r}: {e.text}") from e
+
+
+def _switch(value: bool | None) -> str:
+    return "" if value is None else ("true" if value else "false")
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
