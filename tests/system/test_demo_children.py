@@ -75,7 +75,7 @@ def test_leaving_the_household_ends_the_children_and_removes_the_directory() -> 
         child = household.start("agent", ["task"])
         directory = household.directory
         child.process.wait(timeout=30)
-        with pytest.raises(ChildDied, match="Usage"):
+        with pytest.raises(ChildDied, match="cancel"):
             household.require_alive()
     assert gone(child.process.pid)
     assert not directory.exists()

@@ -1,16 +1,20 @@
 """`homeport demo`: an ACS and a device that talk real CWMP, in one terminal."""
 
+import io
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from homeport.cli import output
 from homeport.cli.demo_children import ChildDied, Household
-from homeport.cli.demo_tour import Tour, data_paths
+from homeport.cli.demo_tour import SERIAL, Tour, data_paths
 from homeport.cli.exits import CliError, ExitCode
+
+if TYPE_CHECKING:
+    from homeport.cli.demo_view import TourView
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -47,7 +51,12 @@ def demo(
         tour = Tour(household)
         if check:
             raise typer.Exit(_check(tour))
-        _show(tour, picture)
+        view = _show(tour, picture)
+        if picture is None:
+            try:
+                _stay(tour, view)
+            except KeyboardInterrupt:
+                output.note("\nBoth are being ended.")
 
 
 def _check(tour: Tour) -> int:
@@ -73,19 +82,25 @@ def _told(checks: list[str]) -> str:
     return f"{checks[0]}; {len(checks)} checks hold" if len(checks) > 1 else checks[0]
 
 
-def _show(tour: Tour, picture: Path | None) -> None:
+def _show(tour: Tour, picture: Path | None) -> "TourView":
+    """Play the tour for a person, or for a picture of it."""
     from rich.console import Console
 
     from homeport.cli.demo_view import TourView
 
+    console = Console(highlight=False)
     if picture is not None:
+        nowhere = io.StringIO()
         console = Console(
-            record=True, width=PICTURE_WIDTH, highlight=False, force_terminal=True, color_system="truecolor"
+            file=nowhere,
+            record=True,
+            width=PICTURE_WIDTH,
+            highlight=False,
+            force_terminal=True,
+            color_system="truecolor",
         )
-    else:
-        console = Console(highlight=False)
     steps = tour.steps()
-    view = TourView(console, len(steps))
+    view = TourView(console, len(steps), moving=picture is None)
     view.opening()
     for number, step in enumerate(steps, 1):
         try:
@@ -98,8 +113,12 @@ def _show(tour: Tour, picture: Path | None) -> None:
             time.sleep(READING_PAUSE)
     if picture is not None:
         console.save_svg(str(picture), title="homeport demo")
-        return
-    view.closing(_urls(tour), _commands(tour), data_paths(tour.household.directory))
+    return view
+
+
+def _stay(tour: Tour, view: "TourView") -> None:
+    """Say what to try next, and show each new session until the person has enough."""
+    view.closing(_urls(tour), _commands(), data_paths(tour.household.directory))
     while True:
         time.sleep(0.5)
         tour.household.require_alive()
@@ -115,9 +134,9 @@ def _urls(tour: Tour) -> list[tuple[str, str]]:
     ]
 
 
-def _commands(tour: Tour) -> list[tuple[str, str]]:
+def _commands() -> list[tuple[str, str]]:
     """Commands that work in another terminal, with what they show."""
-    name, device = output.program(), tour.device
+    name, device = output.program(), SERIAL
     return [
         (f"{name} device list", "what the ACS knows"),
         (f"{name} device get {device} Device.Optical.", "ask the device, live"),

@@ -24,8 +24,10 @@ MAX_RUNGS = 16
 class TourView:
     """Prints the tour on a console, step after step; nothing is ever erased, so that it can be scrolled back."""
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, *, moving: bool = True) -> None:
+        """total: how many steps there are. moving: whether a line moves while a step lasts (not for a picture)."""
         self.console = console
+        self.moving = moving
         self.total = total
         self.started = time.monotonic()
 
@@ -48,7 +50,10 @@ class TourView:
         self.console.print(Text.assemble((f" {number}/{self.total} ", "reverse"), " ", (step.title, "bold")))
         self.console.print(Padding(Text(step.story, style="italic dim"), (0, 0, 0, 5)))
         begin = time.monotonic()
-        with Live(_Waiting(step.waiting, begin), console=self.console, transient=True, refresh_per_second=12):
+        if self.moving and self.console.is_terminal:
+            with Live(_Waiting(step.waiting, begin), console=self.console, transient=True, refresh_per_second=12):
+                shown = step.act()
+        else:
             shown = step.act()
         took = time.monotonic() - begin
         if shown.session is not None:
@@ -76,15 +81,14 @@ class TourView:
         self, urls: Sequence[tuple[str, str]], commands: Sequence[tuple[str, str]], environment: Mapping[str, str]
     ) -> None:
         """Where the two are, and what to try next in another terminal."""
-        export = Text("export " + " ".join(f"{k}={v}" for k, v in environment.items()), style="bold")
-        export.overflow = "fold"
+        exports = [Text(f"export {k}={v}", style="bold", overflow="fold") for k, v in environment.items()]
         tries = Table.grid(padding=(0, 2))
         tries.add_column(style="bold", overflow="fold")
         tries.add_column(style="dim")
         for command, why in commands:
             tries.add_row(command, why)
         body = Group(
-            _facts(urls), Text(""), Text("In another terminal, first:"), export, Text("then, for example:"), tries
+            _facts(urls), Text(""), Text("In another terminal, first:"), *exports, Text("then, for example:"), tries
         )
         took = time.monotonic() - self.started
         self.console.print()
@@ -105,8 +109,8 @@ class TourView:
 def ladder(session: Mapping[str, Any]) -> Table:
     """The messages of one session between two posts; long sessions with their middle left out."""
     table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column(justify="right", style="dim", no_wrap=True, min_width=8)
+    table.add_column(no_wrap=True, min_width=LINE + 2)
     table.add_column(style="dim", overflow="ellipsis", no_wrap=True)
     table.add_row("", Text.assemble(("CPE", f"bold {CPE_STYLE}"), " " * (LINE - 4), ("ACS", f"bold {ACS_STYLE}")), "")
     rows = rungs(session)
