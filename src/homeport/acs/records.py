@@ -161,7 +161,10 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
 
 
 class MessageTrace(Struct, frozen=True):
-    """One HTTP body of a session. direction: `cpe` or `acs`, who sent it. body: text, secrets masked, cut to a limit."""
+    """One HTTP body of a session.
+
+    direction: `cpe` or `acs`, who sent it. element: "" for an empty one. body: text, secrets masked, cut to a limit.
+    """
 
     at: float
     direction: str

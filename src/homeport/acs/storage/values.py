@@ -54,8 +54,10 @@ def merged(old: StoredValue | None, new: StoredValue) -> StoredValue:
 
 def apply_values(values: MutableMapping[str, StoredValue], change: ValuesChange) -> None:
     """Bring a change into a device's values."""
-    for gone in change.removed:
-        for path in [p for p in values if p == gone or (gone.endswith(".") and p.startswith(gone))]:
+    if change.removed:
+        exact = frozenset(change.removed)
+        objects = tuple(p for p in change.removed if p.endswith("."))
+        for path in [p for p in values if p in exact or p.startswith(objects)]:
             del values[path]
     for path, new in change.changed.items():
         values[path] = merged(values.get(path), new)

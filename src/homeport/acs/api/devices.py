@@ -1,0 +1,98 @@
+"""Routes of devices: find, read, admit, tag, forget."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from homeport.acs.api import shapes
+from homeport.acs.api.app import Use
+from homeport.acs.where import parse
+
+router = APIRouter(tags=["devices"])
+
+Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many rows.")]
+Cursor = Annotated[str | None, Query(max_length=300, description="`next` of the page before.")]
+Where = Annotated[str | None, Query(description='A condition, e.g. model == "797xx" and "gold" in tags')]
+Under = Annotated[str, Query(max_length=256, description="A parameter, or an object with its dot for all below.")]
+
+
+class Credentials(BaseModel):
+    """What a device logs in with."""
+
+    username: str = Field(min_length=1, max_length=256)
+    password: str = Field(min_length=1, max_length=256)
+
+
+@router.get("/devices")
+async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    """Devices in the order of their ids."""
+    condition = parse(where) if where else None
+    page = await use.hub.store.devices(condition, limit=limit, cursor=cursor)
+    now = use.hub.clock()
+    return {"items": [shapes.device(d, now) for d in page.items], "next": page.next}
+
+
+@router.get("/devices/{id}")
+async def get_device(use: Use, id: str) -> dict[str, Any]:
+    """One device."""
+    return shapes.device(await use.devices.get(id), use.hub.clock())
+
+
+@router.delete("/devices/{id}", status_code=204)
+async def delete_device(use: Use, id: str) -> Response:
+    """Forget a device and all that belongs to it; it comes back as new with its next Inform."""
+    await use.devices.delete(id)
+    return Response(status_code=204)
+
+
+@router.post("/devices/{id}/approve")
+async def approve_device(use: Use, id: str) -> dict[str, Any]:
+    """Let a device out of quarantine."""
+    return shapes.device(await use.devices.approve(id), use.hub.clock())
+
+
+@router.post("/devices/{id}/refuse")
+async def refuse_device(use: Use, id: str) -> dict[str, Any]:
+    """Shut a device out."""
+    return shapes.device(await use.devices.refuse(id), use.hub.clock())
+
+
+@router.post("/devices/{id}/refresh")
+async def refresh_device(use: Use, id: str) -> dict[str, Any]:
+    """Have the whole tree read anew in the device's next session."""
+    return shapes.device(await use.devices.refresh(id), use.hub.clock())
+
+
+@router.put("/devices/{id}/credentials", status_code=204)
+async def put_credentials(use: Use, id: str, body: Credentials) -> Response:
+    """Set what the device logs in with; from then on it must."""
+    await use.devices.set_credential(id, body.username, body.password)
+    return Response(status_code=204)
+
+
+@router.put("/devices/{id}/tags/{tag}")
+async def put_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
+    """Give the device a tag."""
+    return shapes.device(await use.devices.tag(id, tag), use.hub.clock())
+
+
+@router.delete("/devices/{id}/tags/{tag}")
+async def delete_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
+    """Take a tag from the device."""
+    return shapes.device(await use.devices.untag(id, tag), use.hub.clock())
+
+
+@router.get("/devices/{id}/parameters")
+async def get_parameters(
+    use: Use, id: str, path: Under = "", limit: Annotated[int, Query(ge=1, le=100_000)] = 1_000, cursor: Cursor = None
+) -> dict[str, Any]:
+    """Names and values as last seen, in the order of their paths."""
+    await use.devices.get(id)
+    values = await use.hub.store.values(id, path)
+    paths = [p for p in values if cursor is None or p > cursor]
+    page = paths[:limit]
+    return {
+        "items": [shapes.parameter(p, values[p]) for p in page],
+        "next": page[-1] if len(paths) > limit else None,
+    }

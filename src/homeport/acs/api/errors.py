@@ -1,0 +1,65 @@
+"""One shape for every error: `{"error": {"code", "message", "details"}}`."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from homeport.acs.engine.args import ArgumentsError
+from homeport.acs.services.hub import NotFound, Refused
+from homeport.acs.where import WhereError
+from homeport.errors import HomeportError, StoreError
+
+_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    422: "invalid",
+    503: "unavailable",
+}
+
+_STATUS: tuple[tuple[type[HomeportError], int], ...] = (
+    (NotFound, 404),
+    (Refused, 409),
+    (ArgumentsError, 422),
+    (WhereError, 422),
+    (StoreError, 503),
+)
+
+
+def answer(status: int, message: str, details: Any = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as JSON."""
+    error = {"code": _CODES.get(status, "error"), "message": message, "details": details}
+    return JSONResponse({"error": error}, status, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of the application this shape."""
+
+    async def refused(_: Request, e: Exception) -> JSONResponse:
+        status = next((s for kind, s in _STATUS if isinstance(e, kind)), 500)
+        return answer(status, str(e), headers={"Retry-After": "30"} if status == 503 else None)
+
+    async def http(_: Request, e: Exception) -> JSONResponse:
+        assert isinstance(e, HTTPException)
+        return answer(e.status_code, str(e.detail), headers=dict(e.headers) if e.headers else None)
+
+    async def invalid(_: Request, e: Exception) -> JSONResponse:
+        assert isinstance(e, RequestValidationError)
+        problems = [{"where": ".".join(str(p) for p in x["loc"]), "what": x["msg"]} for x in e.errors()]
+        first = problems[0] if problems else {"where": "", "what": "invalid"}
+        return answer(422, f"{first['where']}: {first['what']}", problems)
+
+    async def broken(_: Request, e: Exception) -> JSONResponse:
+        return answer(500, "internal error; the log of the ACS has the details")
+
+    app.add_exception_handler(HomeportError, refused)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, broken)

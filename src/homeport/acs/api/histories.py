@@ -1,0 +1,76 @@
+"""Routes of what has happened: sessions with their messages, events, faults, and the stream of what happens now."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from homeport.acs.api import shapes
+from homeport.acs.api.app import Use
+from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.services.hub import NotFound
+
+router = APIRouter(tags=["histories"])
+
+HEARTBEAT = 15.0
+"""Seconds between two comments in a silent stream, so that proxies keep it open and a gone listener is noticed."""
+
+
+@router.get("/devices/{id}/sessions")
+async def list_sessions(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    """The device's sessions, youngest first. A periodic one in which nothing happened has no row."""
+    await use.devices.get(id)
+    page = await use.hub.store.sessions_of(id, limit=limit, cursor=cursor)
+    return {"items": [shapes.session(s) for s in page.items], "next": page.next}
+
+
+@router.get("/sessions/{id}")
+async def get_session(use: Use, id: str) -> dict[str, Any]:
+    """One session with its messages; secrets in them are masked."""
+    found = await use.hub.store.session(id)
+    if found is None:
+        raise NotFound(f"there is no session {id!r}")
+    return shapes.session_with_messages(found)
+
+
+@router.get("/devices/{id}/events")
+async def list_events(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    """What the device told, youngest first: the events of its Informs and its own RPCs."""
+    await use.devices.get(id)
+    page = await use.hub.store.events_of(id, limit=limit, cursor=cursor)
+    return {"items": [shapes.event(e) for e in page.items], "next": page.next}
+
+
+@router.get("/faults")
+async def list_faults(
+    use: Use,
+    device: Annotated[str | None, Query(max_length=300)] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Faults, youngest first, of one device or of all."""
+    page = await use.hub.store.faults(device=device, limit=limit, cursor=cursor)
+    return {"items": [shapes.fault(f) for f in page.items], "next": page.next}
+
+
+@router.get("/events", response_class=StreamingResponse)
+async def stream_events(use: Use, device: Annotated[str | None, Query(max_length=300)] = None) -> StreamingResponse:
+    """What happens from now on, as server-sent events; of one device or of all."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        async with use.hub.bus.listen() as queue:
+            yield b": listening\n\n"
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        event = await queue.get()
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                if device is None or event.get("device") == device:
+                    yield b"event: " + str(event["kind"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

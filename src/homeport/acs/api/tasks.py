@@ -1,0 +1,71 @@
+"""Routes of tasks: make, watch, cancel."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from homeport.acs.api import shapes
+from homeport.acs.api.app import Use
+from homeport.acs.api.devices import Cursor, Limit
+
+router = APIRouter(tags=["tasks"])
+
+LONGEST_WAIT = 300.0
+
+
+class NewTask(BaseModel):
+    """A wish: one RPC for one device."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rpc: str = Field(min_length=1, max_length=64, examples=["GetParameterValues"])
+    args: dict[str, Any] = Field(default_factory=dict, examples=[{"parameter_names": ["Device.DeviceInfo."]}])
+    connection_request: bool = Field(True, description="Ask the device to open a session now.")
+    priority: int = Field(0, ge=-1_000, le=1_000, description="Higher first.")
+    expires_in: float | None = Field(
+        None, gt=0, le=31_536_000, description="Seconds after which it is not sent any more."
+    )
+    after: str | None = Field(None, max_length=64, description="A task that must be done before.")
+
+
+@router.post("/devices/{id}/tasks", status_code=201)
+async def create_task(
+    use: Use,
+    id: str,
+    body: NewTask,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
+) -> dict[str, Any]:
+    """Make a task; with `wait`, answer when it has ended or the time is over."""
+    task = await use.tasks.create(
+        id,
+        body.rpc,
+        body.args,
+        priority=body.priority,
+        expires_in=body.expires_in,
+        after=body.after,
+        connection_request=body.connection_request,
+    )
+    if wait:
+        task = await use.tasks.wait(task.id, wait)
+    return shapes.task(task)
+
+
+@router.get("/devices/{id}/tasks")
+async def list_tasks(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    """The device's tasks, youngest first."""
+    await use.devices.get(id)
+    page = await use.hub.store.tasks_of(id, limit=limit, cursor=cursor)
+    return {"items": [shapes.task(use.tasks.current(t)) for t in page.items], "next": page.next}
+
+
+@router.get("/tasks/{id}")
+async def get_task(use: Use, id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0) -> dict[str, Any]:
+    """One task; with `wait`, answer when it has ended or the time is over."""
+    return shapes.task(await use.tasks.wait(id, wait) if wait else await use.tasks.get(id))
+
+
+@router.delete("/tasks/{id}")
+async def cancel_task(use: Use, id: str) -> dict[str, Any]:
+    """Cancel a task that is not being worked on."""
+    return shapes.task(await use.tasks.cancel(id))

@@ -1,0 +1,316 @@
+"""The composition root: makes the store, the services, the doors, and the process around them. Nothing else names a concrete store."""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+
+from homeport.acs.api.app import Services, build
+from homeport.acs.auth import ADMIN, CpeAuth, make_token, token_digest, token_holder
+from homeport.acs.config import AcsSettings, host_port
+from homeport.acs.endpoint.asgi import CwmpApp
+from homeport.acs.endpoint.door import Door
+from homeport.acs.engine import settle
+from homeport.acs.services.contacts import Answer, Contacts
+from homeport.acs.services.devices import Devices
+from homeport.acs.services.hub import Hub
+from homeport.acs.services.sessions import Sessions
+from homeport.acs.services.tasks import Tasks
+from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork
+from homeport.acs.storage.memory import MemoryStore
+from homeport.acs.storage.sql.sqlite import SqliteStore
+from homeport.errors import ConfigError, HomeportError, StoreUnavailable
+from homeport.transport.connection_request import request_connection
+
+EXPIRE_EVERY: Final = 2.0
+PRUNE_EVERY: Final = 3_600.0
+DAY: Final = 86_400.0
+
+_log = structlog.get_logger("homeport.acs")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the application stops both servers in its own order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class AcsApp:
+    """One ACS in this process. After `start`, the addresses are known; port 0 in the settings takes a free one."""
+
+    def __init__(
+        self, settings: AcsSettings, *, store: Store | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        settings.check()
+        self.settings = settings
+        self.cwmp_url = ""
+        self.http_url = ""
+        self.token_file = settings.data_dir / "admin.token"
+        self.store = store if store is not None else self._make_store()
+        self.hub = Hub(self.store, settings, clock=clock)
+        self.door: Door
+        self.contacts: Contacts
+        self._lock: IO[str] | None = None
+        self._jobs: list[asyncio.Task[None]] = []
+        self._servers: list[_Server] = []
+
+    def _make_store(self) -> Store:
+        settings = self.settings
+        where = settings.database
+        if where == "memory:":
+            return MemoryStore()
+        if where and not where.startswith("sqlite:///"):
+            raise ConfigError(f"database is {where!r}; expected nothing, sqlite:///PATH or memory:")
+        path = Path(where.removeprefix("sqlite:///")) if where else settings.data_dir / "acs.db"
+        return SqliteStore(path, write_behind=settings.write_behind)
+
+    async def start(self) -> None:
+        """Open everything; when it returns, devices and people are served. Raises ConfigError, StoreError."""
+        settings = self.settings
+        self._take_directory()
+        await self.store.open()
+        await self._mend()
+        sessions = Sessions(self.hub)
+        auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
+        self.door = Door(self.hub, sessions, auth)
+        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session)
+        tasks = Tasks(self.hub, self.contacts.ask)
+        await self._admin_token()
+        api = build(
+            Services(
+                hub=self.hub,
+                devices=Devices(self.hub),
+                tasks=tasks,
+                token_holder=lambda header: token_holder(self.store, header),
+                live_sessions=lambda: len(self.door.live),
+            )
+        )
+        cwmp = _listen(settings.cwmp_listen, "cwmp_listen")
+        http = _listen(settings.http_listen, "http_listen")
+        scheme = "https" if settings.tls_certificate else "http"
+        self.cwmp_url = f"{scheme}://{_reachable(cwmp)}/"
+        self.http_url = f"http://{_reachable(http)}"
+        tls: dict[str, Any] = {}
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            tls = {
+                "ssl_certfile": settings.tls_certificate,
+                "ssl_keyfile": settings.tls_key,
+                "ssl_version": ssl.PROTOCOL_TLS_SERVER,
+            }
+        await self._serve(
+            CwmpApp(self.door, settings.read_timeout),
+            cwmp,
+            timeout_keep_alive=int(settings.keep_alive),
+            limit_concurrency=settings.max_connections,
+            **tls,
+        )
+        await self._serve(api, http, timeout_keep_alive=30)
+        self._jobs += [
+            asyncio.create_task(self._every(EXPIRE_EVERY, self.door.expire)),
+            asyncio.create_task(self._every(PRUNE_EVERY, self._prune)),
+        ]
+        self._write_addresses()
+
+    async def stop(self) -> None:
+        """Let running answers out, end the sessions, write what waits, close."""
+        for job in self._jobs:
+            job.cancel()
+        for server in self._servers:
+            server.should_exit = True
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        for server in self._servers:
+            await server.shutdown()
+        if hasattr(self, "contacts"):
+            await self.contacts.stop()
+            await self.door.close()
+        await self.store.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # --- start ---
+
+    def _take_directory(self) -> None:
+        """The data directory for this process alone: two writers on one database would each believe to know all."""
+        directory = self.settings.data_dir
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (directory / "acs.lock").open("w")
+        except OSError as e:
+            raise ConfigError(
+                f"cannot use the data directory {directory}: {e.strerror}; choose another with data_dir"
+            ) from e
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
+
+    async def _mend(self) -> None:
+        """Tasks that were on their way when the last process ended: their outcome is unknown."""
+        while True:
+            tasks = await self.store.interrupted_tasks(limit=500)
+            if not tasks:
+                return
+            unit = UnitOfWork()
+            unit.tasks += [TaskChange(settle.lost(t), frozenset({t.status})) for t in tasks]
+            await self.store.commit(unit)
+
+    async def _admin_token(self) -> None:
+        """A token for the first person, in a file that only the owner can read; made anew where the file is gone."""
+        try:
+            token = self.token_file.read_text(encoding="ascii").strip()
+            if await self.store.token(token_digest(token)) is not None:
+                return
+        except (OSError, UnicodeDecodeError):
+            pass  # there is none that can be read: a new one is made
+        token = await make_token(self.store, ADMIN, self.hub.clock())
+        _write_private(self.token_file, token + "\n")
+
+    def _write_addresses(self) -> None:
+        facts = {"cwmp_url": self.cwmp_url, "http_url": self.http_url, "file_url": None, "pid": os.getpid()}
+        _write_private(self.settings.data_dir / "acs.json", msgspec.json.encode(facts).decode() + "\n")
+
+    async def _serve(self, app: Any, listening: socket.socket, **options: Any) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=3,
+            **options,
+        )
+        config.load()
+        server = _Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listening])
+        self._servers.append(server)
+        self._jobs.append(asyncio.create_task(server.main_loop()))
+
+    # --- while it runs ---
+
+    async def _every(self, seconds: float, work: Any) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StoreUnavailable as e:
+                _log.warning("put off", reason=str(e))
+
+    async def _prune(self) -> None:
+        now, settings = self.hub.clock(), self.settings
+        await self.store.prune(
+            sessions_before=now - settings.keep_sessions_days * DAY, tasks_before=now - settings.keep_tasks_days * DAY
+        )
+
+
+async def _call(
+    url: str, credentials: Sequence[tuple[str, str]], timeout: float, allowed: Callable[[str], bool]
+) -> Answer:
+    return await request_connection(url, credentials, timeout=timeout, allowed=allowed)
+
+
+def _listen(where: str, name: str) -> socket.socket:
+    host, port = host_port(where, name)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as e:
+        listening.close()
+        raise ConfigError(
+            f"{name}: cannot listen on {where}: {e.strerror}; choose another port, or stop what uses it"
+        ) from e
+    listening.setblocking(False)
+    return listening
+
+
+def _reachable(listening: socket.socket) -> str:
+    """host:port at which this machine itself reaches the socket."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _write_private(path: Path, text: str) -> None:
+    """The file, whole or not at all, readable by its owner only."""
+    temporary = path.with_name(path.name + ".new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _configure_logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def main(settings: AcsSettings) -> int:
+    """Run an ACS until SIGTERM or SIGINT; the exit code."""
+    import uvloop
+
+    _configure_logs()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings))
+    except HomeportError as e:
+        print(f"homeport acs: {e}", file=sys.stderr)  # noqa: T201 - the process's last word to its operator
+        return 2 if isinstance(e, ConfigError) else 1
+    return 0
+
+
+async def _run(settings: AcsSettings) -> None:
+    app = AcsApp(settings)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await app.start()
+        lines = [
+            f"CWMP for devices   {app.cwmp_url}",
+            f"REST API           {app.http_url}/api/v1",
+            f"admin token        {app.token_file}",
+        ]
+        if settings.cpe_auth == "open":
+            lines.append(
+                "WARNING            cpe_auth is open: every device that comes is managed; for laboratories only"
+            )
+        print("\n".join(lines), flush=True)  # noqa: T201 - what the operator needs to go on
+        # What lives now lives for ever; the default thresholds make large messages collect garbage again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        await ended.wait()
+    finally:
+        await app.stop()

@@ -1,0 +1,110 @@
+"""Who may come in: devices by Digest or Basic, people and programs by bearer token.
+
+Devices are checked before their message is parsed. What is stored of a password is a hash.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from homeport.acs.config import AcsSettings
+from homeport.acs.records import CredentialRecord, TokenRecord
+from homeport.acs.services.devices import REALM, credential
+from homeport.acs.storage.interface import Store, UnitOfWork
+from homeport.http.auth import basic_challenge, basic_credentials
+from homeport.http.digest import DigestAuthority, ha1
+
+ADMIN: Final = "admin"
+
+
+class Login(Struct, frozen=True):
+    """What became of a device's credentials.
+
+    credential: the one it proved to know; None where it gave none. refused: it gave wrong ones. stale: only the nonce was too old.
+    """
+
+    credential: CredentialRecord | None = None
+    refused: bool = False
+    stale: bool = False
+    reason: str = ""
+
+
+NO_LOGIN: Final = Login()
+
+
+class CpeAuth:
+    """Checks the logins of devices. secret: for nonces, shared by all processes of this ACS."""
+
+    def __init__(self, store: Store, settings: AcsSettings, secret: bytes, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._basic_over_http = settings.basic_over_http
+        self._digest = DigestAuthority(secret, REALM, rfc2069="once")
+        self._shared: CredentialRecord | None = None
+        if settings.cpe_username:
+            self._shared = credential(settings.cpe_username, settings.cpe_password)
+
+    def challenges(self, *, secure: bool, stale: bool = False) -> list[str]:
+        """Values for WWW-Authenticate. Digest comes first: several clients only look at the first challenge."""
+        offered = self._digest.challenges(self._clock(), stale=stale)
+        if secure or self._basic_over_http:
+            offered.append(basic_challenge(REALM))
+        return offered
+
+    async def check(self, header: str | None, *, method: str, uri: str, body: bytes, secure: bool) -> Login:
+        """What the Authorization header proves. header: its value, None where there is none."""
+        if not header:
+            return NO_LOGIN
+        basic = basic_credentials(header)
+        if basic is not None:
+            if not (secure or self._basic_over_http):
+                return Login(refused=True, reason="Basic without TLS")
+            username, password = basic
+            found = await self._credential(username)
+            given = ha1(username, REALM, password, "SHA-256")
+            if not hmac.compare_digest(found.ha1_sha256 if found is not None else "", given) or found is None:
+                return Login(refused=True, reason="wrong username or password")
+            return Login(found)
+        username_given = self._digest.username_of(header)
+        if username_given is None:
+            return Login(refused=True, reason="neither Digest nor Basic")
+        found = await self._credential(username_given)
+        hashes = {"MD5": found.ha1_md5, "SHA-256": found.ha1_sha256} if found is not None else None
+        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
+        if not verdict.ok or found is None:
+            return Login(refused=True, stale=verdict.stale, reason=verdict.reason)
+        return Login(found)
+
+    async def _credential(self, username: str) -> CredentialRecord | None:
+        if self._shared is not None and username == self._shared.username:
+            return self._shared
+        return await self._store.credential(username)
+
+
+def token_digest(token: str) -> str:
+    """What is stored of a token. A token is 256 random bits, so a plain hash is enough."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def make_token(store: Store, name: str, now: float) -> str:
+    """A new token under this name; an older one of the same name ends. The token is only known from here."""
+    token = secrets.token_urlsafe(32)
+    unit = UnitOfWork()
+    unit.tokens.append(TokenRecord(digest=token_digest(token), name=name, created=now))
+    await store.commit(unit)
+    return token
+
+
+async def token_holder(store: Store, header: str | None) -> str | None:
+    """The name of the token that an `Authorization: Bearer` header carries; None where it is not a good one."""
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        return None
+    found = await store.token(token_digest(token.strip()))
+    return found.name if found is not None else None

@@ -1,0 +1,337 @@
+"""What becomes of one HTTP request of a device: whose session it is, whether it may come in, what the answer is.
+
+Authenticate, then parse, then do. A peer's mistake is answered with a SOAP fault or a 4xx and touches no other session.
+Source: TR-069a6 3.4, 3.7; the habits of real devices in the interop list (rows 1, 16 to 22).
+"""
+
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
+from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
+from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
+from homeport.acs.records import DeviceState, MessageTrace
+from homeport.acs.services.hub import Hub
+from homeport.acs.services.masking import shown
+from homeport.acs.services.sessions import Sessions
+from homeport.codec.limits import CodecLimits
+from homeport.codec.messages import FaultMessage, InformResponse, Message, Request, VendorMessage
+from homeport.codec.xml_write import WireStyle
+from homeport.errors import LocalProtocolError, RemoteProtocolError, StoreUnavailable
+from homeport.http.compression import decompress
+from homeport.http.limits import HttpLimits
+from homeport.session.events import (
+    Event,
+    FaultReceived,
+    InformReceived,
+    PeerIdle,
+    QuirksSeen,
+    RequestReceived,
+    ResponseReceived,
+    RetryDemanded,
+    SessionEnded,
+    name_of,
+)
+from homeport.session.session import SecondInform, Session
+from homeport.terms import Role
+
+MOST_TRACED: Final = 200
+"""Messages of one session that are kept for its history."""
+
+MOST_QUIRKS: Final = 32
+
+_INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
+_INFORM_RESPONSE: Final = InformResponse()
+_NO_CONTENT: Final = HttpReply(204)
+
+_log = structlog.get_logger("homeport.acs.cwmp")
+
+
+class Door:
+    """Answers devices. clock: monotonic seconds."""
+
+    def __init__(
+        self, hub: Hub, sessions: Sessions, auth: CpeAuth, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        settings = hub.settings
+        self._hub = hub
+        self._sessions = sessions
+        self._auth = auth
+        self._clock = clock
+        self._mode = settings.cpe_auth
+        self._timeout = settings.session_timeout
+        self._most = settings.max_sessions
+        self._body_limit = settings.body_limit
+        self._session_body_limit = max(settings.session_body_limit, settings.body_limit)
+        self._trace_limit = settings.trace_limit
+        self._style = WireStyle(prolog=settings.xml_prolog)
+        # Which bodies may be that large is decided before they are read, by `limit_for`.
+        self._limits = CodecLimits(
+            max_body=self._session_body_limit,
+            max_elements=max(200_000, self._session_body_limit // 16),
+            max_list=max(50_000, self._session_body_limit // 64),
+        )
+        self.live = LiveSessions()
+
+    def in_session(self, device: str) -> bool:
+        """Whether the device has a session open."""
+        return self.live.of_device(device) is not None
+
+    def limit_for(self, cookie: str) -> int:
+        """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not."""
+        live = self.live.by_cookie(cookie) if cookie else None
+        return self._session_body_limit if live is not None and live.work.manage else self._body_limit
+
+    async def handle(self, request: HttpRequest) -> HttpReply:
+        """The answer to one request. Never raises for what the peer does."""
+        try:
+            reply = await self._handle(request)
+        except StoreUnavailable as e:
+            _log.warning("not stored, told to come back", peer=request.host, reason=str(e))
+            reply = self._busy("the ACS cannot store anything now")
+        except Exception:
+            # The rim: a mistake of ours must not take the connection's other users with it.
+            _log.exception("a message was not handled", peer=request.host)
+            reply = plain(500, "internal error")
+        self._hub.stats.count(self._hub.stats.http, reply.status)
+        return reply
+
+    async def _handle(self, request: HttpRequest) -> HttpReply:
+        if request.method != "POST":
+            return plain(405, "this address is for CWMP devices; they use POST", (b"allow", b"POST"))
+        self._hub.stats.messages += 1
+        body = request.body
+        live = self.live.by_cookie(request.cookie) if request.cookie else None
+        if request.content_encoding:
+            limit = self._session_body_limit if live is not None and live.work.manage else self._body_limit
+            try:
+                body = decompress(body, request.content_encoding, HttpLimits(max_body=limit))
+            except RemoteProtocolError as e:
+                return plain(e.http_status, str(e))
+        if live is None and not _INFORM.search(body, 0, 4096):
+            live = self.live.by_place(request.host, request.port)
+        if live is None:
+            return await self._begin(request, body)
+        if live.busy:
+            return plain(409, "the last message of this session is still being answered")
+        live.busy = True
+        try:
+            return await self._go_on(live, request, body)
+        except StoreUnavailable as e:
+            await self._give_up(live, "aborted", str(e))
+            raise
+        finally:
+            live.busy = False
+
+    # --- a new session ---
+
+    async def _begin(self, request: HttpRequest, body: bytes) -> HttpReply:
+        if not body.strip():
+            # netcwmp and Orange fetch the challenge with an empty POST before their Inform.
+            return self._challenge(request) if self._mode != "open" else plain(400, "a session begins with an Inform")
+        login = NO_LOGIN
+        if self._mode != "open":
+            login = await self._auth.check(
+                request.authorization,
+                method=request.method,
+                uri=request.target,
+                body=request.body,
+                secure=request.secure,
+            )
+            if login.refused or (login.credential is None and self._mode == "required"):
+                return self._challenge(request, login)
+        if len(self.live) >= self._most:
+            return self._busy("too many sessions at once")
+        session = Session(Role.ACS, timeout=self._timeout, limits=self._limits, style=self._style)
+        now = self._clock()
+        try:
+            events = session.receive(body, now=now, content_type=request.content_type)
+        except RemoteProtocolError as e:
+            return self._refused(session, e, request, now)
+        return await self._inform(session, events, login, request, body)
+
+    async def _inform(
+        self, session: Session, events: list[Event], login: Login, request: HttpRequest, body: bytes
+    ) -> HttpReply:
+        received = events[-1]
+        assert isinstance(received, InformReceived)
+        id, known = await self._sessions.known(received.inform)
+        credential = login.credential
+        if credential is not None and credential.device and credential.device != id:
+            _log.warning("a device claims to be another", user=credential.username, claims=id, peer=request.host)
+            return plain(403, "these credentials belong to another device")
+        if self._mode != "open" and (credential is None or not credential.device):
+            own = await self._hub.store.credential_of(id)
+            if own is not None:
+                return self._challenge(request)
+        if known is not None and known.state is DeviceState.REFUSED:
+            return plain(403, "this device is not wanted here")
+        now = self._clock()
+        if received.refuse is not None:
+            code = received.refuse
+            fault = session.send(FaultMessage(int(code), code.text, side=code.side), now=now)
+            return HttpReply(200, fault, XML)
+        old = self.live.of_device(id)
+        if old is not None:
+            await self._give_up(old, "replaced", "the device has begun a new session")
+        work = await self._sessions.inform(
+            received.inform,
+            known,
+            urn=received.envelope.urn,
+            address=request.host,
+            trusted=self._mode == "open" or credential is not None,
+        )
+        answer = session.send(_INFORM_RESPONSE, now=now)
+        live = Live(session, work, request.host, request.port)
+        other = self.live.of_device(id)
+        if other is not None:
+            await self._give_up(other, "replaced", "the device has begun a new session")
+        self.live.add(live)
+        at = work.started
+        live.trace += [(at, "cpe", "Inform", body), (at, "acs", "InformResponse", answer)]
+        if len(events) > 1:
+            await self._quirks(live, events)
+        return HttpReply(200, answer, (*XML, (b"set-cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+
+    def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
+        self._hub.stats.unauthorized += 1
+        if login.refused and not login.stale:
+            _log.warning("a login failed", peer=request.host, reason=login.reason)
+        offered = self._auth.challenges(secure=request.secure, stale=login.stale)
+        return plain(401, "log in", *((b"www-authenticate", c.encode("latin-1", "replace")) for c in offered))
+
+    @staticmethod
+    def _busy(why: str) -> HttpReply:
+        # Spread, so that those who were sent away do not come back together.
+        wait = random.randint(30, 90)
+        return plain(503, f"{why}; come back later", (b"retry-after", str(wait).encode()))
+
+    def _refused(self, session: Session, e: RemoteProtocolError, request: HttpRequest, now: float) -> HttpReply:
+        _log.warning("a message was refused", peer=request.host, reason=str(e), size=len(request.body))
+        fault = session.refusal(e, now=now)
+        return HttpReply(200, fault, XML) if fault is not None else plain(e.http_status, str(e))
+
+    # --- an open session ---
+
+    async def _go_on(self, live: Live, request: HttpRequest, body: bytes) -> HttpReply:
+        session, now = live.session, self._clock()
+        try:
+            events = session.receive(body, now=now, content_type=request.content_type)
+        except SecondInform:
+            # A device that gave its session up and kept the cookie. Whoever it is now, it logs in anew.
+            await self._give_up(live, "replaced", "the device has begun a new session")
+            return await self._begin(request, body)
+        except RemoteProtocolError as e:
+            self._trace(live, "cpe", "(refused)", body)
+            reply = self._refused(session, e, request, now)
+            if reply.status != 200:
+                await self._give_up(live, "failed", str(e))
+            return reply
+        reply = await self._react(live, events, body)
+        if live.over and reply.status == 200:
+            return plain(400, "the device has begun another session meanwhile")
+        return reply
+
+    async def _react(self, live: Live, events: list[Event], body: bytes) -> HttpReply:
+        event = events[-1]
+        if len(events) > 1:
+            await self._quirks(live, events)
+        work = live.work
+        match event:
+            case PeerIdle():
+                self._trace(live, "cpe", "", b"")
+                return await self._our_turn(live, await self._sessions.turn(work))
+            case ResponseReceived(response=response):
+                self._trace(live, "cpe", name_of(response), body)
+                return await self._our_turn(live, await self._sessions.turn(work, response))
+            case FaultReceived(fault=fault):
+                self._trace(live, "cpe", "Fault", body)
+                return await self._our_turn(live, await self._sessions.turn(work, fault))
+            case RequestReceived(request=request, refuse=refuse):
+                self._trace(live, "cpe", name_of(request), body)
+                if refuse is not None:
+                    answer: Message = FaultMessage(int(refuse), refuse.text, side=refuse.side)
+                else:
+                    answer = await self._sessions.request(work, request)
+                return self._sent(live, answer)
+            case RetryDemanded(request=request):
+                # The CPE answered with an empty POST: once more, then the session ends the game.
+                self._trace(live, "cpe", "", body)
+                return self._sent(live, request)
+            case SessionEnded(outcome=outcome, reason=reason):
+                await self._give_up(live, outcome.value, reason)
+                return _NO_CONTENT
+        raise AssertionError(f"no reaction to {event!r}")
+
+    async def _our_turn(self, live: Live, request: Request | VendorMessage | None) -> HttpReply:
+        """The next request to the device, or the end."""
+        if live.over:
+            return plain(400, "the device has begun another session meanwhile")
+        while request is not None:
+            try:
+                return self._sent(live, request)
+            except LocalProtocolError as e:
+                await self._sessions.unsendable(live.work, str(e))
+                request = await self._sessions.turn(live.work)
+        live.session.send(None, now=self._clock())
+        self._trace(live, "acs", "", b"")
+        if live.session.ended:
+            await self._give_up(live, "success", "")
+        return _NO_CONTENT
+
+    def _sent(self, live: Live, message: Message) -> HttpReply:
+        body = live.session.send(message, now=self._clock())
+        self._trace(live, "acs", name_of(message), body)
+        return HttpReply(200, body, XML)
+
+    # --- history and end ---
+
+    def _trace(self, live: Live, direction: str, element: str, body: bytes) -> None:
+        if len(live.trace) < MOST_TRACED:
+            live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit]))
+
+    async def _quirks(self, live: Live, events: list[Event]) -> None:
+        """Keep the habits that were seen for the first time."""
+        seen = [name for event in events if isinstance(event, QuirksSeen) for name in event.names]
+        if seen:
+            await self._sessions.quirks(live.work, seen, most=MOST_QUIRKS)
+
+    async def _give_up(self, live: Live, outcome: str, reason: str) -> None:
+        """The session is over, well or not."""
+        if live.over:
+            return
+        self.live.remove(live)
+        unanswered = live.session.outstanding is not None
+        work = live.work
+        keep = work.weighty or outcome != "success"
+        limit = self._trace_limit
+        messages = (
+            [MessageTrace(at, who, element, len(body), shown(body, limit)) for at, who, element, body in live.trace]
+            if keep
+            else []
+        )
+        try:
+            await self._sessions.ended(work, outcome=outcome, reason=reason, unanswered=unanswered, messages=messages)
+        except StoreUnavailable as e:
+            # The task says running, with no session: it is settled at the device's next contact.
+            _log.warning("the end of a session was not stored", device=work.device, reason=str(e))
+
+    async def expire(self) -> None:
+        """End the sessions whose device has been silent for too long; called every few seconds."""
+        now = self._clock()
+        for live in self.live:
+            deadline = live.session.next_deadline()
+            if deadline is not None and deadline <= now and not live.busy:
+                for event in live.session.deadline_passed(now=now):
+                    if isinstance(event, SessionEnded):
+                        await self._give_up(live, event.outcome.value, event.reason)
+
+    async def close(self) -> None:
+        """End all sessions: the server stops."""
+        for live in self.live:
+            await self._give_up(live, "aborted", "the ACS was stopped")

@@ -1,0 +1,36 @@
+"""One HTTP exchange as the door sees it, whatever server carries it."""
+
+from typing import Final, NamedTuple
+
+
+class HttpRequest(NamedTuple):
+    """A request with its whole body. host, port: of the peer. The header fields are "" where they were not sent."""
+
+    method: str
+    target: str
+    body: bytes
+    host: str
+    port: int
+    secure: bool = False
+    cookie: str = ""
+    authorization: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+
+
+class HttpReply(NamedTuple):
+    """An answer. headers: beside Content-Length, which every answer has; close: end the connection after it."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    close: bool = False
+
+
+XML: Final = ((b"content-type", b'text/xml; charset="utf-8"'),)
+TEXT: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
+
+
+def plain(status: int, text: str, *headers: tuple[bytes, bytes], close: bool = False) -> HttpReply:
+    """An answer with one sentence for the person who reads a trace."""
+    return HttpReply(status, f"{text}\n".encode(), TEXT + headers, close)

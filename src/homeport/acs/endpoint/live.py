@@ -1,0 +1,101 @@
+"""The sessions that are open now, and how a request finds its own: by cookie, or without one by where it comes from."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Final
+
+from homeport.acs.services.sessions import Work
+from homeport.session.session import Session
+
+COOKIE: Final = "hp"
+_COOKIE: Final = re.compile(rf'(?:^|[;,\s]){COOKIE}="?([A-Za-z0-9_-]{{16}})')
+
+Traced = tuple[float, str, str, bytes]
+"""(time, who sent it: cpe or acs, element, body)."""
+
+
+class Live:
+    """An open session. busy: a message of it is being worked on. cookie_seen: the device gives our cookie back."""
+
+    __slots__ = ("busy", "cookie", "cookie_seen", "host", "over", "port", "session", "trace", "work")
+
+    def __init__(self, session: Session, work: Work, host: str, port: int) -> None:
+        self.session = session
+        self.work = work
+        self.cookie = secrets.token_urlsafe(12)
+        self.cookie_seen = False
+        self.host = host
+        self.port = port
+        self.busy = False
+        self.over = False
+        self.trace: list[Traced] = []
+
+
+class LiveSessions:
+    """All open sessions of this process.
+
+    A device that does not give the cookie back is found by its connection, or by its address while only one such session is open
+    there. Neither serves for an Inform, which always begins a session of its own.
+    """
+
+    def __init__(self) -> None:
+        self._by_cookie: dict[str, Live] = {}
+        self._by_device: dict[str, Live] = {}
+        self._by_peer: dict[tuple[str, int], Live] = {}
+        self._by_host: dict[str, dict[str, Live]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_cookie)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(list(self._by_cookie.values()))
+
+    def add(self, live: Live) -> None:
+        """Keep a new session."""
+        self._by_cookie[live.cookie] = live
+        self._by_device[live.work.device] = live
+        self._by_peer[live.host, live.port] = live
+        self._by_host.setdefault(live.host, {})[live.cookie] = live
+
+    def remove(self, live: Live) -> None:
+        """Forget a session that is over."""
+        live.over = True
+        self._by_cookie.pop(live.cookie, None)
+        if self._by_device.get(live.work.device) is live:
+            del self._by_device[live.work.device]
+        if not live.cookie_seen:
+            self._forget_place(live)
+
+    def _forget_place(self, live: Live) -> None:
+        if self._by_peer.get((live.host, live.port)) is live:
+            del self._by_peer[live.host, live.port]
+        there = self._by_host.get(live.host)
+        if there is not None:
+            there.pop(live.cookie, None)
+            if not there:
+                del self._by_host[live.host]
+
+    def of_device(self, device: str) -> Live | None:
+        """The open session of a device."""
+        return self._by_device.get(device)
+
+    def by_cookie(self, header: str) -> Live | None:
+        """The session whose cookie is in a Cookie header; several of ours may be there, the first that lives counts."""
+        for match in _COOKIE.finditer(header):
+            live = self._by_cookie.get(match[1])
+            if live is not None:
+                if not live.cookie_seen:
+                    live.cookie_seen = True
+                    self._forget_place(live)
+                return live
+        return None
+
+    def by_place(self, host: str, port: int) -> Live | None:
+        """The session of a device that sends no cookie, where it can be told."""
+        live = self._by_peer.get((host, port))
+        if live is None:
+            there = self._by_host.get(host)
+            if there is not None and len(there) == 1:
+                (live,) = there.values()
+        return live

@@ -1,0 +1,137 @@
+"""A task's arguments, as JSON has them, to the message of the wire, and a response back.
+
+Names are the standard's in snake_case, so the messages' own fields say what is allowed.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from homeport.codec import messages as m
+from homeport.codec.envelope import Envelope, encode
+from homeport.codec.rpc_table import RPCS
+from homeport.errors import HomeportError, LocalProtocolError
+from homeport.terms import Role, RpcName
+
+Call = m.Request | m.VendorMessage
+Answer = m.Response | m.VendorMessage
+
+CPE_METHODS: Final = frozenset(name for name, entry in RPCS.items() if Role.ACS in entry.callers)
+"""What an ACS may call."""
+
+KEYED: Final = frozenset(
+    {
+        RpcName.REBOOT,
+        RpcName.DOWNLOAD,
+        RpcName.SCHEDULE_DOWNLOAD,
+        RpcName.UPLOAD,
+        RpcName.SCHEDULE_INFORM,
+        RpcName.CHANGE_DU_STATE,
+    }
+)
+"""Methods whose outcome is recognised later by their CommandKey, so that each task needs one of its own."""
+
+_OPERATIONS: Final = {"Install": m.InstallOpStruct, "Update": m.UpdateOpStruct, "Uninstall": m.UninstallOpStruct}
+
+
+class ArgumentsError(HomeportError):
+    """A task's rpc or args are wrong; the message names the argument and what was expected."""
+
+
+def request_of(rpc: str, args: Mapping[str, Any]) -> Call:
+    """The message that a task sends. Raises ArgumentsError.
+
+    A vendor's method (`X_...`) takes the one argument `xml`: its element as text, or nothing.
+    """
+    if rpc.startswith("X_"):
+        xml = args.get("xml", "")
+        if not isinstance(xml, str) or set(args) - {"xml"}:
+            raise ArgumentsError(f"{rpc} takes one argument, xml: the element as text")
+        return m.VendorMessage(rpc, "", xml)
+    if rpc not in CPE_METHODS:
+        raise ArgumentsError(f"{rpc!r} is not a method that an ACS calls; there are {', '.join(sorted(CPE_METHODS))}")
+    cls = RPCS[rpc].request
+    given = dict(args)
+    if cls is m.ChangeDUState:
+        given["operations"] = _operations(given.get("operations"))
+        unknown = set(given) - {"operations", "command_key"}
+        if unknown:
+            raise ArgumentsError(f"ChangeDUState has no argument {sorted(unknown)[0]!r}")
+        return m.ChangeDUState(operations=given["operations"], command_key=str(given.get("command_key", "")))
+    if cls is m.SetParameterValues:
+        given["parameter_list"] = [_parameter(p) for p in _listed(given.get("parameter_list"), "parameter_list")]
+    if rpc in KEYED:
+        given.setdefault("command_key", "")
+    fields = cls.__struct_fields__
+    for name in given:
+        if name not in fields:
+            raise ArgumentsError(f"{rpc} has no argument {name!r}; it has {', '.join(fields) or 'none'}")
+    try:
+        return msgspec.convert(given, cls)
+    except msgspec.ValidationError as e:
+        raise ArgumentsError(f"the arguments of {rpc} are wrong: {e}") from e
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ArgumentsError(f"{name} must be a list")
+    return value
+
+
+def _parameter(given: Any) -> dict[str, Any]:
+    """One ParameterValueStruct; truth values and numbers of JSON become the wire's text."""
+    if not isinstance(given, dict) or set(given) - {"name", "value", "type"} or not isinstance(given.get("name"), str):
+        raise ArgumentsError("each entry of parameter_list is {name, value, type}; type may be left out")
+    value = given.get("value")
+    if isinstance(value, bool):
+        text = "1" if value else "0"
+    elif isinstance(value, int | float):
+        text = str(value)
+    elif isinstance(value, str):
+        text = value
+    else:
+        raise ArgumentsError(f"the value of {given['name']} must be text, a number or a truth value")
+    return {"name": given["name"], "value": text, "type": given.get("type") or "string"}
+
+
+def _operations(given: Any) -> tuple[m.Operation, ...]:
+    made = []
+    for entry in _listed(given, "operations"):
+        fields = dict(entry) if isinstance(entry, dict) else {}
+        kind = fields.pop("type", None)
+        if kind not in _OPERATIONS:
+            raise ArgumentsError("each operation has a type: Install, Update or Uninstall")
+        cls = _OPERATIONS[kind]
+        allowed = {k: v for k, v in fields.items() if k in cls.__struct_fields__}
+        if len(allowed) != len(fields):
+            extra = sorted(set(fields) - set(allowed))[0]
+            raise ArgumentsError(f"{kind} has no {extra!r}; it has {', '.join(cls.__struct_fields__)}")
+        try:
+            made.append(msgspec.convert(allowed, cls))
+        except msgspec.ValidationError as e:
+            raise ArgumentsError(f"the {kind} operation is wrong: {e}") from e
+    if not made:
+        raise ArgumentsError("operations is empty; give at least one")
+    return tuple(made)
+
+
+def untyped(args: Mapping[str, Any]) -> frozenset[str]:
+    """The names in a SetParameterValues task whose type was left out."""
+    entries = args.get("parameter_list") or []
+    return frozenset(p["name"] for p in entries if isinstance(p, dict) and not p.get("type"))
+
+
+def check(rpc: str, args: Mapping[str, Any]) -> None:
+    """Raise ArgumentsError where the task could never be sent: wrong arguments, texts that are too long, numbers out of range."""
+    request = request_of(rpc, args)
+    try:
+        encode(Envelope(body=request))
+    except LocalProtocolError as e:
+        raise ArgumentsError(str(e)) from e
+
+
+def result_of(answer: Answer) -> dict[str, Any]:
+    """A response as JSON has it."""
+    built: dict[str, Any] = msgspec.to_builtins(answer)
+    return built

@@ -1,0 +1,97 @@
+"""What a message teaches about a device's tree, and which of it is kept in the device's own fields."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from homeport.acs.engine.args import Answer, Call
+from homeport.acs.records import StoredValue
+from homeport.codec import messages as m
+
+_SECRET: Final = re.compile(
+    r"(?:Password|PreSharedKey|KeyPassphrase|PassPhrase|Passphrase|WEPKey|SharedSecret|SecretKey|PrivateKey|PIN)$"
+)
+
+PROMOTED: Final[Mapping[str, str]] = {
+    "DeviceInfo.ModelName": "model",
+    "DeviceInfo.SoftwareVersion": "software_version",
+    "DeviceInfo.HardwareVersion": "hardware_version",
+    "DeviceInfo.ProvisioningCode": "provisioning_code",
+    "ManagementServer.ConnectionRequestURL": "connection_request_url",
+}
+"""Parameters, below the root, that have a field in the device's record."""
+
+_INTERVAL: Final = "ManagementServer.PeriodicInformInterval"
+
+
+class Learnt(Struct, frozen=True):
+    """changed: path -> value. removed: objects that are gone. complete: an object below which only `changed` exists."""
+
+    changed: dict[str, StoredValue]
+    removed: tuple[str, ...] = ()
+    complete: str | None = None
+
+
+NOTHING: Final = Learnt({})
+
+
+def is_secret(path: str) -> bool:
+    """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
+    return _SECRET.search(path) is not None
+
+
+def learnt(request: Call, answer: Answer, now: float) -> Learnt:
+    """What a device's answer teaches. now: seconds since 1970."""
+    match answer:
+        case m.GetParameterValuesResponse(parameter_list=rows):
+            return Learnt(values_of(rows, now))
+        case m.GetParameterNamesResponse(parameter_list=names):
+            assert isinstance(request, m.GetParameterNames)
+            found = {
+                n.name: StoredValue(None, "object" if n.name.endswith(".") else "string", n.writable, now)
+                for n in names
+            }
+            whole = not request.next_level and request.parameter_path.endswith(".")
+            return Learnt(found, complete=request.parameter_path if whole and found else None)
+        case m.SetParameterValuesResponse():
+            assert isinstance(request, m.SetParameterValues)
+            return Learnt(
+                {
+                    p.name: StoredValue("" if is_secret(p.name) else p.value, p.type, True, now)
+                    for p in request.parameter_list
+                }
+            )
+        case m.AddObjectResponse(instance_number=number):
+            assert isinstance(request, m.AddObject)
+            table = request.object_name.partition("[")[0]
+            return Learnt({f"{table}{number}.": StoredValue(None, "object", True, now)})
+        case m.DeleteObjectResponse():
+            assert isinstance(request, m.DeleteObject)
+            return Learnt({}, removed=(request.object_name,))
+    return NOTHING
+
+
+def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:
+    """Reported values; an object that a device lists among them (netcwmp) has no value and is left out."""
+    return {
+        row.name: StoredValue("" if is_secret(row.name) else row.value, row.type, None, now)
+        for row in rows
+        if row.name and not row.name.endswith(".")
+    }
+
+
+def promoted(changed: Mapping[str, StoredValue]) -> dict[str, Any]:
+    """Fields of the device's record that these values give."""
+    fields: dict[str, Any] = {}
+    for path, value in changed.items():
+        if value.value is None:
+            continue
+        below = path.partition(".")[2]
+        field = PROMOTED.get(below)
+        if field is not None:
+            fields[field] = value.value
+        elif below == _INTERVAL and value.value.isascii() and value.value.isdigit():
+            fields["inform_interval"] = int(value.value)
+    return fields

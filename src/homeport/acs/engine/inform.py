@@ -1,0 +1,113 @@
+"""What an Inform means for the ACS: who it is, what changed, what must be on the disk before the answer, what is wanted next."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from homeport.acs.engine.effects import is_secret, promoted
+from homeport.acs.records import DeviceRecord, DeviceState, StoredValue, Want, device_id
+from homeport.codec.messages import Inform
+from homeport.terms import EventCode
+
+LIGHT: Final = frozenset({EventCode.PERIODIC.value, EventCode.HEARTBEAT.value})
+"""Events that tell nothing that would be lost: the next one tells the same."""
+
+ROOTS: Final = ("Device.", "InternetGatewayDevice.")
+
+
+class Policy(Struct, frozen=True):
+    """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer: the state of a device never seen before."""
+
+    wants: tuple[Want, ...]
+    newcomer: DeviceState
+
+
+class Assessment(Struct, frozen=True):
+    """new: the record to make, None for a known device. fields: what changes in a known device's record.
+
+    changed: values that differ from what was known. durable: whether all this must be on the disk before the answer.
+    reset: the device starts anew (E14).
+    """
+
+    new: DeviceRecord | None
+    fields: dict[str, Any]
+    changed: dict[str, StoredValue]
+    durable: bool
+    reset: bool
+
+
+def identity(inform: Inform) -> str:
+    """The key of the device that sends this Inform."""
+    device = inform.device_id
+    return device_id(device.oui, device.product_class, device.serial_number)
+
+
+def assess(
+    known: DeviceRecord | None,
+    reported: Mapping[str, StoredValue],
+    inform: Inform,
+    *,
+    urn: str,
+    address: str,
+    now: float,
+    policy: Policy,
+) -> Assessment:
+    """What to do about an Inform. reported: the device's values as last heard. now: seconds since 1970."""
+    changed: dict[str, StoredValue] = {}
+    for p in inform.parameter_list:
+        name, value = p.name, p.value
+        before = reported.get(name)
+        if before is None or before.value != value:
+            if name.endswith(".") or not name or (is_secret(name) and before is not None):
+                continue
+            changed[name] = StoredValue("" if is_secret(name) else value, p.type, None, now)
+    fields: dict[str, Any] = {"last_inform": now}
+    if known is None or known.address != address:
+        fields["address"] = address
+    if known is None or known.urn != urn:
+        fields["urn"] = urn
+    if changed:
+        told = promoted(changed)
+        fields |= told if known is None else {f: v for f, v in told.items() if getattr(known, f) != v}
+        if known is None or not known.root:
+            root = _root(changed)
+            if root:
+                fields["root"] = root
+    light = known is not None
+    reset = False
+    for event in inform.event:
+        code = event.event_code
+        if code in LIGHT:
+            continue
+        light = False
+        if code == EventCode.BOOT:
+            fields["last_boot"] = now
+        elif code == EventCode.BOOTSTRAP:
+            reset = True
+            fields["last_bootstrap"] = now
+            fields["wants"] = policy.wants
+    new = None
+    if known is None:
+        device = inform.device_id
+        fields.setdefault("model", device.product_class)
+        new = DeviceRecord(
+            id=identity(inform),
+            oui=device.oui,
+            product_class=device.product_class,
+            serial_number=device.serial_number,
+            manufacturer=device.manufacturer,
+            state=policy.newcomer,
+            first_seen=now,
+            **fields,
+        )
+    return Assessment(new=new, fields=fields, changed=changed, durable=not light, reset=reset)
+
+
+def _root(changed: Mapping[str, StoredValue]) -> str:
+    """The root of the device's tree, as the names in its Inform show; "" where they show none."""
+    for path in changed:
+        for root in ROOTS:
+            if path.startswith(root):
+                return root
+    return ""

@@ -1,0 +1,137 @@
+"""Connection requests: asking a device to open a session, to its own address only, and writing down how that went."""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from homeport.acs.records import ConnectionRequestDetail, DeviceRecord
+from homeport.acs.services.hub import Hub
+from homeport.acs.services.sessions import contact
+from homeport.errors import HomeportError
+
+WAITS: Final = (0.0, 3.0, 10.0, 30.0)
+"""Seconds before each try: a device that is busy (503) gives no time of its own, and promises nothing."""
+
+SESSION_WITHIN: Final = 30.0
+"""Seconds within which a device that accepted must open its session (TR-069a6 3.2.2.2)."""
+
+MOST_DETAILS: Final = 10_000
+
+
+class Answer(Protocol):
+    """What a connection request gave."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+Request = Callable[[str, Sequence[tuple[str, str]], float, Callable[[str], bool]], Awaitable[Answer]]
+"""(url, credentials, timeout, allowed host) -> answer."""
+
+
+class Contacts:
+    """One running request per device, however many tasks ask for it. in_session: whether the device has a session open."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        request: Request,
+        *,
+        in_session: Callable[[str], bool],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._hub = hub
+        self._request = request
+        self._in_session = in_session
+        self._sleep = sleep
+        self._running: dict[str, tuple[asyncio.Task[None], set[str]]] = {}
+        settings = hub.settings
+        self._users = tuple((u, p) for u, _, p in (x.partition(":") for x in settings.connection_request_users))
+        self._networks = tuple(ipaddress.ip_network(n, strict=False) for n in settings.connection_request_networks)
+
+    def ask(self, device: str, task: str) -> None:
+        """Have the device called, and the outcome noted for the task. Returns at once."""
+        running = self._running.get(device)
+        if running is not None:
+            running[1].add(task)
+            return
+        tasks = {task}
+        job = asyncio.get_running_loop().create_task(self._run(device, tasks))
+        self._running[device] = (job, tasks)
+        job.add_done_callback(lambda _: self._running.pop(device, None))
+
+    async def stop(self) -> None:
+        """End all running requests."""
+        jobs = [job for job, _ in self._running.values()]
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _run(self, device: str, tasks: set[str]) -> None:
+        for wait in WAITS:
+            if wait:
+                await self._sleep(wait)
+            if self._in_session(device):
+                return  # it is here already, and takes its tasks in this session
+            heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))
+            try:
+                detail, again = await self.call(device)
+                self._note(tasks, detail)
+                if detail.ok and not await heard:
+                    self._note(tasks, self._detail(False, detail.status, "accepted, but no session within 30 s"))
+                elif detail.ok or not again:
+                    return
+            finally:
+                heard.cancel()
+
+    async def call(self, device: str) -> tuple[ConnectionRequestDetail, bool]:
+        """How one connection request went, and whether another try makes sense."""
+        record = await self._hub.store.device(device)
+        if record is None or not record.connection_request_url:
+            return self._detail(
+                False, 0, "the device has told no ConnectionRequestURL; it comes with its next session"
+            ), False
+        try:
+            answer = await self._request(
+                record.connection_request_url,
+                self._credentials(record),
+                self._hub.settings.connection_request_timeout,
+                lambda host: self._allowed(host, record),
+            )
+        except HomeportError as e:
+            return self._detail(False, 0, str(e)), False
+        status = answer.status or 0
+        return self._detail(answer.ok, status, answer.reason), status in (0, 503)
+
+    def _credentials(self, record: DeviceRecord) -> list[tuple[str, str]]:
+        """The device's own first, then those of the settings: the one with its known user name before the others."""
+        own = (record.connection_request_username, record.connection_request_password)
+        listed = sorted(self._users, key=lambda pair: pair[0] != own[0])
+        return ([own] if own[0] and own[1] else []) + listed
+
+    def _allowed(self, host: str, record: DeviceRecord) -> bool:
+        """Only the address that the device itself came from, and networks that the operator named."""
+        if host == record.address:
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+    def _detail(self, ok: bool, status: int, reason: str) -> ConnectionRequestDetail:
+        return ConnectionRequestDetail(ok=ok, status=status, reason=reason, at=self._hub.clock())
+
+    def _note(self, tasks: set[str], detail: ConnectionRequestDetail) -> None:
+        self._hub.stats.count(self._hub.stats.connection_requests, "ok" if detail.ok else str(detail.status))
+        details = self._hub.connection_request_details
+        for task in tasks:
+            while len(details) >= MOST_DETAILS:
+                details.pop(next(iter(details)))
+            details[task] = detail
+            self._hub.bus.wake(f"called:{task}")

@@ -1,0 +1,115 @@
+"""What all services share: the store, the settings, the clock, ids, counters, and who is told after a commit."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from homeport.acs.config import AcsSettings
+from homeport.acs.records import ConnectionRequestDetail
+from homeport.acs.storage.interface import Store
+from homeport.errors import HomeportError
+
+MOST_WAITING: Final = 1_000
+"""Events that one slow listener may have waiting; then it loses the oldest, not the server its memory."""
+
+
+class NotFound(HomeportError):
+    """There is no such device, task, session or file."""
+
+
+class Refused(HomeportError):
+    """The wish does not fit the state of things; the message says what to do first."""
+
+
+class Stats:
+    """Counters since the start; plain numbers, read by /metrics."""
+
+    __slots__ = ("connection_requests", "faults", "http", "informs", "messages", "rpcs", "sessions", "unauthorized")
+
+    def __init__(self) -> None:
+        self.informs = 0
+        self.messages = 0
+        self.unauthorized = 0
+        self.rpcs: dict[str, int] = {}
+        self.faults: dict[int, int] = {}
+        self.http: dict[int, int] = {}
+        self.sessions: dict[str, int] = {}
+        self.connection_requests: dict[str, int] = {}
+
+    @staticmethod
+    def count(table: dict[Any, int], key: Any) -> None:
+        """One more of this key."""
+        table[key] = table.get(key, 0) + 1
+
+
+class Bus:
+    """Who is told what, after it was committed: listeners of the event stream, and waiters for tasks and devices."""
+
+    def __init__(self) -> None:
+        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody reads the event stream."""
+        return bool(self._listeners)
+
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
+        """Tell all listeners."""
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait({"kind": kind, **data})
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+        """A queue of everything published while the context is open."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+    def wake(self, subject: str) -> None:
+        """Wake who waits for this subject (a task's id, `contact:` and a device's id)."""
+        for future in self._waiters.pop(subject, ()):
+            if not future.done():
+                future.set_result(None)
+
+    async def wait(self, subject: str, seconds: float) -> bool:
+        """Whether the subject was woken within the time."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiters.setdefault(subject, set())
+        waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiters.get(subject) is waiting:
+                del self._waiters[subject]
+
+
+class Hub:
+    """Made once by the composition root. clock: seconds since 1970."""
+
+    def __init__(self, store: Store, settings: AcsSettings, *, clock: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.bus = Bus()
+        self.stats = Stats()
+        self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
+        self._counter = itertools.count(secrets.randbits(16))
+
+    def new_id(self) -> str:
+        """20 hexadecimal digits: time, a counter, and chance; ids sort by the time at which they were made."""
+        return f"{int(self.clock() * 1000):011x}{next(self._counter) & 0xFFFF:04x}{secrets.randbits(20):05x}"

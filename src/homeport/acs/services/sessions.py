@@ -1,0 +1,522 @@
+"""What happens in a device's session: its Inform, its own requests, our turns, the end. Row before reply, always.
+
+The order in each verb: ask the engine, write, tell the bus, give the answer back to the endpoint.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from homeport.acs.engine import programs, settle
+from homeport.acs.engine.args import ArgumentsError, Call, untyped
+from homeport.acs.engine.effects import learnt, promoted
+from homeport.acs.engine.inform import Policy, assess, identity
+from homeport.acs.records import (
+    DeviceRecord,
+    DeviceState,
+    EventRecord,
+    FaultDetail,
+    FaultRecord,
+    MessageTrace,
+    SessionRecord,
+    StoredValue,
+    TaskPhase,
+    TaskRecord,
+    TaskStatus,
+    Want,
+)
+from homeport.acs.services.hub import Hub
+from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.codec import messages as m
+from homeport.codec.rpc_table import RPCS
+from homeport.errors import StoreUnavailable
+from homeport.session.events import name_of
+from homeport.terms import FaultCode, Role, RpcName
+
+ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.CPE in entry.callers))
+"""What we answer: the MethodList of GetRPCMethodsResponse."""
+
+
+def contact(device: str) -> str:
+    """The subject that is woken when the device is heard of."""
+    return f"contact:{device}"
+
+
+_SENDABLE: Final = frozenset({TaskStatus.QUEUED})
+_SENT: Final = frozenset({TaskStatus.RUNNING})
+
+
+class Work:
+    """One open session, as the services see it.
+
+    manage: whether the device may get tasks (it is approved). weighty: whether the session is worth a row in the history.
+    """
+
+    __slots__ = (
+        "address",
+        "device",
+        "events",
+        "id",
+        "manage",
+        "mending",
+        "program",
+        "request",
+        "secret",
+        "started",
+        "task",
+        "tried",
+        "want",
+        "weighty",
+    )
+
+    def __init__(self, id: str, device: str, started: float, address: str, events: tuple[str, ...]) -> None:
+        self.id = id
+        self.device = device
+        self.started = started
+        self.address = address
+        self.events = events
+        self.manage = False
+        self.weighty = False
+        self.program: programs.Program | None = None
+        self.task: TaskRecord | None = None
+        self.want: Want | None = None
+        self.mending = False  # the program settles a lost answer; it is not the task's own
+        self.request: Call | None = None
+        self.secret = ""
+        self.tried: set[str] = set()  # wants that this session has dealt with
+
+    def clear(self) -> None:
+        """No program is running any more."""
+        if self.program is not None:
+            self.program.close()
+        self.program = self.task = self.want = self.request = None
+        self.mending = False
+
+
+class Sessions:
+    """The verbs of a session."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._store = hub.store
+        settings = hub.settings
+        wants: tuple[Want, ...] = ()
+        if settings.connection_request_credentials == "provision":
+            wants += (Want.CREDENTIALS,)
+        if settings.discover == "bootstrap":
+            wants += (Want.DISCOVER,)
+        self._wants = wants
+        self._keep = frozenset(pair.partition(":")[0] for pair in settings.connection_request_users)
+        self._policies = {trusted: self._policy(trusted) for trusted in (False, True)}
+
+    def _policy(self, trusted: bool) -> Policy:
+        waits = self._hub.settings.cpe_auth == "quarantine" and not trusted
+        return Policy(self._wants, DeviceState.QUARANTINED if waits else DeviceState.APPROVED)
+
+    async def known(self, inform: m.Inform) -> tuple[str, DeviceRecord | None]:
+        """Who sends this Inform, and what is known of it."""
+        id = identity(inform)
+        return id, await self._store.device(id)
+
+    # --- the Inform ---
+
+    async def inform(
+        self, inform: m.Inform, known: DeviceRecord | None, *, urn: str, address: str, trusted: bool
+    ) -> Work:
+        """The session that this Inform opens; everything that the device now forgets is then on the disk.
+
+        trusted: the device has proved who it is. Raises StoreUnavailable.
+        """
+        hub, store = self._hub, self._store
+        now = hub.clock()
+        hub.stats.informs += 1
+        id = known.id if known is not None else identity(inform)
+        reported = await store.reported(id) if known is not None else {}
+        seen = assess(known, reported, inform, urn=urn, address=address, now=now, policy=self._policies[trusted])
+        work = Work(hub.new_id(), id, now, address, tuple(e.event_code for e in inform.event))
+        state = known.state if known is not None else self._policies[trusted].newcomer
+        work.manage = state is DeviceState.APPROVED
+        unit = UnitOfWork()
+        if work.manage and known is not None:
+            await self._settle(work, inform.event, unit, now)
+        if not seen.durable and unit.empty:
+            store.touch(id, seen.fields, seen.changed)
+            hub.bus.wake(contact(id))
+            return work
+        work.weighty = True
+        if seen.new is not None:
+            unit.devices.append(seen.new)
+        else:
+            unit.patches.append((id, seen.fields))
+        if seen.changed:
+            unit.values.append(ValuesChange(id, seen.changed))
+        for event in inform.event:
+            unit.events.append(
+                EventRecord(
+                    id=hub.new_id(),
+                    device=id,
+                    session=work.id,
+                    at=now,
+                    code=event.event_code,
+                    command_key=event.command_key,
+                )
+            )
+        try:
+            await store.commit(unit)
+        except Conflict:
+            # Another session of the same device was quicker to make it, or to settle its task: theirs counts.
+            return await self._again(inform, urn=urn, address=address, trusted=trusted, failed=unit)
+        self._tell(work, unit)
+        hub.bus.wake(contact(id))
+        if hub.bus.listening:
+            hub.bus.publish("inform", {"device": id, "session": work.id, "events": list(work.events), "new": not known})
+        return work
+
+    async def _again(self, inform: m.Inform, *, urn: str, address: str, trusted: bool, failed: UnitOfWork) -> Work:
+        id, known = await self.known(inform)
+        if known is None and failed.devices:
+            raise StoreUnavailable(f"the device {id} could not be stored")
+        return await self.inform(inform, known, urn=urn, address=address, trusted=trusted)
+
+    async def _settle(self, work: Work, events: Sequence[m.EventStruct], unit: UnitOfWork, now: float) -> None:
+        """Tasks whose answer was lost with an earlier session."""
+        for task in await self._store.open_tasks(work.device):
+            was = task.status
+            if was is TaskStatus.UNKNOWN or (was is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER):
+                after = settle.at_contact(task, events, attempts=self._hub.settings.task_attempts, now=now)
+                if after != task:
+                    unit.tasks.append(TaskChange(after, frozenset({was})))
+
+    # --- the device's own requests ---
+
+    async def request(self, work: Work, request: Call) -> m.Response | m.FaultMessage:
+        """Our answer to a CPE's call; what it tells is on the disk. Raises StoreUnavailable."""
+        hub = self._hub
+        hub.stats.count(hub.stats.rpcs, name_of(request) if isinstance(request, m.Request) else "vendor")
+        if isinstance(request, m.GetRPCMethods):
+            return m.GetRPCMethodsResponse(ACS_METHODS)
+        work.weighty = True
+        if not isinstance(request, m.Request) or request.element not in ACS_METHODS:
+            code = FaultCode.ACS_METHOD_NOT_SUPPORTED
+            return m.FaultMessage(int(code), code.text, side=code.side)
+        now = hub.clock()
+        unit = UnitOfWork()
+        told: dict[str, Any] = msgspec.to_builtins(request)
+        key = told.get("command_key", "")
+        unit.events.append(
+            EventRecord(
+                id=hub.new_id(),
+                device=work.device,
+                session=work.id,
+                at=now,
+                code=request.element,
+                command_key=key,
+                detail=told,
+            )
+        )
+        match request:
+            case m.TransferComplete(fault_struct=fault):
+                await self._transfer(work, key, told, fault, unit, now)
+            case m.DUStateChangeComplete(results=results):
+                worst = next((r.fault for r in results if r.fault.fault_code), None)
+                await self._transfer(work, key, told, worst, unit, now)
+            case m.AutonomousTransferComplete(fault_struct=fault) if fault.fault_code:
+                unit.faults.append(self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now))
+        await self._store.commit(unit)
+        self._tell(work, unit)
+        if hub.bus.listening:
+            hub.bus.publish("request", {"device": work.device, "session": work.id, "rpc": request.element})
+        if isinstance(request, m.Kicked):
+            return m.KickedResponse(request.next)
+        return RPCS[request.element].response()
+
+    async def _transfer(
+        self,
+        work: Work,
+        key: str,
+        told: dict[str, Any],
+        fault: m.FaultStruct | None,
+        unit: UnitOfWork,
+        now: float,
+    ) -> None:
+        """The task whose end this is; matched by the CommandKey alone, because times and order are not to be trusted."""
+        for task in await self._store.open_tasks(work.device):
+            if (
+                key
+                and task.command_key == key
+                and task.rpc in settle.TRANSFERS
+                and task.status is not TaskStatus.QUEUED
+            ):
+                after = settle.transfer_ended(task, told, fault, now)
+                unit.tasks.append(TaskChange(after, frozenset({task.status})))
+                if after.fault is not None:
+                    unit.faults.append(self._fault(work, task.id, task.rpc, after.fault.code, after.fault.string, now))
+                return
+
+    # --- our turns ---
+
+    async def turn(self, work: Work, answer: programs.Reply | None = None) -> Call | None:
+        """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable."""
+        if not work.manage:
+            return None
+        if work.program is None and not work.tried and not await self._busy(work):
+            return None
+        work.weighty = True
+        unit = UnitOfWork()
+        if answer is not None and work.request is not None:
+            await self._learn(work, work.request, answer, unit)
+        reply = answer
+        while True:
+            step = None
+            if work.program is None and not await self._pick(work, unit):
+                break
+            assert work.program is not None
+            try:
+                step = work.program.send(reply) if reply is not None else next(work.program)
+            except StopIteration as stop:
+                await self._finish(work, stop.value, unit)
+                # What was finished must be on the disk before the next is chosen: it may wait for this one.
+                await self._write(work, unit)
+                unit, reply = UnitOfWork(), None
+                continue
+            except ArgumentsError as e:
+                await self._finish(work, programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e))), unit)
+                await self._write(work, unit)
+                unit, reply = UnitOfWork(), None
+                continue
+            if await self._may_send(work, step, first=reply is None, unit=unit):
+                break
+            unit, reply = UnitOfWork(), None
+        if step is None:
+            await self._write(work, unit)
+            return None
+        work.request = step.request
+        self._hub.stats.count(self._hub.stats.rpcs, name_of(step.request))
+        return step.request
+
+    async def _busy(self, work: Work) -> bool:
+        """Whether there is anything to do: the question of nearly every session, answered without a look at the disk."""
+        if await self._store.open_tasks(work.device):
+            return True
+        record = await self._store.device(work.device)
+        return record is not None and bool(record.wants)
+
+    async def _may_send(self, work: Work, step: programs.Step, *, first: bool, unit: UnitOfWork) -> bool:
+        """Write the task as sent; False where somebody has cancelled it meanwhile."""
+        task = work.task
+        if task is not None and not work.mending and (first or step.progress):
+            now = self._hub.clock()
+            expect = _SENDABLE if first else _SENT
+            work.task = settle.sent(task, step.progress, now, first=first)
+            unit.tasks.append(TaskChange(work.task, expect))
+        try:
+            await self._write(work, unit)
+        except Conflict:
+            work.clear()
+            return False
+        return True
+
+    async def unsendable(self, work: Work, why: str) -> None:
+        """The request that `turn` gave cannot be sent in this session (its version, its length): the task has failed."""
+        unit = UnitOfWork()
+        await self._finish(work, programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, why)), unit)
+        await self._write(work, unit)
+
+    async def _write(self, work: Work, unit: UnitOfWork) -> None:
+        if not unit.empty:
+            await self._store.commit(unit)
+            self._tell(work, unit)
+
+    async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
+        """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
+        record = await self._store.device(work.device)
+        if record is None:
+            return False
+        if await self._pick_task(work, unit):
+            return True
+        if Want.CREDENTIALS in record.wants and Want.CREDENTIALS not in work.tried and record.root:
+            work.tried.add(Want.CREDENTIALS)
+            work.want, work.secret = Want.CREDENTIALS, secrets.token_urlsafe(18)
+            work.program = programs.set_credentials(record.root, record.id[:256], work.secret, self._keep)
+            return True
+        if Want.DISCOVER in record.wants and Want.DISCOVER not in work.tried and record.root:
+            work.tried.add(Want.DISCOVER)
+            work.want = Want.DISCOVER
+            work.program = programs.discover(record.root)
+            return True
+        return False
+
+    async def _pick_task(self, work: Work, unit: UnitOfWork) -> bool:
+        now = self._hub.clock()
+        for task in settle.candidates(await self._store.open_tasks(work.device)):
+            if settle.expired(task, now):
+                gone = replace(task, status=TaskStatus.EXPIRED, finished=now)
+                unit.tasks.append(TaskChange(gone, frozenset({task.status})))
+                continue
+            if task.after is not None:
+                before = await self._store.task(task.after)
+                if before is not None and before.status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNKNOWN):
+                    continue
+                if before is not None and before.status is not TaskStatus.DONE:
+                    fault = FaultDetail(0, f"the task {task.after}, which this one waits for, is {before.status}")
+                    failed = replace(task, status=TaskStatus.FAILED, fault=fault, finished=now)
+                    unit.tasks.append(TaskChange(failed, frozenset({task.status})))
+                    continue
+            if unit.tasks:
+                await self._write_quietly(work, unit)
+            work.task = task
+            work.mending = task.status is TaskStatus.UNKNOWN
+            if not work.mending:
+                work.program = programs.program(task, await self._types(task))
+            elif task.rpc == RpcName.ADD_OBJECT:
+                work.program = programs.settle_add_object(task)
+            else:
+                work.program = programs.settle_transfer(task)
+            return True
+        return False
+
+    async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
+        """Write expiries; where somebody else has ended such a task, theirs counts."""
+        try:
+            await self._write(work, unit)
+        except Conflict:
+            pass  # the task has another end already; it is looked at again in the next session
+        unit.tasks.clear()
+
+    async def _types(self, task: TaskRecord) -> dict[str, StoredValue]:
+        """What is known of the parameters that a task sets without their types."""
+        names = untyped(task.args) if task.rpc == RpcName.SET_PARAMETER_VALUES else frozenset[str]()
+        if not names:
+            return {}
+        values = await self._store.values(task.device)
+        return {n: values[n] for n in names if n in values}
+
+    async def _learn(self, work: Work, request: Call, answer: programs.Reply, unit: UnitOfWork) -> None:
+        """Into the unit: what the answer teaches, and the fault where it is one."""
+        now = self._hub.clock()
+        if isinstance(answer, m.FaultMessage):
+            self._hub.stats.count(self._hub.stats.faults, answer.fault_code)
+            fault = programs.detail(answer)
+            task = work.task.id if work.task is not None else ""
+            unit.faults.append(
+                FaultRecord(
+                    id=self._hub.new_id(),
+                    device=work.device,
+                    session=work.id,
+                    task=task,
+                    at=now,
+                    rpc=name_of(request),
+                    code=fault.code,
+                    string=fault.string,
+                    parameters=fault.parameters,
+                )
+            )
+            return
+        found = learnt(request, answer, now)
+        removed = found.removed
+        if found.complete is not None:
+            known = await self._store.values(work.device, found.complete)
+            removed += tuple(p for p in known if p not in found.changed)
+        if found.changed or removed:
+            unit.values.append(ValuesChange(work.device, found.changed, removed))
+            fields = promoted(found.changed)
+            if fields:
+                unit.patches.append((work.device, fields))
+
+    async def _finish(self, work: Work, result: programs.Result, unit: UnitOfWork) -> None:
+        """Into the unit: the end of the running program."""
+        task, now = work.task, self._hub.clock()
+        if task is not None:
+            after = settle.finished(task, result, attempts=self._hub.settings.task_attempts, now=now)
+            said = self._hub.connection_request_details.pop(task.id, None)
+            if said is not None:
+                after = replace(after, connection_request=said)
+            unit.tasks.append(TaskChange(after, frozenset({task.status})))
+        elif work.want is not None:
+            record = await self._store.device(work.device)
+            wants = record.wants if record is not None else ()
+            fields: dict[str, Any] = {"wants": tuple(w for w in wants if w is not work.want)}
+            if work.want is Want.CREDENTIALS and result.status is TaskStatus.DONE:
+                kept = (result.result or {}).get("kept")
+                fields["connection_request_username"] = kept if kept is not None else work.device[:256]
+                fields["connection_request_password"] = "" if kept is not None else work.secret
+            unit.patches.append((work.device, fields))
+        work.clear()
+
+    def _fault(self, work: Work, task: str, rpc: str, code: int, string: str, now: float) -> FaultRecord:
+        self._hub.stats.count(self._hub.stats.faults, code)
+        return FaultRecord(
+            id=self._hub.new_id(),
+            device=work.device,
+            session=work.id,
+            task=task,
+            at=now,
+            rpc=rpc,
+            code=code,
+            string=string,
+        )
+
+    def _tell(self, work: Work, unit: UnitOfWork) -> None:
+        """Wake who waits, and tell listeners, after the commit."""
+        bus = self._hub.bus
+        for change in unit.tasks:
+            bus.wake(change.record.id)
+            if bus.listening:
+                task = change.record
+                bus.publish("task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status})
+        if bus.listening and unit.values:
+            paths = [p for v in unit.values for p in v.changed]
+            bus.publish("values", {"device": work.device, "count": len(paths), "paths": paths[:50]})
+
+    async def quirks(self, work: Work, seen: Sequence[str], *, most: int) -> None:
+        """Remember habits of the device's messages that were not known yet."""
+        record = await self._store.device(work.device)
+        if record is None:
+            return
+        quirks = tuple(dict.fromkeys((*record.quirks, *seen)))[:most]
+        if quirks != record.quirks:
+            self._store.touch(work.device, {"quirks": quirks}, {})
+
+    # --- the end ---
+
+    async def ended(
+        self, work: Work, *, outcome: str, reason: str, unanswered: bool, messages: Sequence[MessageTrace]
+    ) -> None:
+        """The session is over: an RPC without an answer leaves its task unknown, and the history gets its row.
+
+        Raises StoreUnavailable; the task then still says running, and is settled at the next contact all the same.
+        """
+        hub = self._hub
+        hub.stats.count(hub.stats.sessions, outcome)
+        task, mending = work.task, work.mending
+        work.clear()
+        if task is not None and not mending and task.status is TaskStatus.RUNNING:
+            unit = UnitOfWork()
+            after = settle.lost(task) if unanswered else replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
+            unit.tasks.append(TaskChange(after, frozenset({TaskStatus.RUNNING})))
+            try:
+                await self._store.commit(unit)
+                self._tell(work, unit)
+            except Conflict:
+                pass  # the task has found its end another way (deleted with its device)
+        if work.weighty or outcome != "success":
+            unit = UnitOfWork()
+            record = SessionRecord(
+                id=work.id,
+                device=work.device,
+                started=work.started,
+                ended=hub.clock(),
+                outcome=outcome,
+                reason=reason,
+                address=work.address,
+                events=work.events,
+                message_count=len(messages),
+            )
+            unit.sessions.append(SessionChange(record, tuple(messages)))
+            self._store.later(unit)
+            if hub.bus.listening:
+                hub.bus.publish("session", {"device": work.device, "session": work.id, "outcome": outcome})
+        hub.bus.wake(f"ended:{work.device}")

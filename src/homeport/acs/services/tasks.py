@@ -1,0 +1,132 @@
+"""Operators' wishes: made, waited for, cancelled. A task that was accepted is on the disk."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from homeport.acs.engine import settle
+from homeport.acs.engine.args import KEYED, ArgumentsError, check
+from homeport.acs.records import OPEN_STATUSES, DeviceState, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
+
+MOST_OPEN: Final = 1_000
+"""Open tasks of one device: more is a runaway script, and each costs at every session."""
+
+Ask = Callable[[str, str], None]
+"""Has a device called: (device, task)."""
+
+
+class Tasks:
+    """The verbs of tasks. ask: how a device is called."""
+
+    def __init__(self, hub: Hub, ask: Ask) -> None:
+        self._hub = hub
+        self._store = hub.store
+        self._ask = ask
+
+    async def create(
+        self,
+        device: str,
+        rpc: str,
+        args: dict[str, Any],
+        *,
+        priority: int = 0,
+        expires_in: float | None = None,
+        after: str | None = None,
+        connection_request: bool = True,
+    ) -> TaskRecord:
+        """The new task, on the disk; the device is called where that is wanted.
+
+        Raises NotFound, Refused, ArgumentsError, StoreUnavailable.
+        """
+        record = await self._store.device(device)
+        if record is None:
+            raise NotFound(f"there is no device {device!r}; list them with GET devices")
+        if record.state is not DeviceState.APPROVED:
+            raise Refused(f"the device {device} is {record.state}; approve it first with POST devices/{{id}}/approve")
+        if after is not None and await self._store.task(after) is None:
+            raise NotFound(f"there is no task {after!r} to wait for")
+        if expires_in is not None and expires_in <= 0:
+            raise ArgumentsError("expires_in must be more than 0 seconds")
+        hub = self._hub
+        id, now = hub.new_id(), hub.clock()
+        if rpc in KEYED and not args.get("command_key"):
+            args = {**args, "command_key": id}
+        check(rpc, args)
+        if len(await self._store.open_tasks(device)) >= MOST_OPEN:
+            raise Refused(f"the device {device} has {MOST_OPEN} open tasks; cancel some or wait")
+        task = TaskRecord(
+            id=id,
+            device=device,
+            rpc=rpc,
+            args=args,
+            priority=priority,
+            created=now,
+            expires=now + expires_in if expires_in is not None else None,
+            after=after,
+            command_key=str(args.get("command_key", "")) if rpc in KEYED else "",
+        )
+        unit = UnitOfWork()
+        unit.tasks.append(TaskChange(task, None))
+        try:
+            await self._store.commit(unit)
+        except Conflict as e:
+            raise NotFound(f"there is no device {device!r} any more") from e
+        self._publish(task)
+        if connection_request:
+            self._ask(device, id)
+        return task
+
+    async def get(self, id: str) -> TaskRecord:
+        """The task, with the latest word on its connection request. Raises NotFound."""
+        task = await self._store.task(id)
+        if task is None:
+            raise NotFound(f"there is no task {id!r}")
+        task = self.current(task)
+        said = self._hub.connection_request_details.get(id)
+        return replace(task, connection_request=said) if said is not None else task
+
+    def current(self, task: TaskRecord) -> TaskRecord:
+        """The task as it stands now: one whose time is over says so, whether or not its device came by."""
+        if settle.expired(task, self._hub.clock()):
+            return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
+        return task
+
+    async def wait(self, id: str, seconds: float) -> TaskRecord:
+        """The task when it has ended, or as it stands after so many seconds. Raises NotFound."""
+        deadline = self._hub.clock() + seconds
+        while True:
+            task = await self.get(id)
+            left = deadline - self._hub.clock()
+            if task.status not in OPEN_STATUSES or left <= 0:
+                return task
+            if not await self._hub.bus.wait(id, left):
+                return await self.get(id)
+
+    async def cancel(self, id: str) -> TaskRecord:
+        """The task, cancelled. Raises NotFound, or Refused where the device is working on it or it has ended."""
+        task = await self.get(id)
+        if task.status is TaskStatus.CANCELLED:
+            return task
+        if task.status not in OPEN_STATUSES:
+            raise Refused(f"the task {id} has ended already: it is {task.status}")
+        if task.status is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER:
+            raise Refused(f"the task {id} was sent to the device; wait for its answer")
+        gone = replace(task, status=TaskStatus.CANCELLED, phase=TaskPhase.NONE, finished=self._hub.clock())
+        unit = UnitOfWork()
+        unit.tasks.append(TaskChange(gone, frozenset({task.status})))
+        try:
+            await self._store.commit(unit)
+        except Conflict as e:
+            raise Refused(f"the task {id} has just changed; look at it again") from e
+        self._hub.bus.wake(id)
+        self._publish(gone)
+        return gone
+
+    def _publish(self, task: TaskRecord) -> None:
+        if self._hub.bus.listening:
+            self._hub.bus.publish(
+                "task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status}
+            )
