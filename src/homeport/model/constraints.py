@@ -10,7 +10,7 @@ from homeport.errors import Fault
 from homeport.model.nodes import Node, Table
 from homeport.model.path import Path, generic
 from homeport.model.reading import Place, View
-from homeport.model.schema import ParameterDef, UniqueKey
+from homeport.model.schema import REFERENCES_BELOW, ParameterDef, UniqueKey
 from homeport.model.types import join_list, split_list
 from homeport.terms import FaultCode
 
@@ -127,7 +127,7 @@ def references_to(root: Node, prefix: str, root_path: str) -> Iterator[tuple[str
 
 
 def _references_below(place: Node | Table, here: str, exact: str, prefix: str) -> Iterator[tuple[str, Node, int, str]]:
-    if not place.shape.references_below:
+    if not place.shape.definition.below & REFERENCES_BELOW:
         return
     if isinstance(place, Table):
         for number, row in place.rows.items():

@@ -4,67 +4,88 @@ Nodes that belong to a blueprint or to a committed state are never changed. A tr
 with its token (`owner`), so that thousands of devices share every node in which they do not differ, and a rollback is to forget.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from homeport.errors import ConfigError
 from homeport.model.path import Path
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema
 
+_FILLED: Final = frozenset(
+    ("parameters", "names", "types", "index", "children", "child_index", "hidden", "counts", "references", "alias", "order", "forced",
+     "active", "created")
+)  # fmt: skip
+
 
 class Shape:
-    """One object of the model as one kind of device has it: its parameters and child objects, in document order."""
+    """One object of the model as one kind of device has it: its parameters and child objects, in document order.
+
+    What needs the parameters is filled in when it is first asked for, so that empty tables cost nothing:
+    parameters, names, types, index (by name): parameters of the object. children, child_index (by name): shapes below.
+    hidden, references, forced, active: parameter indices of hidden ones, references, those in every Inform, always-active ones.
+    counts: (parameter index, child index) of row counts. alias, order: index of the row's alias and precedence, -1 where it has none.
+    created: values of a new instance.
+    """
 
     __slots__ = (
-        "definition", "path", "parameters", "names", "types", "index", "children", "child_index", "table", "growable", "fixed",
-        "hidden", "counts", "references", "references_below", "alias", "order", "forced", "forced_below", "active", "active_below",
-        "created", "_row",
+        "definition", "path", "table", "growable", "fixed", "_blueprint", "_row",
+        "parameters", "names", "types", "index", "children", "child_index", "hidden", "counts", "references", "alias", "order",
+        "forced", "active", "created",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        definition: ObjectDef,
-        parameters: tuple[ParameterDef, ...],
-        children: tuple["Shape", ...],
-        *,
-        fixed: int | None = None,
-    ) -> None:
+    parameters: tuple[ParameterDef, ...]
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    index: dict[str, int]
+    children: "tuple[Shape, ...]"
+    child_index: dict[str, int]
+    hidden: tuple[int, ...]
+    counts: tuple[tuple[int, int], ...]
+    references: tuple[int, ...]
+    alias: int
+    order: int
+    forced: tuple[int, ...]
+    active: tuple[int, ...]
+    created: tuple[str, ...]
+
+    def __init__(self, definition: ObjectDef, blueprint: "Blueprint", fixed: int | None) -> None:
         self.definition = definition
         self.path = definition.path
-        self.parameters = parameters
-        self.names = tuple(p.name for p in parameters)
-        self.types = tuple(p.type for p in parameters)
-        self.index = {name: i for i, name in enumerate(self.names)}
-        self.children = children
-        self.child_index = {c.definition.name: i for i, c in enumerate(children)}
         self.table = definition.table
         self.fixed = fixed
         """Number of rows of a table whose rows are always 1..fixed; None otherwise."""
         self.growable = definition.table and definition.writable and fixed is None
         """The ACS may add and delete rows."""
-        self.hidden = tuple(i for i, p in enumerate(parameters) if p.hidden or p.secured)
-        self.counts = tuple(
-            (self.index[c.definition.count], i)
-            for i, c in enumerate(children)
-            if c.table and c.definition.count in self.index
-        )
-        self.references = tuple(i for i, p in enumerate(parameters) if p.syntax.reference is not None)
-        self.references_below: bool = bool(self.references) or any(c.references_below for c in children)
-        named = {p.syntax.named: i for i, p in reversed(list(enumerate(parameters)))}
-        self.alias = self.index.get("Alias", -1) if definition.table else -1
-        """Index of the row's alias, -1 where rows have none."""
-        self.order = named.get("Order", -1) if definition.table else -1
-        self.forced = tuple(i for i, p in enumerate(parameters) if p.forced_inform)
-        self.forced_below: bool = bool(self.forced) or any(c.forced_below for c in children)
-        self.active = tuple(i for i, p in enumerate(parameters) if p.active_notify >= ActiveNotify.FORCE_ENABLED)
-        self.active_below: bool = bool(self.active) or any(c.active_below for c in children)
-        self.created: tuple[str, ...] = tuple(p.first_value(created=True) for p in parameters)
-        """Values of a new instance."""
+        self._blueprint = blueprint
         self._row: Node | None = None
 
     def __repr__(self) -> str:
         return f"Shape({self.path!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FILLED:
+            raise AttributeError(name)
+        self._fill()
+        return object.__getattribute__(self, name)
+
+    def _fill(self) -> None:
+        self.parameters = parameters = self._blueprint.parameters_of(self.definition)
+        self.children = children = self._blueprint.shapes_below(self.definition)
+        self.names = tuple([p.name for p in parameters])
+        self.types = tuple([p.type for p in parameters])
+        self.index = index = {name: i for i, name in enumerate(self.names)}
+        self.child_index = {c.definition.name: i for i, c in enumerate(children)}
+        self.hidden = tuple([i for i, p in enumerate(parameters) if p.hidden or p.secured])
+        self.counts = tuple(
+            [(index[c.definition.count], i) for i, c in enumerate(children) if c.table and c.definition.count in index]
+        )
+        self.references = tuple([i for i, p in enumerate(parameters) if p.syntax.reference is not None])
+        self.alias = index.get("Alias", -1) if self.table else -1
+        self.order = next((i for i, p in enumerate(parameters) if self.table and p.syntax.named == "Order"), -1)
+        self.forced = tuple([i for i, p in enumerate(parameters) if p.forced_inform])
+        self.active = tuple([i for i, p in enumerate(parameters) if p.active_notify >= ActiveNotify.FORCE_ENABLED])
+        self.created = tuple([p.first_value(created=True) for p in parameters])
 
     def new_row(self) -> "Node":
         """The object as it is right after its creation; shared, so copy before changing."""
@@ -137,8 +158,6 @@ class Table:
         return None
 
 
-EMPTY: Final[Mapping[str, str]] = {}
-
 CAPABILITIES: Final = ("AliasBasedAddressing", "InstanceWildcardsSupported")
 """Parameters of `ManagementServer.` that say what this engine can do: "true" unless a profile says otherwise."""
 
@@ -157,7 +176,6 @@ class Blueprint:
                 f'load_schema("Device:2.19", "{self.schema.name}")'
             )
         self.root_name = self.root_path[:-1]
-        self.shapes: dict[str, Shape] = {}
         self.root_shape = self._shape(self.root_path)
         self.factory: Node = self._factory()
 
@@ -165,28 +183,27 @@ class Blueprint:
         definition = self.schema.object(path)
         if definition is None:
             raise ConfigError(f"{self.name}: the model {self.schema.name} has no object {path}")
-        profile = self.profile
-        if profile is None:
-            parameters: tuple[ParameterDef, ...] = definition.parameters
-            below = definition.children
-            fixed = definition.maximum if definition.fixed else None
-        else:
-            wanted = profile.parameters_of(path)
-            parameters = tuple(p for p in definition.parameters if p.name in wanted)
-            below = tuple(c for c in definition.children if profile.has_object(c))
-            fixed = profile.fixed.get(path, definition.maximum if definition.fixed else None)
-        parameters = tuple(p for p in parameters if p.status != "deleted")
-        shape = Shape(definition, parameters, tuple(self._shape(c) for c in below), fixed=fixed)
-        self.shapes[path] = shape
-        return shape
+        fixed = definition.maximum if definition.fixed else None
+        return Shape(definition, self, self.profile.fixed.get(path, fixed) if self.profile else fixed)
+
+    def parameters_of(self, definition: ObjectDef) -> tuple[ParameterDef, ...]:
+        """The parameters that this kind of device has of an object."""
+        if self.profile is None:
+            return definition.parameters
+        wanted = self.profile.parameters_of(definition.path)
+        return tuple(p for p in definition.parameters if p.name in wanted)
+
+    def shapes_below(self, definition: ObjectDef) -> tuple[Shape, ...]:
+        """Shapes of the objects that this kind of device has directly below an object."""
+        return tuple(self._shape(c) for c in definition.children if self.profile is None or self.profile.has_object(c))
 
     def _factory(self) -> Node:
         root = _factory_node(self.root_shape)
         assert isinstance(root, Node)
         values = {}
-        server = self.shapes.get(self.root_path + "ManagementServer.")
-        if server is not None:
-            values = {server.path + n: "true" for n in CAPABILITIES if n in server.index}
+        for server in self.root_shape.children:
+            if server.definition.name == "ManagementServer":
+                values = {server.path + n: "true" for n in CAPABILITIES if n in server.index}
         if "RootDataModelVersion" in self.root_shape.index:
             values[self.root_path + "RootDataModelVersion"] = self.schema.version
         if self.profile:

@@ -15,15 +15,18 @@ A profile is a TOML file:
 """
 
 import functools
-import tomllib
+import os
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from homeport.errors import ConfigError
 from homeport.model.schema import Schema, load_schema
 from homeport.model.types import to_text
+
+if TYPE_CHECKING:
+    from pathlib import Path as FilePath
+
+_FOLDER: Final = os.path.join(os.path.dirname(__file__), "profiles")
 
 
 class ProfileDef:
@@ -90,6 +93,8 @@ class ProfileDef:
 
 def parse_profile(text: str, *, origin: str) -> ProfileDef:
     """The profile in a TOML text. Raises ConfigError that names the file and the field."""
+    import tomllib  # only who reads a profile pays for it
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -125,21 +130,20 @@ def _texts(data: dict[str, Any], field: str, origin: str) -> tuple[str, ...]:
 
 def list_profiles() -> list[str]:
     """Names of the profiles that come with Homeport."""
-    folder = resources.files("homeport.model") / "profiles"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return sorted(n.removesuffix(".toml") for n in os.listdir(_FOLDER) if n.endswith(".toml"))
 
 
 @functools.cache
 def load_profile(name: str) -> ProfileDef:
     """A shipped profile, shared by all who ask. Raises ConfigError where there is none of that name."""
-    file = resources.files("homeport.model") / "profiles" / f"{name}.toml"
     try:
-        text = file.read_text(encoding="utf-8")
+        with open(os.path.join(_FOLDER, f"{name}.toml"), encoding="utf-8") as file:
+            text = file.read()
     except FileNotFoundError:
         raise ConfigError(f"there is no profile {name}; the shipped ones are {', '.join(list_profiles())}") from None
     return parse_profile(text, origin=f"{name}.toml")
 
 
-def load_profile_file(path: FilePath) -> ProfileDef:
+def load_profile_file(path: "FilePath") -> ProfileDef:
     """A profile from a file of one's own."""
     return parse_profile(path.read_text(encoding="utf-8"), origin=str(path))

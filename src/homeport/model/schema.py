@@ -6,11 +6,11 @@ Source: TR-106a7 2 and 3, cwmp-datamodel-1-15.xsd.
 """
 
 import functools
+import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
-from importlib import resources
 from typing import Final
 
 import msgspec
@@ -41,7 +41,10 @@ class UniqueKey(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 
 class ParameterRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One parameter as the compiled table holds it. syntax: its index in the table's list of syntaxes. Defaults: None is "none"."""
+    """One parameter as the compiled table holds it. syntax: its index in the table's list of syntaxes. Defaults: None is "none".
+
+    initial: what the type alone makes of a parameter without a default.
+    """
 
     name: str
     syntax: int
@@ -52,6 +55,7 @@ class ParameterRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
     default_factory: str | None = None
     default_implementation: str | None = None
     status: str = ""
+    initial: str = ""
 
 
 class ObjectRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -102,6 +106,11 @@ SECURED: Final = 8
 COMMAND: Final = 16
 WRITE_ONCE: Final = 32
 TABLE: Final = 64
+FORCED_BELOW: Final = 128
+ACTIVE_BELOW: Final = 256
+REFERENCES_BELOW: Final = 512
+BELOW: Final = FORCED_BELOW | ACTIVE_BELOW | REFERENCES_BELOW
+"""Flags of an object: it, or an object below it, has parameters in every Inform, always-active ones, or references."""
 
 
 class ParameterDef:
@@ -110,6 +119,7 @@ class ParameterDef:
     __slots__ = (
         "name", "path", "syntax", "type", "writable", "since", "status", "active_notify", "forced_inform", "hidden", "secured",
         "command", "write_once", "default_object", "default_factory", "default_implementation", "_checker",
+        "_initial",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +140,7 @@ class ParameterDef:
         default_object: str | None = None,
         default_factory: str | None = None,
         default_implementation: str | None = None,
+        initial: str | None = None,
     ) -> None:
         self.name = sys.intern(name)
         self.path = path or name
@@ -150,6 +161,7 @@ class ParameterDef:
         self.default_factory = default_factory
         self.default_implementation = default_implementation
         self._checker: Checker | None = None
+        self._initial = initial
 
     def __repr__(self) -> str:
         return f"ParameterDef({self.path!r}, {self.type}, {'rw' if self.writable else 'ro'})"
@@ -182,11 +194,22 @@ class ParameterDef:
             order = (self.default_factory, self.default_object, self.default_implementation)
         for text in order:
             if text is not None:
-                try:
-                    return self.check(text, device=True)
-                except Fault:
-                    continue  # defaults such as "Calculated" are meant for people; the type's own first value serves instead
-        return first_value(self.syntax)
+                return text
+        return self.initial
+
+    @property
+    def initial(self) -> str:
+        """What the type alone makes of a parameter without a default."""
+        if self._initial is None:
+            self._initial = first_value(self.syntax)
+        return self._initial
+
+    def usable_default(self, text: str | None) -> str | None:
+        """A default's canonical text, or None where its own type refuses it: such defaults are meant for people."""
+        try:
+            return None if text is None else self.check(text, device=True)
+        except Fault:
+            return None  # the type's own first value serves instead
 
 
 class ObjectDef:
@@ -197,15 +220,16 @@ class ObjectDef:
     """
 
     __slots__ = (
-        "name", "path", "table", "writable", "since", "status", "minimum", "maximum", "count", "enable", "keys", "parameters",
-        "children",
+        "name", "path", "table", "writable", "since", "status", "minimum", "maximum", "count", "enable", "keys", "children",
+        "below", "_parameters", "_unpack",
     )  # fmt: skip
 
     def __init__(
         self,
         path: str,
         *,
-        parameters: Iterable[ParameterDef] = (),
+        parameters: Iterable[ParameterDef] | Callable[[], tuple[ParameterDef, ...]] = (),
+        below: int = 0,
         children: Iterable[str] = (),
         writable: bool = False,
         since: str = "",
@@ -227,14 +251,33 @@ class ObjectDef:
         self.count = count
         self.enable = enable
         self.keys = keys
-        self.parameters = tuple(parameters)
         self.children = tuple(children)
         """Paths of the objects directly below, in document order."""
-        for parameter in self.parameters:
-            parameter.path = path + parameter.name
+        self.below = below
+        """FORCED_BELOW, ACTIVE_BELOW and REFERENCES_BELOW, so that whole branches can be passed over."""
+        self._parameters: tuple[ParameterDef, ...] = ()
+        self._unpack: Callable[[], tuple[ParameterDef, ...]] | None = None
+        if callable(parameters):
+            self._unpack = parameters
+        else:
+            self.parameters = tuple(parameters)
 
     def __repr__(self) -> str:
         return f"ObjectDef({self.path!r}, {len(self.parameters)} parameters)"
+
+    @property
+    def parameters(self) -> tuple[ParameterDef, ...]:
+        """In document order; unpacked when first looked at."""
+        if self._unpack is not None:
+            self._parameters, self._unpack = self._unpack(), None
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: tuple[ParameterDef, ...]) -> None:
+        self._unpack = None
+        self._parameters = parameters
+        for parameter in parameters:
+            parameter.path = self.path + parameter.name
 
     @property
     def fixed(self) -> bool:
@@ -262,7 +305,7 @@ class Schema:
     def __init__(self, name: str, objects: Iterable[ObjectDef] = (), *, profiles: Iterable[ProfileRow] = ()) -> None:
         self.name = name
         self._objects: dict[str, ObjectDef] = {}
-        self._rows: dict[str, tuple[Table, int, tuple[str, ...]]] = {}
+        self._rows: dict[str, tuple[int, int, tuple[str, ...]]] = {}
         self._syntaxes: dict[int, list[Syntax | None]] = {}
         self._profiles: tuple[ProfileRow, ...] | None = tuple(profiles)
         self._tables: list[Table] = []
@@ -274,7 +317,7 @@ class Schema:
             self._link()
 
     def _link(self) -> None:
-        """Fills in the children of hand-built objects that name none."""
+        """Fills in the children of hand-built objects that name none, and what lies below each."""
         below: dict[str, list[str]] = {}
         for path in self._order:
             if self._objects[path].parent:
@@ -284,6 +327,12 @@ class Schema:
             found = below.get(definition.path)
             if found and not definition.children:
                 definition.children = tuple(found)
+        for path in reversed(self._order):
+            here = self._objects[path]
+            here.below |= _flags_of(here)
+            above = self._objects.get(owner.get(here.parent, here.parent))
+            if above is not None and above is not here:
+                above.below |= here.below
         for parent in below:
             if owner.get(parent, parent) not in self._objects:
                 raise ConfigError(f"{self.name}: {parent} has objects below it but is not defined; add it")
@@ -319,16 +368,17 @@ class Schema:
                 children[row.parent].append(path)
         for at, (path, row) in enumerate(zip(paths, table.objects, strict=True)):
             if index and not row.name:  # the service's own top level: its NumberOfEntries parameters go into Services.
-                self._extend(path, table, at, tuple(children[at]))
+                self._extend(path, index, at, tuple(children[at]))
                 continue
-            self._rows[path] = (table, at, tuple(children[at]))
+            self._rows[path] = (index, at, tuple(children[at]))
             self._order.append(path)
 
-    def _extend(self, path: str, table: Table, at: int, children: tuple[str, ...]) -> None:
+    def _extend(self, path: str, index: int, at: int, children: tuple[str, ...]) -> None:
         base = self.object(path)
         assert base is not None
-        more = self._parameters(self._tables.index(table), table.objects[at], path)
+        more = self._parameters(index, self._tables[index].objects[at], path)
         base.parameters += more
+        base.below |= self._tables[index].objects[at].flags & BELOW
         base.children += children
 
     @property
@@ -359,11 +409,12 @@ class Schema:
             packed = self._rows.get(path)
             if packed is None:
                 return None
-            table, at, children = packed
-            row = table.objects[at]
+            index, at, children = packed
+            row = self._tables[index].objects[at]
             found = ObjectDef(
                 path,
-                parameters=self._parameters(self._tables.index(table), row, path),
+                parameters=functools.partial(self._parameters, index, row, path),
+                below=row.flags & BELOW,
                 children=children,
                 writable=bool(row.flags & WRITABLE),
                 since=row.since,
@@ -396,6 +447,7 @@ class Schema:
                 default_object=r.default_object,
                 default_factory=r.default_factory,
                 default_implementation=r.default_implementation,
+                initial=r.initial,
             )
             for r in rows
         )
@@ -443,6 +495,15 @@ class Schema:
         ]
 
 
+def _flags_of(definition: ObjectDef) -> int:
+    flags = 0
+    for parameter in definition.parameters:
+        flags |= FORCED_BELOW if parameter.forced_inform else 0
+        flags |= ACTIVE_BELOW if parameter.active_notify >= ActiveNotify.FORCE_ENABLED else 0
+        flags |= REFERENCES_BELOW if parameter.syntax.reference is not None else 0
+    return flags
+
+
 _decode_parameters = msgspec.msgpack.Decoder(tuple[ParameterRow, ...]).decode
 _decode_syntax = msgspec.msgpack.Decoder(Syntax).decode
 _decode_table = msgspec.msgpack.Decoder(Table).decode
@@ -472,29 +533,40 @@ def _file_of(name: str) -> str:
     return name.replace(":", "-") + ".model"
 
 
+_FOLDER: Final = os.path.join(os.path.dirname(__file__), "schemas")
+
+
 def list_schemas() -> list[str]:
     """Names of the models that come with Homeport, such as `Device:2.19`."""
-    folder = resources.files("homeport.model") / "schemas"
-    names = (f.name.removesuffix(".model") for f in folder.iterdir() if f.name.endswith(".model"))
+    names = (n.removesuffix(".model") for n in os.listdir(_FOLDER) if n.endswith(".model"))
     return sorted("{}:{}".format(*name.rsplit("-", 1)) for name in names)
+
+
+def _full_name(name: str) -> str:
+    """`Device:2.19` for `Device:2` or `Device`: the newest that comes with Homeport."""
+    have = list_schemas()
+    if name in have:
+        return name
+    fitting = [h for h in have if h.startswith(f"{name}." if ":" in name else f"{name}:")]
+    return max(fitting, key=lambda h: [int(n) for n in h.partition(":")[2].split(".")], default=name)
 
 
 @functools.cache
 def _packaged_table(name: str) -> Table:
-    file = resources.files("homeport.model") / "schemas" / _file_of(name)
     try:
-        data = file.read_bytes()
+        with open(os.path.join(_FOLDER, _file_of(name)), "rb") as file:
+            data = file.read()
     except FileNotFoundError:
         raise ConfigError(f"there is no model {name}; the shipped ones are {', '.join(list_schemas())}") from None
     return unpack(data, origin=_file_of(name))
 
 
 def load_schema(name: str, *services: str) -> Schema:
-    """A shipped model, with services (`VoiceService:2.0`) mounted below its `Services.`.
+    """A shipped model, with services (`VoiceService:2.0`) mounted below its `Services.`. `Device:2` means the newest Device:2.
 
     Schemas are shared: the same names give the same object. Raises ConfigError for a name that is not shipped.
     """
-    return _load(name, services)
+    return _load(_full_name(name), tuple(_full_name(s) for s in services))
 
 
 @functools.cache

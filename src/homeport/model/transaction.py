@@ -10,7 +10,6 @@ notify hooks and listeners. Whatever refuses before that point leaves no trace: 
 Source: TR-069a6 A.3.2.1 (SetParameterValues), A.3.2.4, A.3.2.6, A.3.2.7.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from homeport.model.tree import DataModel
 
 T = TypeVar("T")
-
-_log = logging.getLogger("homeport.model")
 
 _IN_LIST: Final = frozenset({9001, 9002, 9005, 9006, 9007, 9008})
 """Codes that a SetParameterValuesFault may carry (cwmp-1-0.xsd)."""
@@ -512,7 +509,7 @@ class Transaction(View):
                 take_back(back, self)
             except Exception:
                 # The refusal that caused this is on its way to the caller already; the others must still be undone.
-                _log.exception("undoing a change at %s failed", hook.pattern.text)
+                _log_failure("undoing a change at %s failed", hook.pattern.text)
 
     def _next_state(self, changes: list[Change]) -> "tuple[State, list[Op], bool]":
         ops: list[Op] = [op for op, _ in self._structure]
@@ -587,12 +584,12 @@ class Transaction(View):
                     try:
                         hook.notify(mine, self)
                     except Exception:
-                        _log.exception("a notify hook at %s failed; the commit stands", hook.pattern.text)
+                        _log_failure("a notify hook at %s failed; the commit stands", hook.pattern.text)
         for listener in self.model.listeners:
             try:
                 listener(told)
             except Exception:
-                _log.exception("a listener of the data model failed; the commit stands")
+                _log_failure("a listener of the data model failed; the commit stands")
 
 
 class State:
@@ -625,3 +622,10 @@ def _kept(values: "dict[str, T]", gone: list[str]) -> "dict[str, T]":
 
 def _listed(code: FaultCode) -> FaultCode:
     return code if code in _IN_LIST else FaultCode.REQUEST_DENIED
+
+
+def _log_failure(text: str, *arguments: object) -> None:
+    """Writes the exception that is being handled to the log; logging is imported only when something fails."""
+    import logging
+
+    logging.getLogger("homeport.model").exception(text, *arguments)

@@ -26,7 +26,7 @@ from homeport.model.changes import (
 from homeport.model.nodes import Blueprint, Node, Shape, Table, blueprint_of
 from homeport.model.profile import ProfileDef
 from homeport.model.reading import ParameterAttribute, ParameterName, ParameterValue, View, no_such
-from homeport.model.schema import ParameterDef, Schema
+from homeport.model.schema import ACTIVE_BELOW, FORCED_BELOW, ParameterDef, Schema
 from homeport.model.sources import Read, ReadGroup, ReadOf, Registry
 from homeport.model.transaction import State, Transaction
 from homeport.terms import Notification, Writer
@@ -371,7 +371,7 @@ def _factory_state(blueprint: Blueprint, number: int = 0) -> State:
 
 
 def _forced(place: Node | Table, prefix: str, out: list[str]) -> None:
-    if not place.shape.forced_below:
+    if not place.shape.definition.below & FORCED_BELOW:
         return
     if isinstance(place, Table):
         for number, row in place.rows.items():
@@ -384,7 +384,7 @@ def _forced(place: Node | Table, prefix: str, out: list[str]) -> None:
 
 def _always_active(place: Node | Table, prefix: str) -> list[tuple[str, ParameterDef]]:
     """Parameters whose notification is active without the ACS's doing."""
-    if not place.shape.active_below:
+    if not place.shape.definition.below & ACTIVE_BELOW:
         return []
     found: list[tuple[str, ParameterDef]] = []
     if isinstance(place, Table):

@@ -11,8 +11,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import TYPE_CHECKING, Final, Union
 
 from msgspec import Struct
 
@@ -20,7 +19,10 @@ from homeport.errors import Fault
 from homeport.model.path import is_alias
 from homeport.terms import INFINITE_TIME, UNKNOWN_TIME, FaultCode, ValueType
 
-Value = str | int | bool | bytes | Decimal | datetime | timedelta | None
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+Value = Union[str, int, bool, bytes, "Decimal", datetime, timedelta, None]
 """What a text means: `None` is the unknown time, a `timedelta` a time after boot."""
 
 
@@ -156,10 +158,19 @@ def _boolean(text: str, device: bool) -> str:
     return found
 
 
-def _fits(number: int | Decimal, rows: tuple[Range, ...]) -> bool:
+def _number(text: str) -> "Decimal":
+    from decimal import Decimal  # few models have decimals, and the module is large
+
+    return Decimal(text)
+
+
+def _bound(bound: int | str | None) -> "int | Decimal | None":
+    return _number(bound) if isinstance(bound, str) else bound
+
+
+def _fits(number: "int | Decimal", rows: tuple[Range, ...]) -> bool:
     for row in rows:
-        low = Decimal(row.minimum) if isinstance(row.minimum, str) else row.minimum
-        high = Decimal(row.maximum) if isinstance(row.maximum, str) else row.maximum
+        low, high = _bound(row.minimum), _bound(row.maximum)
         if (low is None or number >= low) and (high is None or number <= high):
             base = low if low is not None else 0
             if not row.step or (number - base) % row.step == 0 or number % row.step == 0:
@@ -198,7 +209,7 @@ def _decimal_checker(syntax: Syntax) -> Checker:
         stripped = text.strip()
         if not _DECIMAL.match(stripped):
             raise _not_of_type(text, "a decimal number")
-        if syntax.ranges and not _fits(Decimal(stripped), syntax.ranges):
+        if syntax.ranges and not _fits(_number(stripped), syntax.ranges):
             raise _not_allowed(text, f"decimal {_ranges_text(syntax.ranges)}")
         return stripped
 
@@ -405,14 +416,14 @@ def _to_single(base: ValueType, text: str) -> Value:
         if base is ValueType.BOOLEAN:
             return _boolean(text, True) == "true"
         if base is ValueType.DECIMAL:
-            return Decimal(text.strip())
+            return _number(text.strip())
         if base is ValueType.HEX_BINARY:
             return bytes.fromhex(text)
         if base is ValueType.BASE64:
             return base64.b64decode(text, validate=False)
         if base is ValueType.DATE_TIME:
             return to_time(text)
-    except (ValueError, InvalidOperation, binascii.Error):
+    except (ValueError, ArithmeticError, binascii.Error):
         raise _not_of_type(text, f"of type {base.value}") from None
     return text
 
@@ -464,13 +475,15 @@ def to_text(value: Value | Sequence[Value]) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | Decimal):
+    if isinstance(value, int):
         return str(value)
     if isinstance(value, bytes):
         return value.hex().upper()
     if value is None or isinstance(value, datetime | timedelta):
         return time_text(value)
-    return join_list([to_text(item) for item in value])
+    if isinstance(value, list | tuple):
+        return join_list([to_text(item) for item in value])
+    return str(value)
 
 
 # --- first values ---------------------------------------------------------------------------------------------------------------
@@ -523,4 +536,4 @@ def _first_number(syntax: Syntax) -> str:
     if not syntax.ranges or _fits(0, syntax.ranges):
         return "0"
     bounds = [b for row in syntax.ranges for b in (row.minimum, row.maximum) if b is not None]
-    return str(min(bounds, key=lambda b: abs(Decimal(b)))) if bounds else "0"
+    return str(min(bounds, key=lambda b: abs(_number(str(b))))) if bounds else "0"

@@ -10,6 +10,7 @@ from homeport.terms import ValueType
 ALIAS = Syntax(ValueType.STRING, "Alias", sizes=((0, 64),))
 ORDER = Syntax(ValueType.UNSIGNED_INT, "Order", ranges=(Range(1),))
 STATUS = Syntax(ValueType.STRING, enumeration=(Enumerated("Down"), Enumerated("Up")))
+MODE = Syntax(ValueType.STRING, enumeration=(Enumerated("InstanceNumber"), Enumerated("InstanceAlias")))
 STATE = Syntax(
     ValueType.STRING,
     enumeration=(Enumerated("None", read_only=True), Enumerated("Requested"), Enumerated("Complete", read_only=True)),
@@ -51,7 +52,7 @@ def small_schema() -> Schema:
                     p("PeriodicInformEnable", BOOLEAN, writable=True),
                     p("PeriodicInformTime", Syntax(ValueType.DATE_TIME), writable=True),
                     p("AliasBasedAddressing", BOOLEAN),
-                    p("InstanceMode", Syntax(ValueType.STRING, enumeration=(Enumerated("InstanceNumber"), Enumerated("InstanceAlias"))), writable=True),
+                    p("InstanceMode", MODE, writable=True),
                     p("AutoCreateInstances", BOOLEAN, writable=True),
                     p("InstanceWildcardsSupported", BOOLEAN),
                     p("Reset", BOOLEAN, writable=True, command=True),
