@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import msgspec
 import structlog
@@ -23,23 +23,17 @@ from homeport.acs.auth import ADMIN, CpeAuth, make_token, token_digest, token_ho
 from homeport.acs.config import AcsSettings, host_port
 from homeport.acs.endpoint.asgi import CwmpApp
 from homeport.acs.endpoint.door import Door
-from homeport.acs.engine import settle
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.tasks import Tasks
-from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork
+from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
-from homeport.errors import ConfigError, HomeportError, StoreUnavailable
+from homeport.acs.worker import Worker
+from homeport.errors import ConfigError, HomeportError
 from homeport.transport.connection_request import request_connection
-
-EXPIRE_EVERY: Final = 2.0
-PRUNE_EVERY: Final = 3_600.0
-DAY: Final = 86_400.0
-
-_log = structlog.get_logger("homeport.acs")
 
 
 class _Server(uvicorn.Server):
@@ -65,6 +59,7 @@ class AcsApp:
         self.hub = Hub(self.store, settings, clock=clock)
         self.door: Door
         self.contacts: Contacts
+        self.worker: Worker
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[_Server] = []
@@ -84,10 +79,11 @@ class AcsApp:
         settings = self.settings
         self._take_directory()
         await self.store.open()
-        await self._mend()
         sessions = Sessions(self.hub)
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
         self.door = Door(self.hub, sessions, auth)
+        self.worker = Worker(self.hub, self.door.expire)
+        await self.worker.mend()
         self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session)
         tasks = Tasks(self.hub, self.contacts.ask)
         await self._admin_token()
@@ -120,10 +116,7 @@ class AcsApp:
             **tls,
         )
         await self._serve(api, http, timeout_keep_alive=30)
-        self._jobs += [
-            asyncio.create_task(self._every(EXPIRE_EVERY, self.door.expire)),
-            asyncio.create_task(self._every(PRUNE_EVERY, self._prune)),
-        ]
+        self.worker.start()
         self._write_addresses()
 
     async def stop(self) -> None:
@@ -136,6 +129,7 @@ class AcsApp:
         for server in self._servers:
             await server.shutdown()
         if hasattr(self, "contacts"):
+            await self.worker.stop()
             await self.contacts.stop()
             await self.door.close()
         await self.store.close()
@@ -159,16 +153,6 @@ class AcsApp:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
-
-    async def _mend(self) -> None:
-        """Tasks that were on their way when the last process ended: their outcome is unknown."""
-        while True:
-            tasks = await self.store.interrupted_tasks(limit=500)
-            if not tasks:
-                return
-            unit = UnitOfWork()
-            unit.tasks += [TaskChange(settle.lost(t), frozenset({t.status})) for t in tasks]
-            await self.store.commit(unit)
 
     async def _admin_token(self) -> None:
         """A token for the first person, in a file that only the owner can read; made anew where the file is gone."""
@@ -204,22 +188,6 @@ class AcsApp:
         await server.startup(sockets=[listening])
         self._servers.append(server)
         self._jobs.append(asyncio.create_task(server.main_loop()))
-
-    # --- while it runs ---
-
-    async def _every(self, seconds: float, work: Any) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except StoreUnavailable as e:
-                _log.warning("put off", reason=str(e))
-
-    async def _prune(self) -> None:
-        now, settings = self.hub.clock(), self.settings
-        await self.store.prune(
-            sessions_before=now - settings.keep_sessions_days * DAY, tasks_before=now - settings.keep_tasks_days * DAY
-        )
 
 
 async def _call(

@@ -1,0 +1,68 @@
+"""What happens by the clock: silent sessions end, old histories go. And once at the start: tasks that the last process left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from homeport.acs.engine import settle
+from homeport.acs.services.hub import Hub
+from homeport.acs.storage.interface import TaskChange, UnitOfWork
+from homeport.errors import StoreUnavailable
+
+EXPIRE_EVERY: Final = 2.0
+PRUNE_EVERY: Final = 3_600.0
+DAY: Final = 86_400.0
+
+_log = structlog.get_logger("homeport.acs")
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Worker:
+    """The clockwork of one ACS. expire: ends the sessions whose device has been silent for too long."""
+
+    def __init__(self, hub: Hub, expire: Work, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._hub = hub
+        self._expire = expire
+        self._sleep = sleep
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def mend(self) -> None:
+        """Tasks that were on their way when the last process ended: their outcome is unknown."""
+        while True:
+            tasks = await self._hub.store.interrupted_tasks(limit=500)
+            if not tasks:
+                return
+            unit = UnitOfWork()
+            unit.tasks += [TaskChange(settle.lost(t), frozenset({t.status})) for t in tasks]
+            await self._hub.store.commit(unit)
+
+    def start(self) -> None:
+        """Begin."""
+        self._jobs += [
+            asyncio.create_task(self._every(EXPIRE_EVERY, self._expire)),
+            asyncio.create_task(self._every(PRUNE_EVERY, self.prune)),
+        ]
+
+    async def stop(self) -> None:
+        """End."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def prune(self) -> None:
+        """Delete what is older than the settings keep."""
+        now, settings = self._hub.clock(), self._hub.settings
+        await self._hub.store.prune(
+            sessions_before=now - settings.keep_sessions_days * DAY, tasks_before=now - settings.keep_tasks_days * DAY
+        )
+
+    async def _every(self, seconds: float, work: Work) -> None:
+        while True:
+            await self._sleep(seconds)
+            try:
+                await work()
+            except StoreUnavailable as e:
+                _log.warning("put off", reason=str(e))
