@@ -96,13 +96,13 @@ class Memory:
 
     def learn(self, markup: str, texts: list[str], root: Any, limits: CodecLimits) -> None:
         """Remembers what the parser made of a body, unless a text is not where the markup says."""
-        if limits.max_text < MAX_LENGTH:
+        if limits.max_text < MAX_LENGTH or not markup.startswith("<"):
             return
         source = root.iter()
         stack: list[Light] = []
         elements: list[tuple[Light, int]] = []
         top: Light | None = None
-        for place, token in enumerate(markup.split("<")[1 if markup.startswith("<") else 0 :]):
+        for place, token in enumerate(markup.split("<")[1:]):
             if token.startswith("?xml"):
                 continue
             if token[:1] in ("!", "?", ""):
@@ -110,7 +110,9 @@ class Memory:
             if token[0] == "/":
                 stack.pop()
                 continue
-            origin = next(source)
+            origin = next(source, None)
+            if origin is None:
+                return
             light = Light(origin.tag, dict(origin.attrib))
             text = texts[place] if place < len(texts) else ""
             if stack:

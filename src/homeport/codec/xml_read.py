@@ -102,7 +102,7 @@ def parse(text: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None]) -> Ele
 def parse_strictly(text: bytes, *, limits: CodecLimits) -> Element | None:
     """The root element, or None where something would have to be repaired. Raises MessageRefused for what breaks a limit."""
     try:
-        root = _fromstring(text, recover=False)
+        root = _fromstring(text, _shared_parser())
     except etree.XMLSyntaxError:
         return None
     _check_shape(root, text, limits)
@@ -163,7 +163,7 @@ def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes
         quirks[Quirk.WRONG_ENCODING] = None
         codec = "utf-8"
     if prolog is not None:
-        body = body[prolog.end() :]
+        body = body[prolog.end() :].lstrip(_SPACE)
     if codec == "utf-8" or body.isascii():
         return body
     return _transcode(body, codec, quirks)
@@ -228,26 +228,29 @@ def _look_at_markup(text: bytes, quirks: dict[Quirk, None]) -> None:
 
 
 def _parse_or_repair(text: bytes, quirks: dict[Quirk, None]) -> Element:
+    # Each try has a parser of its own, whose log says what was wrong; the log of lxml's exception also holds older errors.
+    parser = _new_parser()
     try:
-        return _fromstring(text, recover=False)
+        return _fromstring(text, parser)
     except etree.XMLSyntaxError as error:
-        first = error
+        reason = error.msg
     repaired = _cleaned(text, quirks)
     if repaired != text:
+        parser = _new_parser()
         try:
-            return _fromstring(repaired, recover=False)
+            return _fromstring(repaired, parser)
         except etree.XMLSyntaxError as error:
-            first = error
-    if _only_undeclared_prefixes(first):
+            reason = error.msg
+    if {entry.domain_name for entry in parser.error_log} == {"NAMESPACE"}:
         quirks[Quirk.UNDECLARED_PREFIX] = None
-        root = _fromstring(repaired, recover=True)
+        root = _fromstring(repaired, _new_parser(recover=True))
         if root is not None:
             return root
-    raise MessageRefused(f"The body is not well-formed XML: {first.msg}.")
+    raise MessageRefused(f"The body is not well-formed XML: {reason}.")
 
 
-def _fromstring(text: bytes, *, recover: bool) -> Element:
-    root = etree.fromstring(text, _parser(recover))
+def _fromstring(text: bytes, parser: Any) -> Element:
+    root = etree.fromstring(text, parser)
     if root is not None and b"<!DOCTYPE" in text:  # In a comment or CDATA section the words are harmless.
         info = root.getroottree().docinfo
         if info.internalDTD is not None or info.doctype:
@@ -255,14 +258,14 @@ def _fromstring(text: bytes, *, recover: bool) -> Element:
     return root
 
 
-@lru_cache(maxsize=2)
-def _parser(recover: bool) -> Any:
+def _new_parser(*, recover: bool = False) -> Any:
     return etree.XMLParser(recover=recover, **_OPTIONS)
 
 
-def _only_undeclared_prefixes(error: etree.XMLSyntaxError) -> bool:
-    entries = list(error.error_log)
-    return bool(entries) and all(entry.domain_name == "NAMESPACE" for entry in entries)
+@lru_cache(maxsize=1)
+def _shared_parser() -> Any:
+    """The parser of all sound bodies."""
+    return _new_parser()
 
 
 # --- limits -------------------------------------------------------------------------------------------------------------------

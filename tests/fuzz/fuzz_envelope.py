@@ -1,0 +1,101 @@
+"""An atheris target for `envelope.decode`: any bytes give an Envelope or a ProtocolError, in time, and the two ways of reading agree.
+
+    python tests/fuzz/fuzz_envelope.py [-atheris options] [CORPUS_DIR]
+
+Without a corpus directory the golden files are the seeds.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["homeport.codec"]):
+    from homeport.codec import envelope, skeletons
+    from homeport.codec import messages as m
+    from homeport.codec.limits import CodecLimits
+    from homeport.codec.quirks import Quirk
+    from homeport.codec.reading import Reading
+    from homeport.codec.xml_read import parse, prepare
+from homeport.errors import ProtocolError, RemoteProtocolError
+
+LIMITS = CodecLimits(max_body=256 * 1024, max_text=64 * 1024, max_list=4000)
+SECONDS_PER_KB = 0.05
+GOLDEN = Path(__file__).parents[1] / "golden"
+CONTENT_TYPES = ("", "text/xml; charset=utf-8", 'text/xml; charset="iso-8859-1"')
+
+
+class Slow(Exception):
+    """A body took longer than its size allows."""
+
+
+def by_tree(body: bytes, content_type: str) -> envelope.Envelope:
+    """What the tree alone gives: the reference for the lists that are read ahead and for the remembered skeletons."""
+    quirks: dict[Quirk, None] = {}
+    text = prepare(body, limits=LIMITS, quirks=quirks, content_type=content_type)
+    return envelope._read_envelope(parse(text, limits=LIMITS, quirks=quirks), Reading(LIMITS, quirks), None)
+
+
+def outcome(call, *args):
+    """The envelope, or the class and fault of the refusal."""
+    try:
+        return call(*args)
+    except RemoteProtocolError as error:
+        assert 400 <= error.http_status < 500
+        return type(error), error.fault_code
+
+
+def one_input(data: bytes) -> None:
+    """Decodes three ways and encodes what came out. Raises only where something is wrong with Homeport."""
+    content_type = CONTENT_TYPES[len(data) % len(CONTENT_TYPES)]
+    began = time.perf_counter()
+    first = outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS))
+    seconds = time.perf_counter() - began
+    if seconds > SECONDS_PER_KB * (1 + len(data) / 1024) and seconds > 0.2:
+        # A busy machine can stop any process for a while: only a body that is slow twice is slow.
+        began = time.perf_counter()
+        outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS))
+        if time.perf_counter() - began > SECONDS_PER_KB * (1 + len(data) / 1024):
+            raise Slow(f"{seconds:.3f} s for {len(data)} bytes")
+    again = outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS))
+    tree = outcome(by_tree, data, content_type)
+    assert first == again, ("a remembered skeleton reads otherwise", first, again)
+    assert same(first, tree), ("the list read ahead reads otherwise", first, tree)
+    assert len(skeletons.MEMORY) <= skeletons.MAX_REMEMBERED
+    if isinstance(first, envelope.Envelope):
+        try:
+            body = envelope.encode(first)
+        except ProtocolError:
+            return
+        back = envelope.decode(body)
+        if not isinstance(first.body, m.VendorMessage):
+            assert (back.body, back.id, back.urn) == (first.body, first.id, first.urn), (first, back)
+
+
+def same(a, b) -> bool:
+    """Equal but for the order of quirks: reading ahead meets them in another order."""
+    if isinstance(a, envelope.Envelope) and isinstance(b, envelope.Envelope):
+        return sorted(a.quirks) == sorted(b.quirks) and a.body == b.body and (a.id, a.urn) == (b.id, b.urn)
+    return a == b
+
+
+def seeds() -> list[bytes]:
+    """The golden files and the field's envelopes."""
+    return [path.read_bytes() for path in sorted(GOLDEN.rglob("*.xml"))]
+
+
+def main(argv: list[str]) -> None:
+    """Runs atheris; seeds are written to a scratch directory unless a corpus is named."""
+    if not any(not arg.startswith("-") for arg in argv[1:]):
+        corpus = Path(tempfile.mkdtemp(prefix="homeport-corpus-"))
+        for number, seed in enumerate(seeds()):
+            (corpus / f"seed-{number:03d}").write_bytes(seed)
+        argv = [*argv, str(corpus)]
+    atheris.Setup(argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
