@@ -9,7 +9,7 @@ import errno
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from homeport.errors import ConfigError, RemoteProtocolError
 from homeport.http.auth import same_text
@@ -215,13 +215,13 @@ class _Visitor(asyncio.Protocol):
         self.source = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not subclasses of asyncio's: a cast, not a check.
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.source = str(peer[0]) if peer else ""
         if not self._listener.arrived(self):
             self._listener.told(self.source, 0, "source address not allowed")
-            transport.abort()
+            self._transport.abort()
             return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._listener.head_timeout, self._reply, 408, [], "no whole request in time")

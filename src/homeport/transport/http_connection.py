@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import httptools
 
@@ -107,14 +107,14 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not subclasses of asyncio's: a cast, not a check.
+        self._transport = cast(asyncio.Transport, transport)
         self.open = True
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; bytes without a request end the connection."""
-        if self._waiter is None:
-            self.abort()
+        if self._waiter is None or self._waiter.done():
+            self.abort()  # an answer that nobody asked for must not become the answer to the next request
             return
         try:
             self._parser.feed_data(data)
@@ -147,6 +147,11 @@ class HttpConnection(asyncio.Protocol):
             self.closed.set_result(None)
 
     # --- called by httptools ------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """One answer for one request: a second one in the same bytes ends the connection."""
+        if self._waiter is not None and self._waiter.done():
+            raise TransportError(f"{self.peer} sent more than one answer", kind="http")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field, bounded in number and size."""
