@@ -112,8 +112,17 @@ def _show(tour: Tour, picture: Path | None) -> "TourView":
         if picture is None and sys.stdout.isatty():
             time.sleep(READING_PAUSE)
     if picture is not None:
-        console.save_svg(str(picture), title="homeport demo")
+        console.save_svg(str(picture), title="homeport demo", code_format=_svg_format())
     return view
+
+
+def _svg_format() -> str:
+    """rich's picture frame without its web fonts: a picture in a repository loads nothing, and every system has a monospaced font."""
+    import re
+
+    from rich._export_format import CONSOLE_SVG_FORMAT
+
+    return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code,", "")
 
 
 def _stay(tour: Tour, view: "TourView") -> None:

@@ -1,0 +1,313 @@
+"""`homeport device` and `homeport task` against a real ACS with a real agent: what each verb does, prints and ends with."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.cli.exits import ExitCode
+from homeport.cli.main import run
+
+pytestmark = pytest.mark.system
+
+SERIAL = "CLI-1"
+PORT = "Device.Bridging.Bridge.1.Port.2.Enable"
+INTERVAL = "Device.ManagementServer.PeriodicInformInterval"
+
+
+def eventually(holds: Callable[[], Any], seconds: float, log: Path) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"it did not happen within {seconds} s:\n{log.read_text()[-2000:]}")
+
+
+class Site:
+    """An ACS and an agent, and the command line pointed at both."""
+
+    def __init__(self, directory: Path) -> None:
+        self.acs_dir, self.cpe_dir = directory / "acs", directory / "cpe"
+        self.log = directory / "log"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
+        self.processes: list[subprocess.Popen[bytes]] = []
+        listen = ["--cwmp-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--file-listen", "127.0.0.1:0"]
+        self.start("acs", "serve", "--data-dir", str(self.acs_dir), *listen)
+        record = self.acs_dir / "acs.json"
+        eventually(record.exists, 20, self.log)
+        self.addresses = json.loads(record.read_text())
+
+    def start(self, *words: str) -> None:
+        with self.log.open("ab") as out:
+            command = [sys.executable, "-m", "homeport", *words]
+            self.processes.append(subprocess.Popen(command, stdout=out, stderr=out, env=self.environment))
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(timeout=20)
+
+    def start_agent(self) -> None:
+        listen = ["--connection-request-listen", "127.0.0.1", "--connection-request-port", "0"]
+        where = ["--acs-url", self.addresses["cwmp_url"], "--state-dir", str(self.cpe_dir), "--serial", SERIAL]
+        self.start("cpe", "run", *where, *listen)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Both started, the device seen, approved and come again, so that it is managed and can be called."""
+    one = Site(tmp_path_factory.mktemp("site"))
+    old = {name: os.environ.get(name) for name in ("HOMEPORT_DATA_DIR", "HOMEPORT_STATE_DIR")}
+    os.environ |= {"HOMEPORT_DATA_DIR": str(one.acs_dir), "HOMEPORT_STATE_DIR": str(one.cpe_dir)}
+    try:
+        one.start_agent()
+        eventually(lambda: run(["device", "show", SERIAL]) == 0, 20, one.log)
+        assert run(["device", "reboot", SERIAL, "--yes"]) == ExitCode.REFUSED  # it is in quarantine
+        assert run(["device", "approve", SERIAL]) == 0
+        assert run(["cpe", "inform"]) == 0
+        assert run(["device", "refresh", SERIAL, "--no-connection-request", "--wait", "20"]) == 0
+        yield one
+    finally:
+        one.stop()
+        for name, value in old.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+def say(site: Site, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line: exit code, stdout, stderr."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(list(words))
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return command
+
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+def the_id(say: Say) -> str:
+    return str(json.loads(say("device", "list", "--json")[1])[0]["id"])
+
+
+def test_list_shows_the_device_as_a_row_and_as_json(say: Say) -> None:
+    """In a pipe one tab-separated line a device; --json gives what REST gives."""
+    code, out, _ = say("device", "list")
+    header, row = out.splitlines()
+    assert code == 0
+    assert header.split("\t")[:2] == ["DEVICE", "MODEL"]
+    assert row.split("\t")[0] == the_id(say)
+    assert "approved" in row
+
+
+def test_list_where(say: Say) -> None:
+    """A condition chooses; one that fits nothing says so; one that is wrong is a usage error with an example."""
+    assert say("device", "tag", SERIAL, "gold")[0] == 0
+    assert len(say("device", "list", "--where", '"gold" in tags')[1].splitlines()) == 2
+    code, out, err = say("device", "list", "--where", '"lead" in tags')
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "no device fits" in err
+    code, _, err = say("device", "list", "--where", "__import__('os')")
+    assert code == ExitCode.USAGE
+    assert "model ==" in err
+
+
+def test_a_device_is_named_by_id_serial_or_end_of_id(say: Say) -> None:
+    """The whole id, the serial number and an unambiguous end name the same device; nothing fits: said so."""
+    whole = the_id(say)
+    for name in (whole, SERIAL, whole[-4:]):
+        assert json.loads(say("device", "show", name, "--json")[1])["id"] == whole
+    code, _, err = say("device", "show", "nobody")
+    assert code == ExitCode.FAILED
+    assert "homeport device list" in err
+
+
+def test_get_asks_the_device(say: Say) -> None:
+    """A live read goes through a connection request and gives values with types."""
+    code, out, err = say("device", "get", SERIAL, "Device.DeviceInfo.SerialNumber", PORT)
+    assert code == 0, err
+    assert f"Device.DeviceInfo.SerialNumber\t{SERIAL}\tstring" in out
+    code, out, _ = say("device", "get", SERIAL, "Device.DeviceInfo.", "--json")
+    assert json.loads(out)["status"] == "done"
+
+
+def test_get_stored_asks_nobody(say: Say) -> None:
+    """--stored gives what the ACS has, with its age."""
+    code, out, _ = say("device", "get", SERIAL, "Device.DeviceInfo.SerialNumber", "--stored")
+    assert code == 0
+    assert f"Device.DeviceInfo.SerialNumber\t{SERIAL}" in out
+    assert say("device", "get", SERIAL, "Device.Nothing.", "--stored")[0] == ExitCode.FAILED
+
+
+def test_set_changes_the_device(say: Say) -> None:
+    """Values set through the ACS are then on the device itself."""
+    code, out, err = say("device", "set", SERIAL, f"{INTERVAL}=777", f"{PORT}=true")
+    assert code == 0, err
+    assert f"{INTERVAL} = 777  set" in out
+    assert json.loads(say("cpe", "get", INTERVAL, "--json")[1]) == {INTERVAL: "777"}
+
+
+def test_a_refused_set_names_each_parameter_and_what_to_try(say: Say) -> None:
+    """Exit code 5; each refused parameter has its code, its meaning and a cure."""
+    code, _, err = say("device", "set", SERIAL, "Device.DeviceInfo.SerialNumber=X", f"{INTERVAL}=-1")
+    assert code == ExitCode.FAULT
+    assert "Device.DeviceInfo.SerialNumber: 9008" in err
+    assert f"{INTERVAL}: 9007" in err
+    assert err.count("try: ") == 2
+
+
+def test_a_wrong_path_is_a_fault_with_its_cure(say: Say) -> None:
+    """9005 tells how to find the right name."""
+    code, _, err = say("device", "get", SERIAL, "Device.NoSuch.")
+    assert code == ExitCode.FAULT
+    assert "9005 Invalid parameter name" in err
+    assert "homeport device names" in err
+
+
+def test_names_lists_what_there_is(say: Say) -> None:
+    """Objects and parameters with their access; --next-level stops after one floor."""
+    code, out, err = say("device", "names", SERIAL, "Device.Bridging.")
+    assert code == 0, err
+    assert f"{PORT}\twritable" in out
+    code, out, _ = say("device", "names", SERIAL, "Device.", "--next-level")
+    assert "Device.Bridging.\t" in out
+    assert PORT not in out
+
+
+def test_add_and_delete_an_instance(say: Say) -> None:
+    """AddObject gives the number, and sets what was given with it; DeleteObject takes it away again."""
+    code, _, err = say("device", "add", SERIAL, "Device.Ethernet.Link.", "Alias=cli-link", "--json")
+    assert code == 0, err
+    made = err.split(" is made")[0].strip()
+    assert made.startswith("Device.Ethernet.Link.")
+    assert f"{made}Alias\tcli-link" in say("device", "get", SERIAL, made)[1]
+    assert say("device", "delete", SERIAL, made)[0] == 0
+    assert say("device", "get", SERIAL, made)[0] == ExitCode.FAULT
+
+
+def test_rpc_calls_any_method(say: Say) -> None:
+    """GetRPCMethods has no verb of its own and is called all the same; an RPC that does not exist is a usage error."""
+    code, out, err = say("device", "rpc", SERIAL, "GetRPCMethods")
+    assert code == 0, err
+    assert "SetParameterValues" in out
+    code, _, err = say("device", "rpc", SERIAL, "MakeCoffee")
+    assert code == ExitCode.USAGE
+    assert "MakeCoffee" in err
+
+
+def test_reboot_is_done_when_the_device_accepted_it(say: Say) -> None:
+    """Reboot asks first; without anybody to ask it wants --yes; the device then comes back by itself."""
+    code, _, err = say("device", "reboot", SERIAL)
+    assert code == ExitCode.USAGE
+    assert "--yes" in err
+    code, out, err = say("device", "reboot", SERIAL, "--yes", "--command-key", "k1")
+    assert code == 0, err
+    assert "reboots" in out
+    deadline = time.monotonic() + 20
+    while "M Reboot" not in say("device", "sessions", SERIAL, "--limit", "3")[1] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "1 BOOT, M Reboot" in say("device", "sessions", SERIAL, "--limit", "3")[1]
+
+
+def test_sessions_become_ladders(say: Say) -> None:
+    """The session with the first Inform can be looked at as a ladder, and with its bodies."""
+    first = json.loads(say("device", "sessions", SERIAL, "--json")[1])[-1]
+    code, out, _ = say("device", "session", str(first["id"]))
+    assert code == 0
+    assert "── Inform ─" in out
+    assert "0 BOOTSTRAP, 1 BOOT" in out
+    assert "<EventCode>" in say("device", "session", str(first["id"]), "--bodies")[1]
+
+
+def test_a_queued_task_is_listed_waited_for_and_cancelled(say: Say) -> None:
+    """--wait 0 leaves the task in the queue; `task` shows it, times out with 6, cancels it, and tells so with 1."""
+    code, out, _ = say("device", "set", SERIAL, f"{INTERVAL}=778", "--no-connection-request", "--wait", "0")
+    assert code == 0
+    task = out.split()[1]
+    assert f"{task}\tSetParameterValues\tqueued" in say("task", "list", SERIAL)[1]
+    assert say("task", "wait", task, "--wait", "0.2")[0] == ExitCode.TIMEOUT
+    assert say("task", "cancel", task)[0] == 0
+    code, _, err = say("task", "wait", task, "--wait", "1")
+    assert code == ExitCode.FAILED
+    assert "cancelled" in err
+    assert "cancelled" in say("task", "show", task)[1]
+
+
+def test_a_device_that_does_not_come_in_time_is_code_6(say: Say) -> None:
+    """The task stays queued and the line says how to follow it."""
+    code, _, err = say("device", "get", SERIAL, "Device.", "--no-connection-request", "--wait", "0.2")
+    assert code == ExitCode.TIMEOUT
+    assert "homeport task wait" in err
+
+
+def test_a_wrong_token_is_code_4(say: Say, site: Site) -> None:
+    """Refused, with the place where the right token is."""
+    code, _, err = say("device", "list", "--acs", site.addresses["http_url"], "--token", "wrong")
+    assert code == ExitCode.REFUSED
+    assert "token" in err
+
+
+def test_without_address_and_token_the_local_data_directory_is_used(
+    say: Say, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No ACS named and none here: code 3 and how to name one; named by option: it works."""
+    token = (site.acs_dir / "admin.token").read_text().strip()
+    monkeypatch.setenv("HOMEPORT_DATA_DIR", str(tmp_path))
+    code, _, err = say("device", "list")
+    assert code == ExitCode.UNREACHABLE
+    assert "--acs" in err
+    assert say("device", "list", "--acs", site.addresses["http_url"], "--token", token)[0] == 0
+    monkeypatch.setenv("HOMEPORT_ACS", site.addresses["http_url"])
+    monkeypatch.setenv("HOMEPORT_TOKEN", token)
+    assert say("device", "list")[0] == 0
+
+
+def test_the_agents_own_command_line(say: Say) -> None:
+    """Status, parameters, configuration and logs of the running agent, and its refusals."""
+    code, out, _ = say("cpe", "show", "status")
+    assert code == 0
+    assert "connected\tyes" in out
+    assert "Device.DeviceInfo.ModelName" in say("cpe", "show", "params", "Device.DeviceInfo.")[1]
+    assert "as the ACS sees it" in say("cpe", "show", "config")[1]
+    assert "Inform" in say("cpe", "show", "client-log")[1]
+    code, _, err = say("cpe", "set-param", "Device.DeviceInfo.SerialNumber=X")
+    assert code == ExitCode.FAULT
+    assert "9008" in err
+    assert say("cpe", "set-param", "Device.DeviceInfo.ProvisioningCode=lab")[0] == 0
+    assert "ProvisioningCode = lab" in say("cpe", "show", "log")[1]
+    assert say("cpe", "set", "cwmp.periodicinforminterval=600")[0] == 0
+    assert json.loads(say("cpe", "get", INTERVAL, "--json")[1]) == {INTERVAL: "600"}
+
+
+def test_without_an_agent_the_last_status_is_shown(say: Say, site: Site, tmp_path: Path) -> None:
+    """No agent: code 3; where one has run, its last status is printed all the same."""
+    code, _, err = say("cpe", "show", "status", "--state-dir", str(tmp_path))
+    assert code == ExitCode.UNREACHABLE
+    assert "homeport cpe run" in err
+    (tmp_path / "status.json").write_bytes((site.cpe_dir / "status.json").read_bytes())
+    code, out, err = say("cpe", "show", "status", "--state-dir", str(tmp_path))
+    assert code == ExitCode.UNREACHABLE
+    assert "dkt-797xx" in out
+    assert "the last one" in err
+
+
+def test_forget_removes_the_device(say: Say) -> None:
+    """The device is gone from the ACS, and comes back as new when it contacts it again."""
+    whole = the_id(say)
+    assert say("device", "forget", whole, "--yes")[0] == 0
+    assert whole not in say("device", "list")[1]
