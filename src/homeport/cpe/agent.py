@@ -10,6 +10,7 @@ import logging
 import random as _random
 from collections.abc import Callable, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from homeport.cpe import status as status_file
@@ -29,9 +30,9 @@ from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_so
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
 from homeport.cpe.verbs import verbs_of
-from homeport.errors import StoreError
+from homeport.errors import ConfigError, StoreError
 from homeport.model.changes import ACTIVE, Change
-from homeport.model.profile import load_profile
+from homeport.model.profile import ProfileDef, load_profile, load_profile_file
 from homeport.model.tree import DataModel
 from homeport.session.events import Outcome, SessionEnded
 from homeport.session.session import Session
@@ -54,6 +55,16 @@ class Exit(Enum):
     RESTART = "restart"
 
 
+def profile_of(name: str) -> ProfileDef:
+    """The profile of that name, or in that file where the name ends with .toml. Raises ConfigError where there is none."""
+    if not name.endswith(".toml"):
+        return load_profile(name)
+    try:
+        return load_profile_file(Path(name).expanduser())
+    except OSError as e:
+        raise ConfigError(f"cannot read the profile {name}: {e.strerror}") from e
+
+
 class Agent:
     """One device's agent, from its start to its stop or restart. Make a new one for the next start: it reads everything from disk."""
 
@@ -64,13 +75,14 @@ class Agent:
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
         channel: ChannelFactory | None = None,
+        profile: ProfileDef | None = None,
         doors: bool = True,
         notice_every: float = NOTICE_EVERY,
     ) -> None:
         """Reads the state directory and settles what was accepted before the restart.
 
-        channel: makes the way to the ACS for a URL; default HTTP. doors: False opens no listener (tests, fleets).
-        notice_every: seconds between looks at computed parameters.
+        channel: makes the way to the ACS for a URL; default HTTP. profile: default the one that the settings name.
+        doors: False opens no listener (tests, fleets). notice_every: seconds between looks at computed parameters.
         Raises ConfigError for settings that do not fit the device, StoreError where the state directory cannot be used.
         """
         self.settings = settings
@@ -84,7 +96,7 @@ class Agent:
             self.config_log = Journal("config", settings.directory, self.clock)
             self.ledger = Ledger(self.store)
             self.boot = self.ledger.boot()
-            profile = load_profile(settings.profile)
+            profile = profile or profile_of(settings.profile)
             self.device: Device = device_for(profile.name, settings, self.clock, started=self.started_at)
             root = profile.schema.root
             self._model_store = ModelStore(self.store, self.ledger, f"{root}ManagementServer.URL")
@@ -117,7 +129,6 @@ class Agent:
         self._doors = Doors(self, self.store, settings) if doors else None
         self._control = ControlServer(settings.directory, verbs_of(self)) if doors else None
         self.status = AgentStatus(started=date_time(self.clock.now()), profile=profile.name)
-        self.model.subscribe(self._changed)
 
     # --- what others ask ------------------------------------------------------------------------------------------------------
 
@@ -194,6 +205,7 @@ class Agent:
         if self.boot.factory_reset:
             self.config_log.write("factory defaults restored")
         self._tell_url()
+        self.model.subscribe(self._changed)
         self.policy.want()
 
     async def _close(self) -> None:
@@ -464,3 +476,10 @@ class Agent:
         status.pending_events = tuple(e.event_code for e in self.ledger.events)
         status.storage = "events wait for room on the disk" if self.ledger.unsaved else "ok"
         status_file.save(status, self.settings.directory)
+
+
+def main(settings: CpeSettings) -> int:
+    """Run the agent as this process until it is told to stop; the exit status. See process.py."""
+    from homeport.cpe import process
+
+    return process.main(settings)

@@ -1,0 +1,121 @@
+"""A device model made by hand for tests of the agent: small, with parameters that DKT's device lacks."""
+
+from functools import cache
+
+from homeport.model.profile import ProfileDef
+from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema
+from homeport.model.types import Range, Syntax
+from homeport.terms import ValueType
+
+_TEXT = Syntax(ValueType.STRING)
+_SECRET = Syntax(ValueType.STRING)
+_FLAG = Syntax(ValueType.BOOLEAN)
+_COUNT = Syntax(ValueType.UNSIGNED_INT)
+_TIME = Syntax(ValueType.DATE_TIME)
+
+
+def _positive(low: int, high: int | None = None) -> Syntax:
+    return Syntax(ValueType.UNSIGNED_INT, ranges=(Range(low, high),))
+
+
+@cache
+def bench_profile() -> ProfileDef:
+    """Device. with DeviceInfo, ManagementServer and a table that rows can be added to."""
+    forced = {"forced_inform": True}
+    schema = Schema(
+        "Device:2.19",
+        [
+            ObjectDef("Device.", parameters=[ParameterDef("RootDataModelVersion", _TEXT, **forced)]),
+            ObjectDef(
+                "Device.DeviceInfo.",
+                parameters=[
+                    ParameterDef("Manufacturer", _TEXT),
+                    ParameterDef("ManufacturerOUI", _TEXT),
+                    ParameterDef("ProductClass", _TEXT),
+                    ParameterDef("SerialNumber", _TEXT),
+                    ParameterDef("HardwareVersion", _TEXT, **forced),
+                    ParameterDef("SoftwareVersion", _TEXT, active_notify=ActiveNotify.FORCE_ENABLED, **forced),
+                    ParameterDef(
+                        "ProvisioningCode", _TEXT, writable=True, active_notify=ActiveNotify.FORCE_ENABLED, **forced
+                    ),
+                    ParameterDef("UpTime", _COUNT),
+                ],
+            ),
+            ObjectDef(
+                "Device.ManagementServer.",
+                parameters=[
+                    ParameterDef("EnableCWMP", _FLAG, writable=True),
+                    ParameterDef("URL", _TEXT, writable=True),
+                    ParameterDef("Username", _TEXT, writable=True),
+                    ParameterDef("Password", _SECRET, writable=True, hidden=True),
+                    ParameterDef("PeriodicInformEnable", _FLAG, writable=True),
+                    ParameterDef("PeriodicInformInterval", _positive(1), writable=True),
+                    ParameterDef("PeriodicInformTime", _TIME, writable=True),
+                    ParameterDef("ParameterKey", _TEXT, **forced),
+                    ParameterDef(
+                        "ConnectionRequestURL", _TEXT, active_notify=ActiveNotify.FORCE_DEFAULT_ENABLED, **forced
+                    ),
+                    ParameterDef("ConnectionRequestUsername", _TEXT, writable=True),
+                    ParameterDef("ConnectionRequestPassword", _SECRET, writable=True, hidden=True),
+                    ParameterDef("HTTPConnectionRequestEnable", _FLAG, writable=True),
+                    ParameterDef("DefaultActiveNotificationThrottle", _COUNT, writable=True),
+                    ParameterDef("CWMPRetryMinimumWaitInterval", _positive(1, 65535), writable=True),
+                    ParameterDef("CWMPRetryIntervalMultiplier", _positive(1000, 65535), writable=True),
+                ],
+            ),
+            ObjectDef(
+                "Device.ManagementServer.HeartbeatPolicy.",
+                parameters=[
+                    ParameterDef("Enable", _FLAG, writable=True),
+                    ParameterDef("ReportingInterval", _positive(30), writable=True),
+                    ParameterDef("InitiationTime", _TIME, writable=True),
+                ],
+            ),
+            ObjectDef(
+                "Device.ManagementServer.InformParameter.{i}.",
+                writable=True,
+                parameters=[
+                    ParameterDef("Enable", _FLAG, writable=True),
+                    ParameterDef("ParameterName", _TEXT, writable=True),
+                    ParameterDef("EventList", _TEXT, writable=True),
+                ],
+            ),
+            ObjectDef(
+                "Device.WiFi.",
+                parameters=[
+                    ParameterDef("SSID", _TEXT, writable=True),
+                    ParameterDef("Channel", _positive(1, 13), writable=True),
+                ],
+            ),
+            ObjectDef(
+                "Device.WiFi.Neighbour.{i}.",
+                writable=True,
+                maximum=3,
+                parameters=[ParameterDef("Name", _TEXT, writable=True)],
+            ),
+        ],
+    )
+    server = "Device.ManagementServer."
+    return ProfileDef(
+        "bench",
+        schema,
+        tuple(p.path for p in schema.parameters()),
+        values={
+            "Device.DeviceInfo.Manufacturer": "Homeport",
+            "Device.DeviceInfo.ManufacturerOUI": "00256D",
+            "Device.DeviceInfo.ProductClass": "Bench",
+            "Device.DeviceInfo.SerialNumber": "0001",
+            "Device.DeviceInfo.HardwareVersion": "A",
+            "Device.DeviceInfo.SoftwareVersion": "1.0",
+            server + "EnableCWMP": "true",
+            server + "URL": "http://factory.example/",
+            server + "PeriodicInformEnable": "false",
+            server + "PeriodicInformInterval": "300",
+            server + "HTTPConnectionRequestEnable": "true",
+            server + "CWMPRetryMinimumWaitInterval": "5",
+            server + "CWMPRetryIntervalMultiplier": "2000",
+            server + "HeartbeatPolicy.ReportingInterval": "30",
+            "Device.WiFi.SSID": "home",
+            "Device.WiFi.Channel": "1",
+        },
+    )
