@@ -3,7 +3,8 @@
 Source: RFC 959, RFC 2428, RFC 3659 (SIZE, REST STREAM); RFC 1738 3.2.2 for the path: relative to the login directory.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from homeport.transport.files.sink import FileBlocks, Sink
 
 if TYPE_CHECKING:
     import aioftp
+    from aioftp.client import ConnType
 
 BLOCK: Final = 64 * 1024
 
@@ -99,23 +101,30 @@ async def _connection(place: Place, credentials: Credentials, limits: FileLimits
     except ImportError as e:
         raise ConfigError("transfers over ftp need aioftp: pip install aioftp") from e
 
-    client = aioftp.Client(socket_timeout=limits.stall, connection_timeout=limits.connect, path_timeout=limits.stall)
+    data_connections: list[asyncio.StreamWriter] = []
+
+    class Client(aioftp.Client):
+        """Remembers its data connections: aioftp 0.28 forgets the one whose command the server refuses."""
+
+        async def get_passive_connection(
+            self, conn_type: "ConnType" = "I", commands: Sequence[str] | None = None
+        ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await super().get_passive_connection(conn_type, commands)
+            data_connections.append(writer)
+            return reader, writer
+
+    client = Client(socket_timeout=limits.stall, connection_timeout=limits.connect, path_timeout=limits.stall)
     try:
         await client.connect(place.host, place.port or 21)
     except (OSError, TimeoutError, aioftp.StatusCodeError) as e:
         client.close()
         raise FileTransferError(Trouble.UNREACHABLE, f"cannot reach the FTP server {place.host}: {e}") from e
     try:
-        try:
-            await client.login(credentials.username or "anonymous", credentials.password or "anonymous@")
-        except aioftp.StatusCodeError as e:
-            raise FileTransferError(
-                Trouble.CREDENTIALS, f"the FTP server {place.host} refused the credentials: {_said(e)}"
-            ) from e
+        await client.login(credentials.username or "anonymous", credentials.password or "anonymous@")
         yield client
     except aioftp.StatusCodeError as e:
         code = str(e.received_codes[-1])
-        if code in ("530", "532"):
+        if code in ("430", "530", "532"):
             trouble = Trouble.CREDENTIALS
         elif code in ("550", "553", "501"):
             trouble = Trouble.NOT_ACCESSIBLE
@@ -127,6 +136,8 @@ async def _connection(place: Place, credentials: Credentials, limits: FileLimits
     except (OSError, TimeoutError, aioftp.AIOFTPException) as e:
         raise FileTransferError(Trouble.INCOMPLETE, f"the FTP server {place.host} was lost: {e or 'no answer'}") from e
     finally:
+        for writer in data_connections:
+            writer.close()
         client.close()
 
 

@@ -119,14 +119,16 @@ class FileOptions:
     """How a device speaks to file servers.
 
     schemes: what is offered, lower case. tls: None for the system's certificates. known_hosts: an OpenSSH file; without it sftp
-    trusts no server. basic_over_http: whether a password may go to a server that asks for Basic without TLS; allowed by
-    default, for it is the transfer's own password and many file servers know nothing else.
-    refuse_html: a web page in place of the file is an error page. tftp_block_size: what is asked for, bytes.
+    trusts no server. ssh_keys: private keys of the device, tried beside the password. basic_over_http: whether a password may go
+    to a server that asks for Basic without TLS; allowed by default, for it is the transfer's own password and many file servers
+    know nothing else. refuse_html: a web page in place of the file is an error page. tftp_block_size: what is asked for, bytes.
+    tftp_timeout: seconds before the first repetition.
     """
 
     schemes: tuple[str, ...] = ("http", "https", "ftp", "sftp", "tftp")
     tls: ssl.SSLContext | None = None
     known_hosts: Path | None = None
+    ssh_keys: tuple[Path, ...] = ()
     basic_over_http: bool = True
     refuse_html: bool = True
     tftp_block_size: int = 1428  # fits one Ethernet frame

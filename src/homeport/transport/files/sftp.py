@@ -1,6 +1,7 @@
 """Files over SFTP, through asyncssh (the extra `sftp`, imported when first needed).
 
-A server is trusted only by its key in `known_hosts`; nothing is learned on first use, and no agent or key of the user is tried.
+A server is trusted only by its key in `known_hosts`; nothing is learned on first use, and no agent or key
+that happens to lie about is tried.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,7 +81,7 @@ async def _client(
             username=credentials.username or "anonymous",
             password=credentials.password,
             known_hosts=known,
-            client_keys=None,
+            client_keys=[str(k) for k in options.ssh_keys] or None,
             agent_path=None,
             config=None,
             connect_timeout=limits.connect,
