@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -341,7 +342,7 @@ def _read_binding(value: bytes) -> bool:
     return value.rstrip(b" \0") == CONNECTION_REQUEST_BINDING_TEXT.rstrip()
 
 
-_READERS: Final = {
+_READERS: Final[dict[int, tuple[str, Callable[[bytes], object]]]] = {
     Attribute.MAPPED_ADDRESS: ("mapped_address", _read_address),
     Attribute.RESPONSE_ADDRESS: ("response_address", _read_address),
     Attribute.CHANGE_REQUEST: ("change_request", _read_flags),
