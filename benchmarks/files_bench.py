@@ -72,7 +72,8 @@ def _children_cpu() -> float:
 
 
 def rows() -> Iterator[Row]:
-    """Memory beyond an agent that has fetched before, and CPU as a ratio to curl's; the lowest of five alternating rounds, for others share the machine."""
+    """Memory beyond an agent that has fetched before, and CPU as a ratio to curl's; the lowest of five
+    alternating rounds, for others share the machine."""
     path = os.environ.get("PATH", "") + ":/usr/sbin"
     if not (shutil.which("nginx", path=path) and shutil.which("curl")):
         yield ("download of 100 MB: nginx or curl is not installed", None, "skipped", None)
