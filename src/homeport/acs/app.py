@@ -126,8 +126,7 @@ class AcsApp:
         for server in self._servers:
             server.should_exit = True
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        for server in self._servers:
-            await server.shutdown()
+        await asyncio.gather(*(server.shutdown() for server in self._servers))
         if hasattr(self, "contacts"):
             await self.worker.stop()
             await self.contacts.stop()

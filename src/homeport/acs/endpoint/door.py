@@ -276,8 +276,7 @@ class Door:
             try:
                 return self._sent(live, request)
             except LocalProtocolError as e:
-                await self._sessions.unsendable(live.work, str(e))
-                request = await self._sessions.turn(live.work)
+                request = await self._sessions.unsendable(live.work, str(e))
         live.session.send(None, now=self._clock())
         self._trace(live, "acs", "", b"")
         if live.session.ended:

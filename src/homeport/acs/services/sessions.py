@@ -319,11 +319,14 @@ class Sessions:
             return False
         return True
 
-    async def unsendable(self, work: Work, why: str) -> None:
-        """The request that `turn` gave cannot be sent in this session (its version, its length): the task has failed."""
-        unit = UnitOfWork()
-        await self._finish(work, programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, why)), unit)
-        await self._write(work, unit)
+    async def unsendable(self, work: Work, why: str) -> Call | None:
+        """The request that `turn` gave cannot be sent in this session (its version, its length): what comes next instead.
+
+        To its program it is as if the device did not have the method.
+        """
+        code = FaultCode.METHOD_NOT_SUPPORTED
+        work.request = None  # nothing was sent, so there is no fault of the device to write down
+        return await self.turn(work, m.FaultMessage(int(code), why, side=code.side))
 
     async def _write(self, work: Work, unit: UnitOfWork) -> None:
         if not unit.empty:
