@@ -147,6 +147,7 @@ def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:
         f' xmlns:cwmp="{urn}" xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
         f"{header}<SOAP-ENV:Body>{content}</SOAP-ENV:Body></SOAP-ENV:Envelope>",
         style,
+        ascii=not isinstance(body, m.VendorMessage),
     )
 
 
@@ -396,7 +397,7 @@ def _vendor_message(element: Element, name: str) -> m.VendorMessage:
     """The element as canonical text, with the prefixes that its attribute values and texts may refer to."""
     try:
         text = etree.tostring(element, method="c14n", exclusive=True, with_tail=False).decode("utf-8")
-        used = [prefix for prefix in element.nsmap if prefix and f"{prefix}:" in text]
+        used = [p for p in element.nsmap if p and re.search(rf"(?<![\w.-]){re.escape(p)}:", text)]
         if used:
             text = etree.tostring(
                 element, method="c14n", exclusive=True, with_tail=False, inclusive_ns_prefixes=used

@@ -41,7 +41,6 @@ class Quirk(StrEnum):
     ENVELOPE_NAMESPACE = "envelope-namespace", "The Envelope is not in the namespace of SOAP 1.1."
     OLD_SCHEMA_NAMESPACE = "old-schema-namespace", "xsi:type is in the namespace of 1999 or in none."
     QUALIFIED_ARGUMENT = "qualified-argument", "Arguments carry a namespace although the schema gives them none."
-    EMPTY_BODY_TEXT = "body-text", "Text stands between the elements of Envelope, Header or Body."
     BODY_MISSING_NAMESPACE = "body-missing-namespace", "The method element is in no namespace; cwmp-1-0 was taken."
     UNKNOWN_CWMP_NAMESPACE = (
         "unknown-cwmp-namespace",

@@ -67,13 +67,13 @@ def write_message(message: m.Message) -> str:
     raise LocalProtocolError(f"{type(message).__name__} is not a message that can be sent.")
 
 
-def finish(text: str, style: WireStyle) -> bytes:
-    """The envelope's text as bytes."""
+def finish(text: str, style: WireStyle, *, ascii: bool = True) -> bytes:
+    """The envelope's text as bytes. ascii: False where names of elements may lie outside US-ASCII, which cannot be references."""
     if style.pretty:
         text = _indented(text)
     if style.prolog:
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'
-    if style.ascii and not text.isascii():
+    if style.ascii and ascii and not text.isascii():
         return text.encode("ascii", "xmlcharrefreplace")
     return text.encode("utf-8")
 

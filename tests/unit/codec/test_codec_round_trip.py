@@ -1,0 +1,211 @@
+"""Encode then decode gives the same message, for every class and any content; and the three ways of reading a body agree."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from homeport.codec import messages as m
+from homeport.codec import skeletons
+from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.fields import Array, Flag, Nested, Number, Repeated, Text, Time
+from homeport.codec.limits import DEFAULT_LIMITS
+from homeport.codec.quirks import Quirk
+from homeport.codec.reading import Reading
+from homeport.codec.rpc_table import FIELDS
+from homeport.codec.struct_table import STRUCTS
+from homeport.codec.xml_read import parse, prepare
+from homeport.codec.xml_write import WireStyle
+from homeport.terms import ValueType
+
+CHARACTERS = st.characters(
+    exclude_categories=("Cs",), exclude_characters="".join(map(chr, [*range(32), 0xFFFE, 0xFFFF]))
+) | st.sampled_from("\t\n\r<>&\"' ]")
+PATH = st.from_regex(r"Device(\.[A-Za-z0-9_-]{1,12}){1,4}", fullmatch=True)
+
+
+def text(limit, path):
+    if path:
+        return PATH.filter(lambda t: limit is None or len(t) <= limit)
+    return st.text(CHARACTERS, max_size=min(limit or 40, 40))
+
+
+def of_kind(kind, optional):
+    if isinstance(kind, Text):
+        return text(kind.limit, kind.path)
+    if isinstance(kind, Number):
+        return st.sampled_from(kind.allowed) if kind.allowed else st.integers(kind.low, kind.high)
+    if isinstance(kind, Flag):
+        return st.booleans()
+    if isinstance(kind, Time):
+        return st.sampled_from(["2026-03-01T10:00:00Z", "0001-01-01T00:00:00Z", "2026-03-01T10:00:00.125+02:00"])
+    if isinstance(kind, Nested):
+        return struct(kind.part)
+    if isinstance(kind, Array):
+        item = of_kind(kind.item, False) if isinstance(kind.item, Text) else struct(kind.item)
+        return st.lists(item, min_size=kind.low, max_size=kind.high or 6).map(tuple)
+    assert isinstance(kind, Repeated)
+    return st.lists(st.one_of([struct(part) for part in kind.parts.values()]), min_size=1, max_size=3).map(tuple)
+
+
+def struct(cls):
+    if cls is m.ParameterValueStruct:
+        return st.builds(cls, PATH, st.text(CHARACTERS, max_size=30), st.sampled_from([str(t) for t in ValueType]))
+    fields = STRUCTS.get(cls) or FIELDS[cls]
+    parts = {f.attribute: of_kind(f.kind, f.optional) for f in fields}
+    if cls is m.OptionStruct:
+        parts["expiration_date"] = st.none() | st.just("2027-01-01T00:00:00Z")
+    return st.builds(cls, **parts)
+
+
+FAULTS = st.builds(
+    m.FaultMessage,
+    st.integers(9000, 9899) | st.integers(8000, 8899),
+    st.text(CHARACTERS, max_size=40),
+    st.lists(struct(m.SetParameterValuesFault), max_size=3).map(tuple),
+    st.sampled_from(["Client", "Server"]),
+)
+ENVELOPES = {cls.element: struct(cls) for cls in FIELDS} | {"Fault": FAULTS}
+STYLES = st.sampled_from([WireStyle(), WireStyle(ascii=False), WireStyle(prolog=True, pretty=True)])
+
+
+def same_but_quirks(envelope, message, cwmp_id):
+    return envelope.body == message and envelope.id == cwmp_id
+
+
+@pytest.mark.parametrize("element", ENVELOPES)
+def test_encode_then_decode_gives_the_same_message(element):
+    """For every class, with any text that XML can carry, in every style; a second time from the remembered markup."""
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(ENVELOPES[element], st.text(CHARACTERS, max_size=20), STYLES)
+    def check(message, cwmp_id, style):
+        body = encode(Envelope(message, id=cwmp_id, urn="urn:dslforum-org:cwmp-1-2"), style=style)
+        for _ in range(2):
+            envelope = decode(body)
+            assert envelope.body == message
+            assert envelope.id == cwmp_id
+            assert set(envelope.quirks) <= {Quirk.NO_EVENT}
+
+    check()
+
+
+HEADERS = st.builds(
+    Envelope,
+    st.none() | st.just(m.InformResponse()),
+    id=st.none() | st.text(CHARACTERS, max_size=12),
+    urn=st.sampled_from(["urn:dslforum-org:cwmp-1-0", "urn:dslforum-org:cwmp-1-4", "urn:example:other"]),
+    hold_requests=st.booleans(),
+    session_timeout=st.none() | st.integers(0, 2**32 - 1),
+    supported_cwmp_versions=st.lists(st.sampled_from(["1.0", "1.2", "1.4"]), max_size=3).map(tuple),
+    use_cwmp_version=st.none() | st.sampled_from(["1.0", "1.4"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(HEADERS)
+@example(Envelope(m.InformResponse(), id=""))
+def test_every_header_element_comes_back(envelope):
+    """ID, HoldRequests, SessionTimeout, SupportedCWMPVersions and UseCWMPVersion; also with an empty Body."""
+    back = decode(encode(envelope))
+    assert (back.body, back.id, back.hold_requests) == (envelope.body, envelope.id, envelope.hold_requests)
+    assert (back.session_timeout, back.use_cwmp_version) == (envelope.session_timeout, envelope.use_cwmp_version)
+    assert back.supported_cwmp_versions == envelope.supported_cwmp_versions
+    if envelope.body is not None:
+        assert back.urn == envelope.urn
+
+
+def by_tree(body):
+    quirks = {}
+    return _read_envelope(
+        parse(prepare(body, limits=DEFAULT_LIMITS, quirks=quirks), limits=DEFAULT_LIMITS, quirks=quirks),
+        Reading(DEFAULT_LIMITS, quirks),
+        None,
+    )
+
+
+PIECES = [
+    b"<ParameterValueStruct>",
+    b"</ParameterValueStruct>",
+    b"<Name>Device.Q</Name>",
+    b'<Value xsi:type="xsd:int">1</Value>',
+    b"&amp;",
+    b"&#233;",
+    b"&#5;",
+    b"<!-- -->",
+    b"]]>",
+    b" ",
+    b"\r\n",
+    b"\x01",
+    b"x",
+    b"\xc3\xa9",
+    b"\xef\xbf\xbf",
+    b"<Value/>",
+    b'<Name a="">',
+    b"<![CDATA[",
+    b"[7]",
+    b"xs:",
+    b"<ParameterInfoStruct>",
+    b"?>",
+    b">",
+    b"Device.Q.",
+    b'xmlns:xsi="u"',
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_reading_ahead_and_remembering_agree_with_the_tree(seed):
+    """Bodies with random damage: whatever way was taken, the outcome is that of the plain tree."""
+    rng = random.Random(seed)
+    values = tuple(m.ParameterValueStruct(f"Device.Hosts.Host.{i}.Name", f"v{i}") for i in range(6))
+    bodies = [
+        encode(Envelope(m.GetParameterValuesResponse(values), id="1")),
+        encode(
+            Envelope(m.GetParameterNamesResponse(tuple(m.ParameterInfoStruct(v.name, True) for v in values)), id="2")
+        ),
+        encode(Envelope(m.Reboot("key"), id="3")),
+    ]
+    for _ in range(25):
+        body = bytearray(rng.choice(bodies))
+        for _ in range(rng.randint(0, 2)):
+            place = rng.randrange(len(body))
+            if rng.random() < 0.5:
+                body[place:place] = rng.choice(PIECES)
+            else:
+                del body[place : place + rng.randint(1, 12)]
+        outcomes = []
+        for way in (decode, decode, by_tree):
+            try:
+                envelope = way(bytes(body))
+                outcomes.append((envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks)))
+            except Exception as error:
+                outcomes.append((type(error).__name__, getattr(error, "fault_code", None)))
+        assert outcomes[0] == outcomes[1] == outcomes[2], bytes(body)
+
+
+def test_the_memory_of_markups_is_bounded_and_keeps_the_last_used():
+    """At most MAX_REMEMBERED skeletons, the one unused for longest goes first; large bodies are not remembered."""
+    memory = skeletons.Memory(size=2)
+    quirks = {}
+    for name in ("A", "B", "A", "C"):
+        text = encode(Envelope(m.GetParameterValues((f"Device.{name}",) * (ord(name) - 60))))
+        split = memory.split(text.decode())
+        found = memory.recall(*split, DEFAULT_LIMITS)
+        if found is not None:
+            memory.keep(split[0], found)
+        else:
+            memory.learn(*split, parse(text, limits=DEFAULT_LIMITS, quirks=quirks), DEFAULT_LIMITS)
+    assert len(memory) == 2
+    a = memory.split(encode(Envelope(m.GetParameterValues(("Device.A",) * 5))).decode())
+    assert memory.recall(*a, DEFAULT_LIMITS) is not None
+    assert memory.split("<a>" + "x" * skeletons.MAX_LENGTH + "</a>") is None
+
+
+def test_a_markup_learnt_under_other_limits_is_not_used():
+    """What was in order under one set of limits may not be under another."""
+    body = encode(Envelope(m.Reboot("k"))).decode()
+    memory = skeletons.Memory()
+    split = memory.split(body)
+    memory.learn(*split, parse(body.encode(), limits=DEFAULT_LIMITS, quirks={}), DEFAULT_LIMITS)
+    assert memory.recall(*split, type(DEFAULT_LIMITS)(max_depth=3)) is None
