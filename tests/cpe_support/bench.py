@@ -21,6 +21,7 @@ class Bench:
     """Start, stop, power-cut and restart one agent; `acs` answers it.
 
     refuse: while set, the ACS cannot be reached. on_post: sees each body before the ACS answers it; what it raises is the answer.
+    silent: "before" lets the agent wait for ever for an answer that the ACS never gave, "after" for one that got lost.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Bench:
         self.acs = acs or LoopbackAcs(clock=self.clock.monotonic)
         self.refuse = False
         self.on_post: Callable[[bytes], None] | None = None
+        self.silent = ""
         self.attempts: list[tuple[float, str]] = []
         self.settings = CpeSettings(**{"state_dir": directory, "acs_url": URL, **settings})  # type: ignore[arg-type]
         self.agent: Agent | None = None
@@ -72,6 +74,7 @@ class Bench:
         except asyncio.CancelledError:
             pass
         self.agent.store.close()
+        self._open_channels = 0
         self._task = None
 
     async def restarted(self) -> Agent:
@@ -88,6 +91,11 @@ class Bench:
             self._task = None
 
     # --- what happened ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the agent's loop has returned."""
+        return self._task is not None and self._task.done()
 
     @property
     def informs(self) -> list[Inform]:
@@ -114,12 +122,17 @@ class Bench:
         self.attempts.append((self.clock.monotonic(), url))
         return _CountingChannel(self)
 
-    def serve(self, body: bytes) -> HttpAnswer:
+    def serve(self, body: bytes) -> HttpAnswer | asyncio.Future[HttpAnswer]:
         if self.refuse:
             raise TransportError("the ACS cannot be reached", kind="refused")
         if self.on_post is not None:
             self.on_post(body)
-        return self.acs(body)
+        if self.silent == "before":
+            return asyncio.get_running_loop().create_future()
+        answer = self.acs(body)
+        if self.silent == "after":
+            return asyncio.get_running_loop().create_future()
+        return answer
 
 
 class _CountingChannel(LoopbackChannel):

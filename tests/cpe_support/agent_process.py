@@ -1,0 +1,63 @@
+"""A real agent process for system tests: `python -m homeport cpe run` in a directory of its own."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+CREDENTIALS = ("acs", "ring")
+"""What a connection request to the agent must give."""
+
+
+class AgentProcess:
+    """Starts, kills and ends one agent; everything it prints goes to `agent.log` in its directory."""
+
+    def __init__(self, directory: Path, acs_url: str = "", *flags: str) -> None:
+        self.directory = directory
+        self._flags = [
+            *("--state-dir", str(directory)),
+            *("--connection-request-listen", "127.0.0.1"),
+            *("--connection-request-port", "0"),
+            *("--connection-request-username", CREDENTIALS[0]),
+            *("--connection-request-password", CREDENTIALS[1]),
+            *(("--acs-url", acs_url) if acs_url else ()),
+            *flags,
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Switch on."""
+        directory = self.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
+        with (directory / "agent.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "homeport", "cpe", "run", *self._flags, stdout=log, stderr=log, env=environment
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """kill -9: no finally, no atexit, nothing."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    async def gone(self) -> int:
+        """Wait for the end; the exit status."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end, as a service manager does; the exit status."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.terminate()
+        return await self.gone()
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return (self.directory / "agent.log").read_text(encoding="utf-8", errors="replace")
