@@ -57,7 +57,14 @@ class Site:
             process.wait(timeout=20)
 
     def start_agent(self) -> None:
-        listen = ["--connection-request-listen", "127.0.0.1", "--connection-request-port", "0"]
+        listen = [
+            "--connection-request-listen",
+            "127.0.0.1",
+            "--connection-request-port",
+            "0",
+            "--connection-request-limit",
+            "1000",
+        ]
         where = ["--acs-url", self.addresses["cwmp_url"], "--state-dir", str(self.cpe_dir), "--serial", SERIAL]
         self.start("cpe", "run", *where, *listen)
 

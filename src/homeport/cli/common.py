@@ -174,6 +174,11 @@ def _complain(task: dict[str, Any], wait: float) -> None:
             f"task {task['id']} ({task['rpc']}) is {status}: {say[status]}; see homeport task show {task['id']}"
         )
     else:
-        output.error(
-            f"task {task['id']} ({task['rpc']}) is still {status} after {wait:.0f} s; follow it: homeport task wait {task['id']}"
+        asked = task.get("connection_request") or {}
+        why = (
+            f" (the device did not take the connection request: {asked.get('reason')})"
+            if asked.get("ok") is False
+            else ""
         )
+        cure = f"follow it: homeport task wait {task['id']}"
+        output.error(f"task {task['id']} ({task['rpc']}) is still {status} after {wait:g} s{why}; {cure}")

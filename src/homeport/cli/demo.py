@@ -24,6 +24,9 @@ READING_PAUSE = 1.0
 PICTURE_WIDTH = 100
 """Columns of the picture for the documentation."""
 
+PICTURE_STEPS = (2, 3, 5, 6, 7)
+"""The steps that the picture shows with their details."""
+
 
 @app.command()
 def demo(
@@ -104,7 +107,7 @@ def _show(tour: Tour, picture: Path | None) -> "TourView":
     view.opening()
     for number, step in enumerate(steps, 1):
         try:
-            view.step(number, step)
+            view.step(number, step, brief=picture is not None and number not in PICTURE_STEPS)
         except ChildDied:
             raise
         except CliError as e:

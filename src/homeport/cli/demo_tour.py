@@ -30,10 +30,14 @@ class StepFailed(CliError):
 
 @dataclass(slots=True)
 class Shown:
-    """What a step has to show. facts: (name, value) pairs; session: one of the REST API, for the ladder; checks: what held."""
+    """What a step has to show. facts: (name, value) pairs; sessions: of the REST API, for ladders; checks: what held.
+
+    between: what happened between the first session and the next.
+    """
 
     facts: list[tuple[str, str]] = field(default_factory=list)
-    session: Mapping[str, Any] | None = None
+    sessions: tuple[Mapping[str, Any], ...] = ()
+    between: str = ""
     checks: list[str] = field(default_factory=list)
 
     def check(self, holds: object, what: str, seen: object = None) -> None:
@@ -81,7 +85,7 @@ class Tour:
             Step(
                 "An ACS starts",
                 "waiting for the ACS",
-                "One process, SQLite inside, three doors: devices, people, files.",
+                "One process with SQLite inside: the operator's side. It takes free ports here.",
                 self.start_acs,
             ),
             Step(
@@ -99,7 +103,7 @@ class Tour:
             Step(
                 "A person approves it; the ACS reads the whole device",
                 "waiting for the device to come again",
-                "Unknown devices wait in quarantine: answered and recorded, but given no secrets and no tasks.",
+                "Unknown devices wait in quarantine, without secrets and tasks. Now its owner has it come: homeport cpe inform.",
                 self.approve_and_read,
             ),
             Step(
@@ -189,7 +193,7 @@ class Tour:
         device = next(self.client.items("/devices"))
         self.device = device["id"]
         session = self._session("0 BOOTSTRAP")
-        shown = Shown([("process", f"homeport cpe run (pid {agent.process.pid})"), ("device", self.device)], session)
+        shown = Shown([("process", f"homeport cpe run (pid {agent.process.pid})"), ("device", self.device)], (session,))
         self._check_events(shown, session, ["0 BOOTSTRAP", "1 BOOT"])
         self._check_elements(shown, session, ["Inform", "InformResponse", "", ""])
         inform = _body(session, "Inform")
@@ -227,7 +231,7 @@ class Tour:
         self._set_session = session
         values = {item["name"]: item["value"] for item in task["result"]["parameter_list"]}
         self._read = values
-        shown = Shown([], session)
+        shown = Shown([], (session,))
         shown.check(len(values) > 100, "the device has more than 100 parameters", len(values))
         for name in ("Manufacturer", "ModelName", "SoftwareVersion", "SerialNumber"):
             shown.facts.append((name, values.get(f"Device.DeviceInfo.{name}", "")))
@@ -257,14 +261,13 @@ class Tour:
 
     def settings_arrived(self) -> Shown:
         """The two settings are on the wire, in the store and on the device itself."""
-        shown = Shown([(_short(name), f"{self._read.get(name)} → {value}") for name, value in self._wanted.items()])
-        request = _body(self._set_session, "SetParameterValues")
+        changes = [(_short(name), f"{self._read.get(name)} → {value}") for name, value in self._wanted.items()]
+        shown = Shown(changes, (_only(self._set_session, "SetParameterValues", f">{INTERVAL}<"),))
+        exchange = shown.sessions[0]
+        request = _body(exchange, "SetParameterValues")
         shown.check(all(f">{name}<" in request for name in self._wanted), "one SetParameterValues names both", request)
-        shown.check(
-            "SetParameterValuesResponse" in _elements(self._set_session),
-            "the device answered it",
-            _elements(self._set_session),
-        )
+        answer = ["SetParameterValues", "SetParameterValuesResponse"]
+        shown.check(_elements(exchange) == answer, "the device answered it", _elements(exchange))
         for name, value in self._wanted.items():
             shown.check(self._read.get(name) != value, f"{_short(name)} was another before", self._read.get(name))
             stored = self._stored(name)
@@ -284,7 +287,7 @@ class Tour:
         took = time.monotonic() - started
         session = self._session("6 CONNECTION REQUEST")
         values = {item["name"]: item["value"] for item in task["result"]["parameter_list"]}
-        shown = Shown([(_short(name), value) for name, value in values.items()], session)
+        shown = Shown([(_short(name), value) for name, value in values.items()], (session,))
         shown.facts.append(("from the click to the values", f"{took * 1000:.0f} ms"))
         self._check_events(shown, session, ["6 CONNECTION REQUEST"])
         shown.check(
@@ -300,7 +303,7 @@ class Tour:
         self._task_done(task)
         asked = self._session("6 CONNECTION REQUEST")
         session = self._session("1 BOOT")
-        shown = Shown([("asked in session", f"{asked['id']}: {', '.join(e for e in _elements(asked) if e)}")], session)
+        shown = Shown([], (asked, session), between="the agent executes itself anew, as a box that restarts")
         shown.check("RebootResponse" in _elements(asked), "the device answered Reboot", _elements(asked))
         self._check_events(shown, session, ["1 BOOT", "M Reboot"])
         shown.check(f">{COMMAND_KEY}<" in _body(session, "Inform"), f"M Reboot carries the command key {COMMAND_KEY}")
@@ -401,6 +404,15 @@ def _elements(session: Mapping[str, Any]) -> list[str]:
 
 def _body(session: Mapping[str, Any], element: str) -> str:
     return next((str(m.get("body") or "") for m in session.get("messages") or () if m.get("element") == element), "")
+
+
+def _only(session: Mapping[str, Any], element: str, text: str) -> Mapping[str, Any]:
+    """The session with nothing but the one message of this element and text, and the answer to it."""
+    messages = session.get("messages") or []
+    at = next(
+        (i for i, m in enumerate(messages) if m.get("element") == element and text in str(m.get("body"))), len(messages)
+    )
+    return {**session, "messages": messages[at : at + 2], "began": messages[0]["at"] if messages else None}
 
 
 def _short(name: str) -> str:

@@ -14,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from homeport.cli.demo_tour import Shown, Step
-from homeport.cli.ladder import LINE, ladder_lines, rungs
+from homeport.cli.ladder import STYLES, ladder
 
-CPE_STYLE, ACS_STYLE = "cyan", "green"
 MAX_RUNGS = 16
 """A longer session is shown with its middle left out: the demo is to be read as it runs."""
 
@@ -37,15 +36,15 @@ class TourView:
             ("Homeport", "bold"),
             " speaks TR-069 (CWMP), the protocol by which operators manage the routers in our homes. "
             "Here two real processes talk it over HTTP on this machine: a server ",
-            ("(ACS)", ACS_STYLE),
+            ("(ACS)", STYLES["acs"]),
             " and a device ",
-            ("(CPE)", CPE_STYLE),
+            ("(CPE)", STYLES["cpe"]),
             ". Every message below has just been sent.",
         )
         self.console.print(Panel(words, box=ROUNDED, border_style="dim", padding=(0, 1)))
 
-    def step(self, number: int, step: Step) -> Shown:
-        """Run one step under its headline, with elapsed time while it lasts. Passes on what the step raises."""
+    def step(self, number: int, step: Step, *, brief: bool = False) -> Shown:
+        """Run one step under its headline, with elapsed time while it lasts; brief: without its details. Passes on what it raises."""
         self.console.print()
         self.console.print(Text.assemble((f" {number}/{self.total} ", "reverse"), " ", (step.title, "bold")))
         self.console.print(Padding(Text(step.story, style="italic dim"), (0, 0, 0, 5)))
@@ -56,17 +55,19 @@ class TourView:
         else:
             shown = step.act()
         took = time.monotonic() - begin
-        if shown.session is not None:
-            self.console.print(Padding(ladder(shown.session), (0, 0, 0, 5)))
-        if shown.facts:
-            self.console.print(Padding(_facts(shown.facts), (0, 0, 0, 5)))
-        checks = Text.assemble(
-            ("✓ ", "bold green"),
-            f"{len(shown.checks)} checks on the wire and in the store hold",
-            (f"  {took:.2f} s", "dim"),
-        )
+        if not brief:
+            self._details(shown)
+        checks = Text.assemble(("✓ ", "bold green"), _held(len(shown.checks)), (f"  {took:.2f} s", "dim"))
         self.console.print(Padding(checks, (0, 0, 0, 5)))
         return shown
+
+    def _details(self, shown: Shown) -> None:
+        for i, session in enumerate(shown.sessions):
+            if i:
+                self.console.print(Text(f"     {shown.between}", style="italic dim"))
+            self.console.print(Padding(ladder(session, most=MAX_RUNGS), (0, 0, 0, 5)))
+        if shown.facts:
+            self.console.print(Padding(_facts(shown.facts), (0, 0, 0, 5)))
 
     def session(self, session: Mapping[str, Any]) -> None:
         """A session that happened after the tour."""
@@ -75,7 +76,7 @@ class TourView:
         self.console.print(
             Text.assemble((" session ", "reverse"), " ", (events, "bold"), (f"  {session['outcome']}", "dim"))
         )
-        self.console.print(Padding(ladder(session), (0, 0, 0, 5)))
+        self.console.print(Padding(ladder(session, most=MAX_RUNGS), (0, 0, 0, 5)))
 
     def closing(
         self, urls: Sequence[tuple[str, str]], commands: Sequence[tuple[str, str]], environment: Mapping[str, str]
@@ -106,26 +107,6 @@ class TourView:
         )
 
 
-def ladder(session: Mapping[str, Any]) -> Table:
-    """The messages of one session between two posts; long sessions with their middle left out."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim", no_wrap=True, min_width=8)
-    table.add_column(no_wrap=True, min_width=LINE + 2)
-    table.add_column(style="dim", overflow="ellipsis", no_wrap=True)
-    table.add_row("", Text.assemble(("CPE", f"bold {CPE_STYLE}"), " " * (LINE - 4), ("ACS", f"bold {ACS_STYLE}")), "")
-    rows = rungs(session)
-    lines = list(zip(rows, ladder_lines(rows), strict=True))
-    left_out = len(lines) - MAX_RUNGS
-    for i, (rung, (at, arrow, details)) in enumerate(lines):
-        if left_out > 0 and MAX_RUNGS // 2 <= i < MAX_RUNGS // 2 + left_out:
-            if i == MAX_RUNGS // 2:
-                table.add_row("", Text(f"│{f'{left_out} more messages':^{LINE}}│", style="dim"), "")
-            continue
-        style = CPE_STYLE if rung.sender == "cpe" else ACS_STYLE
-        table.add_row(at, Text.assemble("│", (arrow, style), "│"), details)
-    return table
-
-
 def _facts(pairs: Sequence[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
@@ -133,6 +114,14 @@ def _facts(pairs: Sequence[tuple[str, str]]) -> Table:
     for name, value in pairs:
         table.add_row(name, value)
     return table
+
+
+def _held(count: int) -> str:
+    return (
+        "one check on the wire or in the store holds"
+        if count == 1
+        else f"{count} checks on the wire and in the store hold"
+    )
 
 
 class _Waiting:

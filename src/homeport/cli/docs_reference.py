@@ -139,9 +139,7 @@ def _words(help: str | None) -> str:
 
 
 def _rest() -> str:
-    from homeport.acs.app import openapi
-
-    description = openapi()
+    description = _openapi()
     rows = []
     for path, methods in description["paths"].items():
         for method, one in methods.items():
@@ -155,6 +153,24 @@ def _rest() -> str:
         'Every error has the shape `{"error": {"code", "message", "details"}}`.\n'
     )
     return f"# REST API\n\n{text}\n{_table(('call', 'meaning'), rows)}"
+
+
+def _openapi() -> dict[str, Any]:
+    """The REST API's own description, of an ACS that is put together but not started."""
+    from homeport.acs.api.app import Services, build
+    from homeport.acs.config import AcsSettings
+    from homeport.acs.services.devices import Devices
+    from homeport.acs.services.hub import Hub
+    from homeport.acs.services.tasks import Tasks
+    from homeport.acs.storage.memory import MemoryStore
+
+    async def nobody(header: str | None) -> str | None:
+        return None
+
+    hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)
+    tasks = Tasks(hub, lambda device, task: None)
+    app = build(Services(hub=hub, devices=Devices(hub), tasks=tasks, token_holder=nobody, live_sessions=lambda: 0))
+    return app.openapi()
 
 
 def _table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -4,13 +4,19 @@ Made from `GET sessions/{id}` of the REST API; drawn as rich text on a terminal 
 """
 
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from homeport.cli.when import seconds_of
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
 LINE = 34
 """Characters between the two posts of the ladder."""
+
+STYLES = {"cpe": "cyan", "acs": "green"}
+"""The colour of each sender."""
 
 
 class Rung(NamedTuple):
@@ -27,11 +33,14 @@ class Rung(NamedTuple):
 
 
 def rungs(session: Mapping[str, Any]) -> list[Rung]:
-    """The messages of a session of the REST API, oldest first."""
+    """The messages of a session of the REST API, oldest first.
+
+    `began` in the session is the moment that counts as 0 where some messages were left out; else the first message's.
+    """
     from homeport.cli.gist import gist
 
     messages = session.get("messages") or []
-    begin = seconds_of(messages[0]["at"]) if messages else 0.0
+    begin = seconds_of(session.get("began") or messages[0]["at"]) if messages else 0.0
     out = []
     for i, message in enumerate(messages):
         sender = message["direction"]
@@ -58,9 +67,28 @@ def rung_text(rung: Rung) -> str:
     return "◀──" + name + "─" * max(rest, 0)
 
 
-def ladder_lines(rows: Iterable[Rung]) -> list[tuple[str, str, str]]:
-    """(time, arrow, details) of each message."""
-    return [(f"{rung.at * 1000:5.0f} ms", rung_text(rung), rung.details) for rung in rows]
+def ladder(session: Mapping[str, Any], *, most: int = 10_000) -> "Group":
+    """The ladder of one session between its two posts, one line a message; of more than `most` the middle is left out."""
+    from rich.console import Group
+    from rich.text import Text
+
+    rows = rungs(session)
+    lines = [
+        Text.assemble(" " * 9, ("CPE", f"bold {STYLES['cpe']}"), " " * (LINE - 4), ("ACS", f"bold {STYLES['acs']}"))
+    ]
+    left_out = max(0, len(rows) - most)
+    for i, rung in enumerate(rows):
+        if left_out and i == most // 2:
+            lines.append(Text(f"{'':>9}│{f'{left_out} more messages':^{LINE}}│", style="dim"))
+        if most // 2 <= i < most // 2 + left_out:
+            continue
+        at = f"{rung.at * 1000:5.0f} ms "
+        lines.append(
+            Text.assemble((at, "dim"), "│", (rung_text(rung), STYLES[rung.sender]), "│ ", (rung.details, "dim"))
+        )
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines)
 
 
 def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
@@ -71,12 +99,7 @@ def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     events = ", ".join(session.get("events") or ()) or "no events"
     out.print(Text.assemble((str(session["device"]), "bold"), f"  {events}"))
-    out.print(Text(f"{'':>9} CPE{'':{LINE - 4}}ACS", style="dim"))
-    for rung, (time, arrow, details) in zip(rungs(session), ladder_lines(rungs(session)), strict=True):
-        style = "cyan" if rung.sender == "cpe" else "green"
-        line = Text.assemble((f"{time:>8}", "dim"), " │", (arrow, style), "│ ", (details, "dim"))
-        line.no_wrap, line.overflow = True, "ellipsis"
-        out.print(line)
+    out.print(ladder(session))
     if bodies:
         for message in session.get("messages") or ():
             out.print(

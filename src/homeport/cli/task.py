@@ -8,6 +8,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import DEFAULT_WAIT, Acs, AsJson, Token, connect, group, outcome, resolve, wait_for
 from homeport.cli.faults import fault_lines
+from homeport.cli.when import ago
 
 app = group("Follow and cancel what devices were asked to do.")
 
@@ -80,7 +81,7 @@ def cancel(task: TaskId, acs: Acs = None, token: Token = None) -> None:
 def _row(task: dict[str, Any]) -> tuple[str, ...]:
     fault = task.get("fault")
     said = fault_lines(fault)[0] if fault else ""
-    return str(task["id"]), task["rpc"], task["status"], _text(task.get("created")), said
+    return str(task["id"]), task["rpc"], task["status"], ago(task.get("created")), said
 
 
 def _text(value: Any) -> str:
