@@ -21,8 +21,8 @@ import uvicorn
 from homeport.acs.api.app import Services, build
 from homeport.acs.auth import ADMIN, CpeAuth, make_token, token_digest, token_holder
 from homeport.acs.config import AcsSettings, host_port
-from homeport.acs.endpoint.asgi import CwmpApp
 from homeport.acs.endpoint.door import Door
+from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.hub import Hub
@@ -63,6 +63,7 @@ class AcsApp:
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[_Server] = []
+        self._cwmp: CwmpServer | None = None
 
     def _make_store(self) -> Store:
         settings = self.settings
@@ -101,20 +102,14 @@ class AcsApp:
         scheme = "https" if settings.tls_certificate else "http"
         self.cwmp_url = f"{scheme}://{_reachable(cwmp)}/"
         self.http_url = f"http://{_reachable(http)}"
-        tls: dict[str, Any] = {}
-        if settings.tls_certificate is not None and settings.tls_key is not None:
-            tls = {
-                "ssl_certfile": settings.tls_certificate,
-                "ssl_keyfile": settings.tls_key,
-                "ssl_version": ssl.PROTOCOL_TLS_SERVER,
-            }
-        await self._serve(
-            CwmpApp(self.door, settings.read_timeout),
-            cwmp,
-            timeout_keep_alive=int(settings.keep_alive),
-            limit_concurrency=settings.max_connections,
-            **tls,
+        self._cwmp = CwmpServer(
+            self.door,
+            read_timeout=settings.read_timeout,
+            keep_alive=settings.keep_alive,
+            max_connections=settings.max_connections,
+            secure=scheme == "https",
         )
+        await self._cwmp.start(cwmp, _tls(settings))
         await self._serve(api, http, timeout_keep_alive=30)
         self.worker.start()
         self._write_addresses()
@@ -126,6 +121,8 @@ class AcsApp:
         for server in self._servers:
             server.should_exit = True
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        if self._cwmp is not None:
+            await self._cwmp.stop()
         await asyncio.gather(*(server.shutdown() for server in self._servers))
         if hasattr(self, "contacts"):
             await self.worker.stop()
@@ -209,6 +206,19 @@ def _listen(where: str, name: str) -> socket.socket:
         ) from e
     listening.setblocking(False)
     return listening
+
+
+def _tls(settings: AcsSettings) -> ssl.SSLContext | None:
+    """The context of the https listener; None without a certificate. TLS 1.2 is the least (X05)."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as e:
+        raise ConfigError(f"cannot use tls_certificate {settings.tls_certificate} with tls_key: {e}") from e
+    return context
 
 
 def _reachable(listening: socket.socket) -> str:

@@ -98,12 +98,16 @@ class Door:
             # The rim: a mistake of ours must not take the connection's other users with it.
             _log.exception("a message was not handled", peer=request.host)
             reply = plain(500, "internal error")
-        self._hub.stats.count(self._hub.stats.http, reply.status)
+        self.count(reply)
         return reply
+
+    def count(self, reply: HttpReply) -> None:
+        """Count an answer to a device, also one that was given before it came here."""
+        self._hub.stats.count(self._hub.stats.http, reply.status)
 
     async def _handle(self, request: HttpRequest) -> HttpReply:
         if request.method != "POST":
-            return plain(405, "this address is for CWMP devices; they use POST", (b"allow", b"POST"))
+            return plain(405, "this address is for CWMP devices; they use POST", (b"Allow", b"POST"))
         self._hub.stats.messages += 1
         body = request.body
         live = self.live.by_cookie(request.cookie) if request.cookie else None
@@ -196,20 +200,20 @@ class Door:
         live.trace += [(at, "cpe", "Inform", body), (at, "acs", "InformResponse", answer)]
         if len(events) > 1:
             await self._quirks(live, events)
-        return HttpReply(200, answer, (*XML, (b"set-cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+        return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
 
     def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
         self._hub.stats.unauthorized += 1
         if login.refused and not login.stale:
             _log.warning("a login failed", peer=request.host, reason=login.reason)
         offered = self._auth.challenges(secure=request.secure, stale=login.stale)
-        return plain(401, "log in", *((b"www-authenticate", c.encode("latin-1", "replace")) for c in offered))
+        return plain(401, "log in", *((b"WWW-Authenticate", c.encode("latin-1", "replace")) for c in offered))
 
     @staticmethod
     def _busy(why: str) -> HttpReply:
         # Spread, so that those who were sent away do not come back together.
         wait = random.randint(30, 90)
-        return plain(503, f"{why}; come back later", (b"retry-after", str(wait).encode()))
+        return plain(503, f"{why}; come back later", (b"Retry-After", str(wait).encode()))
 
     def _refused(self, session: Session, e: RemoteProtocolError, request: HttpRequest, now: float) -> HttpReply:
         _log.warning("a message was refused", peer=request.host, reason=str(e), size=len(request.body))

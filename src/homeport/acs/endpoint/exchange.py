@@ -27,8 +27,8 @@ class HttpReply(NamedTuple):
     close: bool = False
 
 
-XML: Final = ((b"content-type", b'text/xml; charset="utf-8"'),)
-TEXT: Final = ((b"content-type", b"text/plain; charset=utf-8"),)
+XML: Final = ((b"Content-Type", b'text/xml; charset="utf-8"'),)
+TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
 
 def plain(status: int, text: str, *headers: tuple[bytes, bytes], close: bool = False) -> HttpReply:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -108,8 +109,9 @@ class Hub:
         self.bus = Bus()
         self.stats = Stats()
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
+        self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 
     def new_id(self) -> str:
         """20 hexadecimal digits: time, a counter, and chance; ids sort by the time at which they were made."""
-        return f"{int(self.clock() * 1000):011x}{next(self._counter) & 0xFFFF:04x}{secrets.randbits(20):05x}"
+        return f"{int(self.clock() * 1000):011x}{next(self._counter) & 0xFFFF:04x}{self._chance(20):05x}"
