@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from cpe_support.agent_process import AgentProcess
 from cpe_support.http_acs import HttpAcs, Post
-
 from homeport.codec.messages import (
     AddObject,
     GetParameterValues,

@@ -45,6 +45,9 @@ LONGEST_NAP: Final = 300.0
 NOTICE_EVERY: Final = 30.0
 """Seconds between looks at computed parameters that the ACS wants to be told about."""
 
+STOP_GRACE: Final = 2.0
+"""Seconds that a running session has to end when the agent is told to stop: a service manager waits longer than that."""
+
 ChannelFactory = Callable[[str], Channel]
 
 
@@ -138,8 +141,10 @@ class Agent:
         return self.settings.product_class or self.device.product_class
 
     def stop(self) -> None:
-        """Ask `run` to return; a session that runs is given up, nothing that was acknowledged is lost."""
+        """Ask `run` to return; a session that runs may end within STOP_GRACE. Nothing that was acknowledged is lost either way."""
         self._leave(Exit.STOPPED)
+        if self._session_task is not None:
+            asyncio.get_running_loop().call_later(STOP_GRACE, self._session_task.cancel)
 
     def restart(self) -> None:
         """Ask `run` to return for a restart (local wish: the next Inform says `1 BOOT` only)."""
@@ -400,8 +405,6 @@ class Agent:
     def _leave(self, how: Exit) -> None:
         if self._exit is None:
             self._exit = how
-        if self._session_task is not None and how is Exit.STOPPED:
-            self._session_task.cancel()
         self._wake.set()
 
     def _refuses_connection_request(self) -> str:

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from cpe_support.bench import Bench
 
+from cpe_support.bench import Bench
 from homeport.codec.messages import (
     Inform,
     ParameterValueStruct,

@@ -1,0 +1,1 @@
+"""Transfers that the ACS asks for, from acceptance to the confirmed report."""

@@ -1,0 +1,766 @@
+"""Transfers from acceptance to the confirmed report: what the agent talks to.
+
+    service = TransferService(facts=store, outbox=ledger, clock=clock, directory=…, types=…, on_owed=…, on_restart=…)
+    await service.start()              before the first Inform: what the restart means for what was under way
+    answer = service.handle(request)   on disk when it returns
+    await service.run()                beside the sessions, until cancelled
+
+One transfer runs at a time unless the rules say otherwise. Nothing is begun before the session that asked for it has ended, and exactly one
+report follows each accepted transfer, over any number of restarts. Source: TR-069a6 A.3.2.8, A.4.1.5 to A.4.1.9, A.3.3.2, A.3.3.3.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from homeport.codec.messages import (
+    ArgStruct,
+    CancelTransfer,
+    CancelTransferResponse,
+    Download,
+    DownloadResponse,
+    GetAllQueuedTransfers,
+    GetAllQueuedTransfersResponse,
+    GetQueuedTransfers,
+    GetQueuedTransfersResponse,
+    Request,
+    RequestDownload,
+    Response,
+    ScheduleDownload,
+    ScheduleDownloadResponse,
+    Upload,
+    UploadResponse,
+)
+from homeport.cpe.clock import Clock, date_time, is_set
+from homeport.cpe.transfers import admission
+from homeport.cpe.transfers.file_types import FileTypes, Restart, TrialState
+from homeport.cpe.transfers.policy import AutonomousPolicy
+from homeport.cpe.transfers.queue import Facts, Outbox, TransferQueue
+from homeport.cpe.transfers.records import Kind, State, Transfer
+from homeport.cpe.transfers.windows import (
+    AT_ANY_TIME,
+    CONFIRMATION_NEEDED,
+    IMMEDIATELY,
+    WHEN_IDLE,
+    Chance,
+    moment,
+)
+from homeport.errors import ConfigError, Fault, StoreError
+from homeport.terms import CwmpVersion, EventCode, FaultCode
+from homeport.transport import files
+from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError, Sent, Trouble
+from homeport.transport.files.sink import free_space
+
+LOG: Final = logging.getLogger("homeport.cpe.transfers")
+
+BETWEEN_ATTEMPTS: Final = 30.0
+"""Seconds between looks at what cannot be done now: a disk without room for a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRules:
+    """What is the device's own choice.
+
+    parallel: transfers at once. retry_wait: seconds between attempts in a time window. look: seconds between looks whether the device
+    is idle or its user has consented. restarts: how often a transfer that a restart interrupted is begun again.
+    exact_size: whether a file of another size than FileSize is refused; the standard calls FileSize a hint.
+    """
+
+    parallel: int = 1
+    retry_wait: float = 30.0
+    look: float = 5.0
+    restarts: int = 3
+    exact_size: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """One transfer for status pages and the command line. done, total: bytes. due_in: seconds, None where it is not waiting."""
+
+    number: int
+    kind: str
+    command_key: str
+    file_type: str
+    url: str
+    state: str
+    done: int
+    total: int | None
+    due_in: float | None
+    fault_code: int
+    fault_string: str
+
+
+class Fetch(Protocol):
+    """`homeport.transport.files.fetch`, or what a test puts in its place."""
+
+    def __call__(
+        self,
+        url: str,
+        destination: Path,
+        *,
+        credentials: Credentials,
+        expected_size: int,
+        exact_size: bool,
+        limits: FileLimits,
+        options: FileOptions,
+        progress: Callable[[int, int | None], None],
+    ) -> Awaitable[Fetched]: ...
+
+
+class Put(Protocol):
+    """`homeport.transport.files.put`, or what a test puts in its place."""
+
+    def __call__(
+        self,
+        url: str,
+        source: Path,
+        *,
+        credentials: Credentials,
+        limits: FileLimits,
+        options: FileOptions,
+        progress: Callable[[int, int | None], None],
+    ) -> Awaitable[Sent]: ...
+
+
+class TransferService:
+    """The transfers of one device."""
+
+    def __init__(
+        self,
+        *,
+        facts: Facts,
+        outbox: Outbox,
+        clock: Clock,
+        directory: Path,
+        types: FileTypes,
+        on_owed: Callable[[], None],
+        on_restart: Callable[[str], None],
+        limits: FileLimits = files.DEFAULT_LIMITS,
+        options: FileOptions = files.DEFAULT_OPTIONS,
+        rules: TransferRules | None = None,
+        policy: Callable[[], AutonomousPolicy] = AutonomousPolicy,
+        version: Callable[[], CwmpVersion] = lambda: CwmpVersion.V1_4,
+        idle: Callable[[], bool] | None = None,
+        consent: Callable[[Transfer, str], bool | None] | None = None,
+        refuse: Callable[[Transfer], str] = lambda _: "",
+        fetch: Fetch = files.fetch,
+        put: Put = files.put,
+    ) -> None:
+        """Reads what is on disk.
+
+        directory: where files lie while they are under way. on_owed: a report is owed, a session is wanted. on_restart: restart the
+        device now, with the reason; called only while no session is open. version: of the ACS spoken to last, for the fault codes.
+        idle: whether an interruption would hurt nobody (mode `3 When Idle`). consent: what the user said to the UserMessage,
+        None while nothing (mode `4 Confirmation Needed`). refuse: why a transfer is denied (9001), "" where it is not.
+        Raises StoreError.
+        """
+        self.queue = TransferQueue(facts, outbox)
+        self.types = types
+        self._outbox = outbox
+        self._clock = clock
+        self._directory = directory
+        self._on_owed, self._on_restart = on_owed, on_restart
+        self._limits, self._options = limits, options
+        self._rules = rules or TransferRules()
+        self._policy, self._version = policy, version
+        self._idle, self._consent, self._refuse = idle, consent, refuse
+        self._fetch, self._put = fetch, put
+        self._wake = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._fresh: set[int] = set()
+        self._accepted_at: dict[int, float] = {}
+        self._not_before: dict[int, float] = {}
+        self._progress: dict[int, tuple[int, int | None]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._unsaved: set[int] = set()
+        self._restart_reason = ""
+        self._handlers: Final[dict[type[Request], Callable[[Any], Response]]] = {
+            Download: self.handle_download,
+            Upload: self.handle_upload,
+            ScheduleDownload: self.handle_schedule_download,
+            CancelTransfer: self.handle_cancel,
+            GetQueuedTransfers: lambda _: GetQueuedTransfersResponse(self.queued()),
+            GetAllQueuedTransfers: lambda _: GetAllQueuedTransfersResponse(self.all_queued()),
+        }
+
+    # --- what the ACS asks ------------------------------------------------------------------------------------------------------
+
+    @property
+    def handlers(self) -> dict[type[Request], Callable[[Any], Response]]:
+        """The answers to the requests of this room, by request class: to be added to the agent's table."""
+        return dict(self._handlers)
+
+    def handle(self, request: Request) -> Response:
+        """The answer to one of them; everything is on disk when it returns. Raises Fault, StoreError."""
+        return self._handlers[type(request)](request)
+
+    def handle_download(self, request: Download) -> DownloadResponse:
+        """Accept a Download; always to be done later (Status 1). Raises Fault 9001, 9003, 9004, 9013; StoreError."""
+        self._admit(
+            admission.download_of(
+                request, types=self.types, schemes=self.schemes, largest=self._room(), accepted=self._wall()
+            )
+        )
+        return DownloadResponse()
+
+    def handle_upload(self, request: Upload) -> UploadResponse:
+        """Accept an Upload, as handle_download does."""
+        self._admit(admission.upload_of(request, types=self.types, schemes=self.schemes, accepted=self._wall()))
+        return UploadResponse()
+
+    def handle_schedule_download(self, request: ScheduleDownload) -> ScheduleDownloadResponse:
+        """Accept a ScheduleDownload, as handle_download does."""
+        self._admit(
+            admission.schedule_download_of(
+                request,
+                types=self.types,
+                schemes=self.schemes,
+                largest=self._room(),
+                modes=self.modes,
+                accepted=self._wall(),
+            )
+        )
+        return ScheduleDownloadResponse()
+
+    def handle_cancel(self, request: CancelTransfer) -> CancelTransferResponse:
+        """Drop all transfers with that key, also one under way; an unknown key is no fault (unverified).
+
+        Raises Fault 9021, with nothing dropped, where one of them is being applied or is over.
+        """
+        found = self.queue.with_key(request.command_key)
+        for transfer in found:
+            if transfer.state not in (State.QUEUED, State.RUNNING):
+                raise Fault(
+                    FaultCode.CANCEL_NOT_PERMITTED, f"the transfer {request.command_key!r} is {transfer.state.value}"
+                )
+        self.queue.remove(found)
+        for transfer in found:
+            task = self._tasks.get(transfer.number)
+            if task is not None:
+                task.cancel()
+            else:
+                self._forget(transfer.number)
+        self._wake.set()
+        return CancelTransferResponse()
+
+    def queued(self) -> tuple[Any, ...]:
+        """For GetQueuedTransfers: what the ACS asked for."""
+        return tuple(t.queued for t in self.queue.of_acs())
+
+    def all_queued(self) -> tuple[Any, ...]:
+        """For GetAllQueuedTransfers: the device's own too."""
+        return tuple(t.all_queued for t in self.queue)
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The URL schemes that can be used here."""
+        return files.supported_schemes(self._options)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The window modes that this device can keep to."""
+        modes = [AT_ANY_TIME, IMMEDIATELY]
+        if self._idle is not None:
+            modes.append(WHEN_IDLE)
+        if self._consent is not None:
+            modes.append(CONFIRMATION_NEEDED)
+        return tuple(modes)
+
+    # --- what the device itself wants ---------------------------------------------------------------------------------------------
+
+    def start_own(
+        self,
+        kind: Kind,
+        file_type: str,
+        url: str,
+        *,
+        credentials: Credentials = files.NO_CREDENTIALS,
+        file_size: int = 0,
+        target_file_name: str = "",
+        announce_url: str = "",
+    ) -> int:
+        """A transfer that no ACS asked for (a person at the device, an announcement); its number. Reported as the policy says.
+
+        Raises Fault as for the ACS, StoreError.
+        """
+        known = self.types.exporter(file_type) if kind is Kind.UPLOAD else self.types.installer(file_type)
+        if known is None:
+            raise Fault(FaultCode.INVALID_ARGUMENTS, f"the file type {file_type!r} is not supported")
+        admission.check_url(url, self.schemes)
+        transfer = Transfer(
+            number=0,
+            kind=kind,
+            command_key="",
+            file_type=file_type,
+            url=url,
+            username=credentials.username,
+            password=credentials.password,
+            file_size=file_size,
+            target_file_name=target_file_name,
+            accepted=self._wall(),
+            autonomous=True,
+            announce_url=announce_url,
+        )
+        return self._admit(transfer).number
+
+    def request_download(self, file_type: str, arguments: dict[str, str] | None = None) -> None:
+        """Ask the ACS for a Download of that type (`9 REQUEST DOWNLOAD`)."""
+        args = tuple(ArgStruct(name, value) for name, value in (arguments or {}).items())
+        self._outbox.owe_request(RequestDownload(file_type, args), EventCode.REQUEST_DOWNLOAD)
+        self._on_owed()
+
+    # --- sessions -----------------------------------------------------------------------------------------------------------------
+
+    def session_opened(self) -> None:
+        """A session begins: what it asks for waits for its end."""
+        self._closed.clear()
+
+    def session_closed(self) -> None:
+        """The session is over: what it asked for may begin, and a restart that waited for it."""
+        self._fresh.clear()
+        self._closed.set()
+        self._wake.set()
+
+    async def acs_reached(self) -> None:
+        """The ACS answered an Inform: an update on trial has proved itself. Raises StoreError."""
+        trial = self.types.trial
+        if trial is not None and trial.deadline is not None:
+            await trial.confirm()
+            LOG.info("the new firmware has reached the ACS and stays")
+
+    def owed_results(self) -> tuple[Request, ...]:
+        """The reports that the ACS has not confirmed; the outbox sends them."""
+        return self.queue.owes()
+
+    def acknowledged(self, request: Request) -> None:
+        """The ACS confirmed a TransferComplete or AutonomousTransferComplete; in place of the outbox's own `answered`.
+
+        Raises StoreError; the report stays owed then.
+        """
+        found = self.queue.acknowledged(request)
+        if found is None:
+            return
+        self._forget(found.number)
+        if found.restart:
+            self._restart_reason = f"{found.file_type} was applied"
+            self._wake.set()
+
+    # --- running --------------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Settle what was under way when the device stopped. Before the first Inform. Raises StoreError."""
+        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
+        now = self._clock.monotonic()
+        trial, state, why, tried = self.types.trial, TrialState.NONE, "", None
+        if trial is not None:
+            tried = trial.transfer
+            state, why = await trial.begin(now)
+            if state is TrialState.FAILED:
+                LOG.error("%s", why)
+        unfinished = False
+        for transfer in self.queue:
+            self._accepted_at[transfer.number] = now - self._elapsed(transfer)
+            of_trial = transfer.number == tried
+            if of_trial and state is TrialState.NOT_RESTARTED:
+                unfinished = True
+            elif of_trial and state is TrialState.FAILED:
+                self._fail_trial(transfer, why)
+            else:
+                self._resume(transfer)
+        if state is TrialState.NOT_RESTARTED and not any(
+            t.number == tried and t.state is State.COMPLETED for t in self.queue
+        ):
+            # The agent was restarted, the device was not: the new image still waits for that.
+            self._restart_reason = "an update waits for a restart" if unfinished or tried is not None else ""
+        self._clean()
+
+    async def run(self) -> None:
+        """Do what is due, until cancelled; a transfer that is cut off so goes on after the next start."""
+        try:
+            while True:
+                self._wake.clear()
+                deadlines = [self._save_again(), await self._trial(), self._begin_due()]
+                self._restart_if_due()
+                await self._sleep(min((d for d in deadlines if d is not None), default=None))
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def poke(self) -> None:
+        """Something outside may have changed: consent, idleness, the clock."""
+        self._wake.set()
+
+    def status(self) -> list[TransferStatus]:
+        """All transfers, for people."""
+        now = self._clock.monotonic()
+        rows = []
+        for t in self.queue:
+            done, total = self._progress.get(t.number, (0, t.file_size or None))
+            due = self._due(t, now) if t.state is State.QUEUED else None
+            rows.append(
+                TransferStatus(
+                    number=t.number,
+                    kind=t.kind.value,
+                    command_key=t.command_key,
+                    file_type=t.file_type,
+                    url=t.url,
+                    state=t.state.value,
+                    done=done,
+                    total=total,
+                    due_in=None if due is None else max(0.0, due - now),
+                    fault_code=t.fault_code,
+                    fault_string=t.fault_string,
+                )
+            )
+        return rows
+
+    # --- starting what is due -----------------------------------------------------------------------------------------------------
+
+    def _admit(self, transfer: Transfer) -> Transfer:
+        reason = self._refuse(transfer)
+        if reason:
+            raise Fault(FaultCode.REQUEST_DENIED, reason)
+        admitted = self.queue.admit(transfer)
+        self._accepted_at[admitted.number] = self._clock.monotonic()
+        if not self._closed.is_set() and not admitted.autonomous:
+            self._fresh.add(admitted.number)
+        self._wake.set()
+        return admitted
+
+    def _begin_due(self) -> float | None:
+        """Begin what may begin now; when to look again, monotonic seconds."""
+        now = self._clock.monotonic()
+        nearest: float | None = None
+        for transfer in self.queue:
+            waits = transfer.state in (State.QUEUED, State.INSTALLING) and transfer.number not in self._tasks
+            if not waits or transfer.number in self._fresh:
+                continue
+            due = now if transfer.state is State.INSTALLING else self._due(transfer, now)
+            if due is None:
+                self._window_missed(transfer)
+            elif due > now:
+                nearest = due if nearest is None else min(nearest, due)
+            elif len(self._tasks) < self._rules.parallel and not self._restart_reason:
+                task = asyncio.get_running_loop().create_task(self._perform(transfer))
+                self._tasks[transfer.number] = task
+        return nearest
+
+    def _due(self, transfer: Transfer, now: float) -> float | None:
+        """When to begin, or to look again; None where the windows are over."""
+        accepted = self._accepted_at[transfer.number]
+        if not transfer.windows:
+            # An attempt that a restart cut off is not delayed a second time.
+            return now if transfer.attempts else accepted + transfer.delay
+        found = moment(transfer.windows, now - accepted, used_window=transfer.window, used=transfer.window_attempts)
+        if found.chance is Chance.OVER:
+            return None
+        if found.chance is Chance.WAIT:
+            return accepted + found.until
+        due = max(now, self._not_before.get(transfer.number, now))
+        window = transfer.windows[found.window]
+        if due <= now and not self._may(transfer, window.window_mode, window.user_message):
+            due = now + self._rules.look
+        return min(due, accepted + found.until)
+
+    def _may(self, transfer: Transfer, mode: str, message: str) -> bool:
+        if mode == WHEN_IDLE:
+            return self._idle is not None and self._idle()
+        if mode == CONFIRMATION_NEEDED:
+            return self._consent is not None and self._consent(transfer, message) is True
+        return True
+
+    def _window_missed(self, transfer: Transfer) -> None:
+        if transfer.attempts and transfer.fault_code:
+            self._complete(transfer, transfer.fault_code, transfer.fault_string)
+        else:
+            self._complete(
+                transfer, FaultCode.WINDOW_MISSED, "the time windows passed before the file was there and applied"
+            )
+
+    # --- one transfer ---------------------------------------------------------------------------------------------------------------
+
+    async def _perform(self, transfer: Transfer) -> None:
+        number = transfer.number
+        try:
+            if transfer.is_download:
+                fetched = transfer if transfer.state is State.INSTALLING else await self._download(transfer)
+                await self._install(fetched)
+            else:
+                await self._upload(transfer)
+        except asyncio.CancelledError:
+            if self.queue.get(number) is not None:
+                raise  # the agent stops; the transfer stays
+        except FileTransferError as e:
+            self._failed(
+                number,
+                int(files.fault_code(e.trouble, upload=not transfer.is_download, version=self._version())),
+                str(e),
+            )
+        except ConfigError as e:
+            self._failed(number, FaultCode.INTERNAL_ERROR, str(e))
+        except StoreError as e:
+            self._failed(number, FaultCode.INTERNAL_ERROR, f"the device cannot store anything now: {e}")
+        except Exception:
+            # A defect in a device's plug-in must not end the service: the ACS gets 9002, the log the trace.
+            LOG.exception("the transfer %s (%s) failed inside the device", number, transfer.file_type)
+            self._failed(number, FaultCode.INTERNAL_ERROR, "the device failed while it handled the file")
+        finally:
+            self._tasks.pop(number, None)
+            if self.queue.get(number) is None:
+                self._forget(number)
+            self._wake.set()
+
+    def _begun(self, transfer: Transfer) -> Transfer:
+        """The record of another attempt, on disk."""
+        window, used = transfer.window, transfer.window_attempts
+        if transfer.windows:
+            now = self._clock.monotonic() - self._accepted_at[transfer.number]
+            index = moment(transfer.windows, now, used_window=window, used=used).window
+            window, used = index, (used if index == window else 0) + 1
+        return self.queue.save(
+            msgspec.structs.replace(
+                transfer,
+                state=State.RUNNING,
+                attempts=transfer.attempts + 1,
+                window=window,
+                window_attempts=used,
+                started=date_time(self._clock.now()),
+            )
+        )
+
+    async def _download(self, transfer: Transfer) -> Transfer:
+        installer = self.types.installer(transfer.file_type)
+        if installer is None:
+            raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
+        transfer = self._begun(transfer)
+        limits = self._limits
+        if transfer.windows:
+            limits = replace(limits, total=min(limits.total, max(0.001, self._window_left(transfer))))
+        fetched = await self._fetch(
+            transfer.url,
+            self._file(transfer),
+            credentials=Credentials(transfer.username, transfer.password),
+            expected_size=transfer.file_size,
+            exact_size=self._rules.exact_size,
+            limits=limits,
+            options=replace(self._options, refuse_html=self._options.refuse_html and not installer.web_pages),
+            progress=lambda done, total: self._progress.__setitem__(transfer.number, (done, total)),
+        )
+        if transfer.file_size and fetched.size != transfer.file_size:
+            LOG.warning("%s has %d bytes; FileSize had said %d", transfer.url, fetched.size, transfer.file_size)
+        size = fetched.size if transfer.autonomous else transfer.file_size
+        return self.queue.save(
+            msgspec.structs.replace(transfer, state=State.INSTALLING, sha256=fetched.sha256, file_size=size)
+        )
+
+    async def _install(self, transfer: Transfer) -> None:
+        installer = self.types.installer(transfer.file_type)
+        if installer is None:
+            raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
+        if installer.disturbs:
+            await self._closed.wait()
+        if transfer.windows and self._window_left(transfer) <= 0:
+            raise FileTransferError(Trouble.INCOMPLETE, "the time window ended before the file could be applied")
+        if not await asyncio.to_thread(self._file(transfer).exists):
+            raise FileTransferError(Trouble.LOCAL, "the file was lost before it could be applied")
+        restart = await installer.apply(self._file(transfer), transfer)
+        if restart is Restart.BEFORE_REPORT:
+            self.queue.save(msgspec.structs.replace(transfer, state=State.RESTARTING))
+            self._restart_reason = f"{transfer.file_type} was applied"
+        else:
+            self._complete(msgspec.structs.replace(transfer, restart=restart is Restart.AFTER_REPORT), 0, "")
+
+    async def _upload(self, transfer: Transfer) -> None:
+        exporter = self.types.exporter(transfer.file_type)
+        if exporter is None or not exporter.has(transfer.instance):
+            raise FileTransferError(Trouble.LOCAL, f"there is no file for {transfer.file_type!r} any more")
+        transfer = self._begun(transfer)
+        file = self._file(transfer)
+        await exporter.write(file, transfer)
+        sent = await self._put(
+            transfer.url,
+            file,
+            credentials=Credentials(transfer.username, transfer.password),
+            limits=self._limits,
+            options=self._options,
+            progress=lambda done, total: self._progress.__setitem__(transfer.number, (done, total)),
+        )
+        size = sent.size if transfer.autonomous else 0
+        self._complete(msgspec.structs.replace(transfer, file_size=size), 0, "")
+
+    def _failed(self, number: int, code: int, text: str) -> None:
+        transfer = self.queue.get(number)
+        if transfer is None:
+            return  # cancelled at the same moment
+        LOG.warning("%s %r of %s failed: %d %s", transfer.kind.value, transfer.command_key, transfer.url, code, text)
+        if not transfer.windows:
+            self._complete(transfer, code, text)
+            return
+        if self._window_left(transfer) <= 0:
+            code, text = FaultCode.WINDOW_MISSED, "the time window ended before the file was there and applied"
+        again = msgspec.structs.replace(transfer, state=State.QUEUED, fault_code=int(code), fault_string=text[:256])
+        self._not_before[number] = self._clock.monotonic() + self._rules.retry_wait
+        try:
+            self.queue.save(again)
+        except StoreError:
+            self.queue.hold(again)  # a restart would find it running and count the attempt just the same
+
+    def _complete(self, transfer: Transfer, code: int, text: str, *, instead_of: Transfer | None = None) -> None:
+        """The transfer is over: report it, or forget it where nobody wants to know."""
+        text = text[:256]
+        over = msgspec.structs.replace(
+            transfer,
+            state=State.COMPLETED,
+            fault_code=int(code),
+            fault_string=text if code else "",
+            completed=date_time(self._clock.now()),
+        )
+        wanted = not transfer.autonomous or self._policy().reports(
+            is_download=transfer.is_download, success=not code, file_type=transfer.queue_file_type
+        )
+        try:
+            if wanted:
+                self.queue.complete(over, instead_of=instead_of)
+            else:
+                self.queue.remove((over,))
+        except StoreError as e:
+            LOG.error("the result of transfer %d is kept in memory only: %s", transfer.number, e)
+            self.queue.hold(over)
+            self._unsaved.add(over.number)
+            self._wake.set()
+            return
+        self._remove_files(over.number)
+        if wanted:
+            self._on_owed()
+        elif over.restart:
+            self._restart_reason = f"{over.file_type} was applied"
+
+    def _save_again(self) -> float | None:
+        """Try again to report what the disk did not take; when to look again."""
+        for number in sorted(self._unsaved):
+            transfer = self.queue.get(number)
+            self._unsaved.discard(number)
+            if transfer is not None:
+                self._complete(transfer, transfer.fault_code, transfer.fault_string)
+        return self._clock.monotonic() + BETWEEN_ATTEMPTS if self._unsaved else None
+
+    # --- restarts and trials ----------------------------------------------------------------------------------------------------------
+
+    def _resume(self, transfer: Transfer) -> None:
+        """What a start means for a transfer."""
+        match transfer.state:
+            case State.RUNNING if transfer.windows:
+                self.queue.save(msgspec.structs.replace(transfer, state=State.QUEUED))
+            case State.RUNNING | State.INSTALLING if transfer.attempts > self._rules.restarts:
+                upload = not transfer.is_download
+                code = FaultCode.UPLOAD_FAILURE if upload else FaultCode.DOWNLOAD_FAILURE
+                self._complete(transfer, code, f"the device restarted {transfer.attempts} times during the transfer")
+            case State.RUNNING:
+                self.queue.save(msgspec.structs.replace(transfer, state=State.QUEUED))
+            case State.INSTALLING:
+                # A file that makes the device fall over must not do so for ever.
+                self.queue.save(msgspec.structs.replace(transfer, attempts=transfer.attempts + 1))
+            case State.RESTARTING:
+                self._complete(transfer, 0, "")
+            case State.COMPLETED if transfer.restart:
+                self.queue.save(msgspec.structs.replace(transfer, restart=False))
+            case _:
+                pass
+
+    def _fail_trial(self, transfer: Transfer, why: str) -> None:
+        """An update that was reported as a success, or was about to be, has failed."""
+        told = transfer if transfer.state is State.COMPLETED else None
+        failed = msgspec.structs.replace(transfer, restart=False)
+        code = files.fault_code(Trouble.SERVER, version=self._version())
+        self._complete(failed, code, why, instead_of=told)
+
+    async def _trial(self) -> float | None:
+        """Give up an update that did not reach the ACS in time; when to look again."""
+        trial = self.types.trial
+        if trial is None or trial.deadline is None:
+            return None
+        if self._clock.monotonic() < trial.deadline or not self._closed.is_set():
+            return trial.deadline if self._closed.is_set() else None
+        number = trial.transfer
+        why = await trial.give_up()
+        LOG.error("%s", why)
+        transfer = self.queue.get(number) if number is not None else None
+        if transfer is not None and transfer.state is State.COMPLETED:
+            self._fail_trial(transfer, why)
+        self._restart_reason = why
+        return None
+
+    def _restart_if_due(self) -> None:
+        if not self._restart_reason or not self._closed.is_set() or self._unsaved:
+            return
+        if any(t.state is State.INSTALLING and t.number in self._tasks for t in self.queue):
+            return
+        reason, self._restart_reason = self._restart_reason, ""
+        self._on_restart(reason)
+
+    # --- small things -----------------------------------------------------------------------------------------------------------------
+
+    def _wall(self) -> float | None:
+        now = self._clock.now()
+        return now if is_set(now) else None
+
+    def _elapsed(self, transfer: Transfer) -> float:
+        """Seconds since acceptance, over restarts; without a clock then or now they are counted anew (unverified)."""
+        now = self._wall()
+        if transfer.accepted is None or now is None:
+            return 0.0
+        return max(0.0, now - transfer.accepted)
+
+    def _window_left(self, transfer: Transfer) -> float:
+        """Seconds until the end of the window of the present attempt."""
+        end = self._accepted_at[transfer.number] + transfer.windows[max(0, transfer.window)].window_end
+        return end - self._clock.monotonic()
+
+    def _room(self) -> int:
+        """The largest file that can be taken."""
+        place = self._directory
+        while not place.exists():
+            place = place.parent
+        return min(self._limits.max_size, max(0, free_space(place) - self._limits.reserve))
+
+    def _file(self, transfer: Transfer) -> Path:
+        return self._directory / f"{transfer.number}.file"
+
+    def _forget(self, number: int) -> None:
+        for book in (self._accepted_at, self._not_before, self._progress):
+            book.pop(number, None)
+        self._fresh.discard(number)
+        self._unsaved.discard(number)
+        self._remove_files(number)
+
+    def _remove_files(self, number: int) -> None:
+        for file in self._directory.glob(f"{number}.file*"):
+            file.unlink(missing_ok=True)
+
+    def _clean(self) -> None:
+        """Remove files that no transfer needs any more."""
+        for file in self._directory.glob("*.file*"):
+            number = file.name.partition(".")[0]
+            transfer = self.queue.get(int(number)) if number.isdigit() else None
+            if transfer is None or transfer.state in (State.COMPLETED, State.RESTARTING):
+                file.unlink(missing_ok=True)
+
+    async def _sleep(self, deadline: float | None) -> None:
+        if self._wake.is_set():
+            return
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
+        if deadline is not None:
+            waits.append(asyncio.ensure_future(self._clock.sleep_until(deadline)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
