@@ -133,9 +133,17 @@ def test_what_a_person_sees(demo: Callable[..., Demo]) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name
+    ("number", "step"),
+    [
+        (signal.SIGINT, 3),
+        (signal.SIGTERM, 4),
+        (signal.SIGHUP, 2),
+        (signal.SIGKILL, 1),
+        (signal.SIGKILL, 3),
+        (signal.SIGKILL, 5),
+    ],
+    ids=lambda value: getattr(value, "name", value),
 )
-@pytest.mark.parametrize("step", [1, 3, 5])
 def test_nothing_is_left_when_it_is_ended_on_the_way(
     demo: Callable[..., Demo], number: signal.Signals, step: int
 ) -> None:

@@ -130,7 +130,8 @@ def _svg_format() -> str:
 
 def _stay(tour: Tour, view: "TourView") -> None:
     """Say what to try next, and show each new session until the person has enough."""
-    view.closing(_urls(tour), _commands(), data_paths(tour.household.directory))
+    environment = [f"export {name}={path}" for name, path in data_paths(tour.household.directory).items()]
+    view.closing(_urls(tour), _commands(), [line for line in (output.path_export(), *environment) if line])
     while True:
         time.sleep(0.5)
         tour.household.require_alive()
@@ -140,20 +141,20 @@ def _stay(tour: Tour, view: "TourView") -> None:
 
 def _urls(tour: Tour) -> list[tuple[str, str]]:
     return [
-        ("ACS, for devices", tour.cwmp_url),
-        ("ACS, REST and its description", f"{tour.http_url}/api/v1 · {tour.http_url}/api/openapi.json"),
-        ("logs", f"{tour.household.directory}/ACS.log, agent.log"),
+        ("devices call", tour.cwmp_url),
+        ("REST API", f"{tour.http_url}/api/v1"),
+        ("its description", f"{tour.http_url}/api/openapi.json"),
+        ("logs", f"{tour.household.directory}/*.log"),
     ]
 
 
 def _commands() -> list[tuple[str, str]]:
     """Commands that work in another terminal, with what they show."""
-    name, device = output.program(), SERIAL
     return [
-        (f"{name} device list", "what the ACS knows"),
-        (f"{name} device get {device} Device.Optical.", "ask the device, live"),
-        (f"{name} device set {device} Device.DeviceInfo.ProvisioningCode=gold", "change it; watch this terminal"),
-        (f"{name} device set {device} Device.DeviceInfo.UpTime=1", "see a refusal"),
-        (f"{name} device show {device}", "its tasks and sessions"),
-        (f"{name} cpe show status", "the device's own view"),
+        ("homeport device list", "what the ACS knows"),
+        (f"homeport device get {SERIAL} Device.Optical.", "ask the device, live"),
+        (f"homeport device set {SERIAL} Device.DeviceInfo.ProvisioningCode=gold", "watch this terminal"),
+        (f"homeport device set {SERIAL} Device.DeviceInfo.UpTime=1", "see a refusal"),
+        (f"homeport device show {SERIAL}", "its tasks and sessions"),
+        ("homeport cpe show status", "the device's own view"),
     ]

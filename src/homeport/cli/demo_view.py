@@ -79,29 +79,23 @@ class TourView:
         self.console.print(Padding(ladder(session, most=MAX_RUNGS), (0, 0, 0, 5)))
 
     def closing(
-        self, urls: Sequence[tuple[str, str]], commands: Sequence[tuple[str, str]], environment: Mapping[str, str]
+        self, urls: Sequence[tuple[str, str]], commands: Sequence[tuple[str, str]], exports: Sequence[str]
     ) -> None:
-        """Where the two are, and what to try next in another terminal."""
-        exports = [Text(f"export {k}={v}", style="bold", overflow="fold") for k, v in environment.items()]
-        tries = Table.grid(padding=(0, 2))
-        tries.add_column(style="bold", overflow="fold")
-        tries.add_column(style="dim")
-        for command, why in commands:
-            tries.add_row(command, why)
-        body = Group(
-            _facts(urls), Text(""), Text("In another terminal, first:"), *exports, Text("then, for example:"), tries
-        )
+        """Where the two are, and what to try next in another terminal: lines that can be copied as they stand."""
         took = time.monotonic() - self.started
+        title = f"Both keep running ({took:.0f} s so far)"
         self.console.print()
-        self.console.print(
-            Panel(
-                body,
-                title=f"Both keep running ({took:.0f} s so far)",
-                title_align="left",
-                box=ROUNDED,
-                border_style="green",
-            )
-        )
+        self.console.print(Panel(_facts(urls), title=title, title_align="left", box=ROUNDED, border_style="green"))
+        self.console.print("In another terminal:", style="dim")
+        for line in exports:
+            self.console.print(Text(line), soft_wrap=True)
+        for command, why in commands:
+            line = Text.assemble((command, "bold"), (f"   # {why}", "dim"))
+            if line.cell_len > self.console.width:
+                self.console.print(Text(f"# {why}", style="dim"))
+                line = Text(command, style="bold")
+            self.console.print(line, soft_wrap=True)
+        self.console.print()
         self.console.print(
             Text("Each new session is shown here. Ctrl-C ends both and leaves nothing behind.", style="dim")
         )

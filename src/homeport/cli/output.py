@@ -82,18 +82,25 @@ def error(text: str) -> None:
 
 
 def program() -> str:
-    """How the person can type this program here: `homeport` where it is on the PATH, else the path it was started by."""
+    """How this program can be called by name: `homeport`; where it is not on the PATH, its whole path."""
     import shutil
 
-    started = sys.argv[0]
+    here = _beside_python()
     found = shutil.which("homeport")
-    if os.path.basename(started) not in ("homeport", "cwmp"):
-        here = os.path.join(os.path.dirname(sys.executable), "homeport")
-        started = here if os.path.exists(here) else f"{sys.executable} -m homeport"
-    if found and os.path.realpath(found) == os.path.realpath(started):
+    if here is None or (found and os.path.realpath(found) == os.path.realpath(here)):
         return "homeport"
-    relative = os.path.relpath(started)
-    return relative if not relative.startswith("..") and "/" in relative else started
+    return here
+
+
+def path_export() -> str:
+    """The line that puts this program on the PATH of a shell; "" where it is there already."""
+    name = program()
+    return "" if name == "homeport" else f'export PATH="{os.path.dirname(name)}:$PATH"'
+
+
+def _beside_python() -> str | None:
+    here = os.path.join(os.path.dirname(sys.executable), "homeport")
+    return here if os.path.exists(here) else None
 
 
 def _one_line(text: str) -> str:
