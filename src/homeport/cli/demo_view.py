@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import ROUNDED
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.padding import Padding
 from rich.panel import Panel
@@ -87,14 +87,11 @@ class TourView:
         self.console.print()
         self.console.print(Panel(_facts(urls), title=title, title_align="left", box=ROUNDED, border_style="green"))
         self.console.print("In another terminal:", style="dim")
-        for line in exports:
-            self.console.print(Text(line), soft_wrap=True)
+        for export in exports:
+            self.console.print(Text(export), soft_wrap=True)
         for command, why in commands:
-            line = Text.assemble((command, "bold"), (f"   # {why}", "dim"))
-            if line.cell_len > self.console.width:
-                self.console.print(Text(f"# {why}", style="dim"))
-                line = Text(command, style="bold")
-            self.console.print(line, soft_wrap=True)
+            remark = f"   # {why}" if len(command) + len(why) + 5 <= self.console.width else ""
+            self.console.print(Text.assemble((command, "bold"), (remark, "dim")), soft_wrap=True)
         self.console.print()
         self.console.print(
             Text("Each new session is shown here. Ctrl-C ends both and leaves nothing behind.", style="dim")

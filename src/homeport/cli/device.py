@@ -499,6 +499,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _field(key: str, value: Any) -> str:
     if key in ("first_seen", "last_inform", "last_boot", "last_bootstrap"):
         return ago(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
     return str(value)
