@@ -204,7 +204,8 @@ class Blueprint:
         for server in self.root_shape.children:
             if server.definition.name == "ManagementServer":
                 values = {server.path + n: "true" for n in CAPABILITIES if n in server.index}
-        if "RootDataModelVersion" in self.root_shape.index:
+        version = self.root_shape.index.get("RootDataModelVersion")
+        if version is not None and self.root_shape.parameters[version].default_factory is None:
             values[self.root_path + "RootDataModelVersion"] = self.schema.version
         if self.profile:
             for instance in self.profile.instances:

@@ -136,6 +136,8 @@ class _Builder:
                     "factory": p.default_factory,
                     "implementation": p.default_implementation,
                 }
+                if p.path == base.root + "RootDataModelVersion" and p.default_factory is None:
+                    defaults["factory"] = base.version  # the vendor's own model counts its versions from its own start
                 declared = Declared(
                     p.syntax, p.hidden, p.secured, p.command, {k: v for k, v in defaults.items() if v is not None}
                 )

@@ -339,11 +339,11 @@ def checker(syntax: Syntax) -> Checker:
 
     def check(text: str, device: bool) -> str:
         items = split_list(text, nested=syntax.nested)
-        # An empty list stands for "not set" even where one item is the least.
-        if not (least if items or least > 1 else 0) <= len(items) <= (len(items) if most is None else most):
+        # An empty list stands for "not set" whatever the least number of items or characters is (unverified).
+        if not (least if items else 0) <= len(items) <= (len(items) if most is None else most):
             raise _not_allowed(text, _sizes_text([(least, most)], f"items, this has {len(items)}"))
         canonical = join_list([single(item, device) for item in items], nested=syntax.nested)
-        if syntax.list_sizes and not _size_fits(len(canonical), syntax.list_sizes):
+        if items and syntax.list_sizes and not _size_fits(len(canonical), syntax.list_sizes):
             raise _not_allowed(text, _sizes_text(syntax.list_sizes, f"characters, this has {len(canonical)}"))
         return canonical
 
@@ -491,6 +491,7 @@ def to_text(value: Value | Sequence[Value]) -> str:
 _FIRST_CANDIDATES: Final = (
     "", "0", "false", "00000000-0000-0000-0000-000000000000", "00:00:00:00:00:00", "0.0.0.0", "0.0.0.0/0", "::", "::/0", "1", "1.0",
     "00", "0000", "000000", "None", "X", "a", "urn:example:0", "/", "-", "A1", "00:00", "0,0",
+    "2.0", "0/0", "000101", "US ", "YYYYMMDD.HHMMSS",
 )  # fmt: skip
 
 
@@ -498,10 +499,7 @@ def first_value(syntax: Syntax) -> str:
     """A text that the syntax takes, for a parameter whose model names no default: empty, zero or false where that is allowed,
     else the nearest that is."""
     if syntax.is_list:
-        least = syntax.list_items[0]
-        if least <= 1:
-            return ""
-        return join_list([first_value(_item(syntax))] * least, nested=syntax.nested)
+        return ""
     base = syntax.base
     if base is ValueType.BOOLEAN:
         return "false"
@@ -526,10 +524,6 @@ def first_value(syntax: Syntax) -> str:
         except Fault:
             continue
     return ""
-
-
-def _item(syntax: Syntax) -> Syntax:
-    return Syntax(syntax.base, syntax.named, syntax.sizes, syntax.ranges, syntax.enumeration, syntax.patterns)
 
 
 def _first_number(syntax: Syntax) -> str:
