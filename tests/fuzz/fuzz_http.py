@@ -1,0 +1,126 @@
+"""An atheris target for what parses HTTP headers: Digest, Basic, cookies, header blocks, content codings.
+
+    python tests/fuzz/fuzz_http.py [-atheris options] [CORPUS_DIR]
+
+Any bytes are read or refused with a Homeport error, in time, and what is given back can stand in a header.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["homeport.http"]):
+    from homeport.http.auth import basic_credentials, parse_challenges, parse_credentials
+    from homeport.http.compression import decompress
+    from homeport.http.cookies import CookieJar, parse_cookie
+    from homeport.http.digest import DigestAuthority, DigestClient, says_stale
+    from homeport.http.headers import end_of_head, parse_head, parse_status
+    from homeport.http.limits import HttpLimits
+    from homeport.http.redirects import follow, parse_url
+from homeport.errors import ProtocolError, TransportError
+
+SECONDS_PER_KB = 0.05
+LIMITS = HttpLimits(max_body=256 * 1024)
+SERVER = DigestAuthority(b"f" * 16, "realm", random=lambda n: b"r" * n, most_nonces=100)
+HERE = parse_url("http://acs.example.com:7547/a?b")
+SEEDS = (
+    b'Digest username="cpe", realm="realm", nonce="n", uri="/", response="0", qop=auth, nc=00000001, cnonce="c"',
+    b'Digest realm="x", nonce="y", qop="auth,auth-int", algorithm=SHA-256, stale=true, Basic realm="z"',
+    b'a=1; Path=/; Domain=.example.com; Secure; Expires=Wed, 09 Jun 2021 10:18:14 GMT; Max-Age=5; Version=1, b="2"',
+    b'$Version="1"; a="1"; $Path="/", b=2',
+    b'HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Digest realm="x",\n  nonce="y"\n\nbody',
+    b"Basic Y3BlOnNlY3JldA==",
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xb3\xc9\xcf\xd6\xb7\x03\x00\x8a\xb3\x4e\x68\x05\x00\x00\x00",
+    b"https://user@[::1]:7547/x?y#z",
+)
+
+
+class Slow(Exception):
+    """A header took longer than its size allows."""
+
+
+def one_input(data: bytes) -> None:
+    """Reads the bytes as everything that a peer can send. Raises only where something is wrong with Homeport."""
+    began = time.perf_counter()
+    everything(data)
+    seconds = time.perf_counter() - began
+    if seconds > SECONDS_PER_KB * (1 + len(data) / 1024) and seconds > 0.2:
+        # A busy machine can stop any process for a while: only an input that is slow twice is slow.
+        began = time.perf_counter()
+        everything(data)
+        if time.perf_counter() - began > SECONDS_PER_KB * (1 + len(data) / 1024):
+            raise Slow(f"{seconds:.3f} s for {len(data)} bytes")
+
+
+def everything(data: bytes) -> None:
+    """All readers, one after the other."""
+    text = data.decode("latin-1")
+    credentials(text)
+    cookies(text)
+    blocks(data)
+    for encoding in ("gzip", "deflate", "deflate, gzip"):
+        try:
+            assert len(decompress(data, encoding, LIMITS)) <= LIMITS.max_body
+        except ProtocolError:
+            pass
+    try:
+        assert follow(HERE, text, 0).host
+    except TransportError:
+        pass
+
+
+def credentials(text: str) -> None:
+    """As challenge and as answer, by itself and behind a scheme."""
+    for header in (text, "Digest " + text, 'Digest realm="realm", nonce="n", ' + text):
+        assert all(len(c.params) <= 64 for c in parse_challenges([header, text]))
+        says_stale([header])
+        parse_credentials(header)
+        assert not SERVER.verify(header, method="POST", uri="/", password="secret", now=0.0).ok
+        SERVER.username_of(header)
+        answer = DigestClient("u\r\n", "p").answer([header], method="POST", uri="/", cnonce="c")
+        assert answer is None or one_line(answer), answer
+    basic_credentials("Basic " + text)
+
+
+def cookies(text: str) -> None:
+    """As Set-Cookie and as Cookie."""
+    jar = CookieJar(limits=LIMITS)
+    jar.store([text, "a=b; " + text], "acs.example.com", "/" + text[:20], True, 0.0)
+    header = jar.header("acs.example.com", "/" + text[:20], True, 0.0)
+    assert header is None or one_line(header), header
+    assert len(parse_cookie(text)) <= LIMITS.max_cookies
+
+
+def blocks(data: bytes) -> None:
+    """As a whole head."""
+    end = end_of_head(data)
+    for block in (data[:end], b"HTTP/1.1 200 OK\r\n" + data):
+        try:
+            head = parse_head(block, limits=LIMITS)
+            assert len(head.fields) <= LIMITS.max_headers
+            parse_status(head.start)
+        except ProtocolError:
+            pass
+
+
+def one_line(text: str) -> bool:
+    """True where text can stand in a header."""
+    return not any(c in text for c in "\r\n\x00")
+
+
+def main(argv: list[str]) -> None:
+    """Runs atheris; seeds are written to a scratch directory unless a corpus is named."""
+    if not any(not arg.startswith("-") for arg in argv[1:]):
+        corpus = Path(tempfile.mkdtemp(prefix="homeport-corpus-"))
+        for number, seed in enumerate(SEEDS):
+            (corpus / f"seed-{number:03d}").write_bytes(seed)
+        argv = [*argv, str(corpus)]
+    atheris.Setup(argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
