@@ -15,6 +15,7 @@ import structlog
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
+from homeport.acs.engine.inform import identity_problem
 from homeport.acs.records import DeviceState, MessageTrace
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.masking import shown
@@ -38,7 +39,7 @@ from homeport.session.events import (
     name_of,
 )
 from homeport.session.session import SecondInform, Session
-from homeport.terms import Role
+from homeport.terms import FaultCode, Role
 
 MOST_TRACED: Final = 200
 """Messages of one session that are kept for its history."""
@@ -164,6 +165,9 @@ class Door:
     ) -> HttpReply:
         received = events[-1]
         assert isinstance(received, InformReceived)
+        problem = identity_problem(received.inform)
+        if problem:
+            return self._fault(session, FaultCode.ACS_INVALID_ARGUMENTS, problem)
         id, known = await self._sessions.known(received.inform)
         credential = login.credential
         if credential is not None and credential.device and credential.device != id:
@@ -175,11 +179,8 @@ class Door:
                 return self._challenge(request)
         if known is not None and known.state is DeviceState.REFUSED:
             return plain(403, "this device is not wanted here")
-        now = self._clock()
         if received.refuse is not None:
-            code = received.refuse
-            fault = session.send(FaultMessage(int(code), code.text, side=code.side), now=now)
-            return HttpReply(200, fault, XML)
+            return self._fault(session, received.refuse, received.refuse.text)
         old = self.live.of_device(id)
         if old is not None:
             await self._give_up(old, "replaced", "the device has begun a new session")
@@ -190,7 +191,7 @@ class Door:
             address=request.host,
             trusted=self._mode == "open" or credential is not None,
         )
-        answer = session.send(_INFORM_RESPONSE, now=now)
+        answer = session.send(_INFORM_RESPONSE, now=self._clock())
         live = Live(session, work, request.host, request.port)
         other = self.live.of_device(id)
         if other is not None:
@@ -201,6 +202,11 @@ class Door:
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+
+    def _fault(self, session: Session, code: FaultCode, text: str) -> HttpReply:
+        """The Inform is refused with a SOAP fault, which also ends the session."""
+        fault = session.send(FaultMessage(int(code), text, side=code.side), now=self._clock())
+        return HttpReply(200, fault, XML)
 
     def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
         self._hub.stats.unauthorized += 1

@@ -33,9 +33,13 @@ _new_cookie = _Chance()
 
 
 class Live:
-    """An open session. busy: a message of it is being worked on. cookie_seen: the device gives our cookie back."""
+    """An open session.
 
-    __slots__ = ("busy", "cookie", "cookie_seen", "host", "over", "port", "session", "trace", "work")
+    busy: a message of it is being worked on. cookie_seen: the device gives our cookie back. away: the connection on which it sent
+    its Inform is gone.
+    """
+
+    __slots__ = ("away", "busy", "cookie", "cookie_seen", "host", "over", "port", "session", "trace", "work")
 
     def __init__(self, session: Session, work: Work, host: str, port: int) -> None:
         self.session = session
@@ -44,6 +48,7 @@ class Live:
         self.cookie_seen = False
         self.host = host
         self.port = port
+        self.away = False
         self.busy = False
         self.over = False
         self.trace: list[Traced] = []
@@ -52,8 +57,9 @@ class Live:
 class LiveSessions:
     """All open sessions of this process.
 
-    A device that does not give the cookie back is found by its connection, or by its address while only one such session is open
-    there. Neither serves for an Inform, which always begins a session of its own.
+    A device that does not give the cookie back is found by its connection; or, once that is gone, by its address, while only one
+    such session is open there. Neither serves for an Inform, which always begins a session of its own. A neighbour behind the same
+    address cannot reach a session whose connection is still open.
     """
 
     def __init__(self) -> None:
@@ -112,7 +118,13 @@ class LiveSessions:
         """The session of a device that sends no cookie, where it can be told."""
         live = self._by_peer.get((host, port))
         if live is None:
-            there = self._by_host.get(host)
-            if there is not None and len(there) == 1:
-                (live,) = there.values()
+            away = [other for other in self._by_host.get(host, {}).values() if other.away]
+            if len(away) == 1:
+                live = away[0]
         return live
+
+    def gone(self, host: str, port: int) -> None:
+        """The connection from there has ended."""
+        live = self._by_peer.pop((host, port), None)
+        if live is not None:
+            live.away = True

@@ -140,6 +140,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._close = True
         self._server.connections.discard(self)
+        self._server.door.live.gone(self._host, self._port)
         del self._parser  # it holds us, as we hold it: without this every connection waits for the garbage collector
 
     def eof_received(self) -> bool:

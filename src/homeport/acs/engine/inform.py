@@ -13,6 +13,9 @@ from homeport.terms import EventCode
 LIGHT: Final = frozenset({EventCode.PERIODIC.value, EventCode.HEARTBEAT.value})
 """Events that tell nothing that would be lost: the next one tells the same."""
 
+LONGEST_NAME: Final = 64
+"""Characters of each part of a DeviceId (cwmp-1-0.xsd)."""
+
 ROOTS: Final = ("Device.", "InternetGatewayDevice.")
 
 
@@ -41,6 +44,17 @@ def identity(inform: Inform) -> str:
     """The key of the device that sends this Inform."""
     device = inform.device_id
     return device_id(device.oui, device.product_class, device.serial_number)
+
+
+def identity_problem(inform: Inform) -> str:
+    """Why the DeviceId cannot be a key, "" where it can. Lengths are the XSD's; an OUI that is not six hex digits is tolerated."""
+    device = inform.device_id
+    if not device.serial_number.strip():
+        return "the DeviceId has no SerialNumber"
+    for name in ("oui", "product_class", "serial_number"):
+        if len(getattr(device, name)) > LONGEST_NAME:
+            return f"the DeviceId's {name} is longer than {LONGEST_NAME} characters"
+    return ""
 
 
 def assess(
