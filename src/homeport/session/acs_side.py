@@ -4,6 +4,7 @@ Called by `Session` once the table has allowed the message; each function makes 
 Source: TR-069a6 3.7.2.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from homeport.codec.envelope import Envelope
@@ -28,6 +29,8 @@ from homeport.terms import CwmpVersion, FaultCode, Role
 if TYPE_CHECKING:
     from homeport.session.session import Session
 
+VERSION_TEXT: Final = {version: str(version) for version in CwmpVersion}
+
 LONGEST_TIMEOUT: Final = 3600.0
 """Seconds; a CPE's SessionTimeout header counts up to this, so that nobody can keep an ACS's session for ever."""
 
@@ -44,7 +47,7 @@ def inform_answer_envelope(session: "Session", message: Message, hold: bool) -> 
     if session._offered and not isinstance(message, FaultMessage):
         if not session._agreed:
             raise LocalProtocolError("the CPE offers no CWMP version that we speak; answer with fault 8006")
-        use = str(session.version)
+        use = VERSION_TEXT[session.version]
     return Envelope(body=message, id=session._pending_id, urn=session.urn, hold_requests=hold, use_cwmp_version=use)
 
 
@@ -76,20 +79,34 @@ def _inform(session: "Session", inform: Inform, envelope: Envelope, after: State
         session.timeout = max(session.timeout, min(float(envelope.session_timeout), LONGEST_TIMEOUT))
     refuse = None
     offered = envelope.supported_cwmp_versions
-    newest = max(session.cwmp_versions)
-    if offered and newest >= CwmpVersion.V1_4:
+    if offered and session.newest >= CwmpVersion.V1_4:
         session._offered = True
-        common = [v for v in session.cwmp_versions if str(v) in offered]
-        if common:
-            session.version, session._agreed = max(common), True
+        common = _newest_common(session.cwmp_versions, offered)
+        if common is not None:
+            session.version, session._agreed = common, True
         else:
             refuse = FaultCode.ACS_VERSION_INCOMPATIBLE
     else:
-        implied = CwmpVersion.from_urn(envelope.urn)
-        if implied is CwmpVersion.V1_2 and envelope.session_timeout is not None:
-            implied = CwmpVersion.V1_3  # 1.2, 1.3 and 1.4 share a namespace; this header came with 1.3
-        session.version = newest if implied is None else min(implied, newest)
+        session.version = _implied(envelope.urn, envelope.session_timeout is not None, session.newest)
     return [InformReceived(inform, envelope, refuse)]
+
+
+@lru_cache(maxsize=64)
+def _newest_common(ours: tuple[CwmpVersion, ...], offered: tuple[str, ...]) -> CwmpVersion | None:
+    """The newest version that both speak. Remembered, since a fleet makes the same few offers all day."""
+    return max((v for v in ours if str(v) in offered), default=None)
+
+
+@lru_cache(maxsize=64)
+def _implied(urn: str, timeout: bool, newest: CwmpVersion) -> CwmpVersion:
+    """The version that an Inform without an offer speaks; an unknown namespace forbids nothing.
+
+    timeout: it has a SessionTimeout header. 1.2, 1.3 and 1.4 share a namespace; that header came with 1.3.
+    """
+    implied = CwmpVersion.from_urn(urn)
+    if implied is CwmpVersion.V1_2 and timeout:
+        implied = CwmpVersion.V1_3
+    return newest if implied is None else min(implied, newest)
 
 
 def _asked(session: "Session", message: Message, envelope: Envelope, after: State) -> list[Event]:

@@ -4,6 +4,7 @@ Called by `Session` once the table has allowed the message; each function makes 
 Source: TR-069a6 3.7.1; the five tries after fault 8005 follow icwmp.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from homeport.codec.envelope import Envelope
@@ -36,7 +37,7 @@ USE_VERSION_NOT_OFFERED: Final = "use-cwmp-version-not-offered"
 
 def inform_envelope(session: "Session", inform: Inform, envelope_id: str) -> Envelope:
     """The Inform with the headers that our newest version knows (SessionTimeout 1.3, SupportedCWMPVersions 1.4)."""
-    newest = max(session.cwmp_versions)
+    newest = session.newest
     offer = newest >= CwmpVersion.V1_4
     session._offered = offer
     return Envelope(
@@ -44,8 +45,13 @@ def inform_envelope(session: "Session", inform: Inform, envelope_id: str) -> Env
         id=envelope_id,
         urn=session.urn,
         session_timeout=session._session_timeout if newest >= CwmpVersion.V1_3 else None,
-        supported_cwmp_versions=tuple(str(v) for v in sorted(session.cwmp_versions)) if offer else (),
+        supported_cwmp_versions=_offer(session.cwmp_versions) if offer else (),
     )
+
+
+@lru_cache(maxsize=8)
+def _offer(versions: tuple[CwmpVersion, ...]) -> tuple[str, ...]:
+    return tuple(str(v) for v in sorted(versions))
 
 
 def received(session: "Session", kind: Kind, envelope: Envelope, after: State, now: float) -> list[Event]:
@@ -124,5 +130,5 @@ def _agree(session: "Session", envelope: Envelope) -> list[Event]:
         events.append(QuirksSeen((USE_VERSION_NOT_OFFERED,)))
     implied = CwmpVersion.from_urn(envelope.urn)
     if implied is not None:
-        session.version = min(implied, max(session.cwmp_versions))
+        session.version = min(implied, session.newest)
     return events

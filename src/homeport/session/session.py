@@ -43,6 +43,7 @@ _ANSWERS: Final = frozenset(
     }
 )
 _CALLS: Final = frozenset({Kind.REQUEST, Kind.REQUEST_HOLD, Kind.INFORM})
+_URNS: Final = {version: version.urn for version in CwmpVersion}
 _NOTHING: Final = Envelope(body=None)
 
 
@@ -106,6 +107,7 @@ class Session:
         "_style",
         "_tries",
         "cwmp_versions",
+        "newest",
         "quirks",
         "outcome",
         "reason",
@@ -133,8 +135,9 @@ class Session:
         self.role = role
         self.state = State.START
         self.cwmp_versions = cwmp_versions
-        self.version = cwmp_versions[-1] if cwmp_versions is ALL_VERSIONS else max(cwmp_versions)
-        self.urn = urn or self.version.urn
+        self.newest = cwmp_versions[-1] if cwmp_versions is ALL_VERSIONS else max(cwmp_versions)
+        self.version = self.newest
+        self.urn = urn or _URNS[self.version]
         self.timeout = timeout
         self.outcome: Outcome | None = None
         self.reason = ""
@@ -447,8 +450,8 @@ class Session:
 
     def _speak_agreed(self) -> None:
         """After the InformResponse, both ends use the namespace of the agreed version, where it is older than the Inform's."""
-        if self._agreed and self.version < CwmpVersion.V1_2:
-            self.urn = self.version.urn
+        if self._agreed and (self.version is CwmpVersion.V1_0 or self.version is CwmpVersion.V1_1):
+            self.urn = _URNS[self.version]
 
     def _close_by(self, message: Message | None) -> None:
         """The end that our own last message makes."""
