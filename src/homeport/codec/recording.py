@@ -26,7 +26,7 @@ _START: Final = re.compile(
 )
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _ENVELOPE_END: Final = re.compile(rb"</(?:[\w.-]+:)?Envelope\s*>")
-_FOLLOWED: Final = re.compile(rb"\A={10,}\r?\nFollow: [^\r\n]*\r?\n(?:[^\r\n=][^\r\n]*\r?\n)*")
+_FOLLOWED: Final = re.compile(rb"\A={10,}\r?\nFollow: [^\r\n]*\r?\n(?:[A-Z][\w ]*: [^\r\n]*\r?\n)*")
 _BLOCK: Final = re.compile(rb"\t?(\d{1,9})\r?\n")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?[ \t]*\r?\n")
 _TRAILER: Final = re.compile(rb"(?:[A-Za-z-]+:[^\r\n]*\r?\n)*\r?\n?")

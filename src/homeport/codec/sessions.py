@@ -30,7 +30,9 @@ class Rung(Struct, frozen=True):
 
     @property
     def gist(self) -> str:
-        """A few words about the content; "" where the title says enough."""
+        """A few words about the content, or HTTP's where there is none; "" where the title says enough."""
+        if self.report.empty and self.http.status not in (0, 200, 204):
+            return self.http.line.partition(" ")[2]
         return gist(self.report)
 
 
@@ -100,7 +102,7 @@ def _answered(group: list[tuple[Recorded, Report]]) -> bool:
 
 
 def _session(group: list[tuple[Recorded, Report]]) -> Session:
-    checker = _Checker()
+    checker = _Checker(alone=len(group) == 1)
     rungs = []
     title = "no Inform"
     for number, (http, report) in enumerate(group, 1):
@@ -129,7 +131,8 @@ def _sender(http: Recorded, body: m.Message | None) -> Role | None:
 class _Checker:
     """What one session's earlier messages mean for the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone  # One saved body is no session: what came before it is not known.
         self.outstanding: dict[Role, tuple[m.Message, str | None]] = {}
         self.informed = False
         self.cookies: set[str] = set()
@@ -139,7 +142,7 @@ class _Checker:
         found: list[Finding] = []
         if http.kind != "body":
             found += self._http(http, report, last)
-        if sender is not None and report.envelope is not None and report.envelope.body is not None:
+        if sender is not None and report.envelope is not None and report.envelope.body is not None and not self.alone:
             found += self._turn(sender, report.envelope.body, report.envelope.id)
         return found
 
