@@ -48,7 +48,7 @@ def list_devices(
             "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -435,7 +435,7 @@ def upload(
 @app.command()
 def sessions(
     device: Device,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 20,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,

@@ -11,6 +11,9 @@ from homeport.cli.main import VERBS, load_verb
 from homeport.cli.settings_options import default_text, metavar, negative
 from homeport.settings import describe
 
+COMMON = ("--acs", "--token", "--state-dir", "--wait", "--connection-request", "--yes", "--json")
+"""Options that many commands share; described once."""
+
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 MADE = "<!-- Made by `homeport docs-reference docs/reference`; edit the source, not this page. -->\n"
@@ -79,6 +82,7 @@ def _cli() -> str:
             parts.append(f"\n{verb.help}\n")
         for path, one in _leaves(command, f"homeport {name}"):
             parts.append(_command(path, one, heading=path != f"homeport {name}"))
+    parts.append("\n## Common options\n\n" + _table(("", ""), list(_common().values())))
     parts.append("\n## cwmp\n\nThe same program under the command names of a Vega gateway.\n\n")
     from homeport.cli.cwmp import SPELLINGS
 
@@ -87,6 +91,19 @@ def _cli() -> str:
     ]
     parts.append(_table(("command", "is", "shows or does"), rows))
     return "".join(parts)
+
+
+def _common() -> dict[str, tuple[str, str]]:
+    """The shared options, each as it is first met."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, verb in VERBS.items():
+        if not verb.hidden:
+            for _, command in _leaves(typer.main.get_command(load_verb(name)), name):
+                for option in command.params:
+                    flag = option.opts[0] if option.param_type_name == "option" else ""
+                    if flag in COMMON:
+                        found.setdefault(flag, (_flags(option), _words(option.help) + _extras(option)))
+    return {flag: found[flag] for flag in COMMON}
 
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -109,9 +126,14 @@ def _command(path: str, command: Any, *, heading: bool) -> str:
     page = {"homeport acs serve": "settings-acs.md", "homeport cpe run": "settings-cpe.md"}.get(path)
     if page:
         return "".join([*lines, f"\nIts options are its [settings]({page}).\n"])
+    common = [p for p in options if p.opts[0] in COMMON]
     rows = [(f"`{_placeholder(p)}`", _words(p.help)) for p in arguments]
-    rows += [(_flags(p), _words(p.help) + _extras(p)) for p in options]
-    return "".join([*lines, "\n", _table(("", ""), rows)]) if rows else "".join(lines)
+    rows += [(_flags(p), _words(p.help) + _extras(p)) for p in options if p not in common]
+    if rows:
+        lines += ["\n", _table(("", ""), rows)]
+    if common:
+        lines.append(f"\nAlso {', '.join(f'`{p.opts[0]}`' for p in common)}: [common options](#common-options).\n")
+    return "".join(lines)
 
 
 def _placeholder(parameter: Any) -> str:
@@ -130,7 +152,8 @@ def _extras(parameter: Any) -> str:
         default = parameter.default
         parts.append(f"Default: `{f'{default:g}' if isinstance(default, float) else default}`.")
     if parameter.envvar:
-        parts.append(f"Environment: `{parameter.envvar}`.")
+        names = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
+        parts.append(f"Environment: {', '.join(f'`{name}`' for name in names)}.")
     return " ".join(["", *parts]) if parts else ""
 
 

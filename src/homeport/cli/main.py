@@ -34,7 +34,6 @@ VERBS: dict[str, Verb] = {
     "task": Verb("homeport.cli.task", "Follow and cancel what devices were asked to do."),
     "cpe": Verb("homeport.cli.cpe", "Run the agent on a device (CPE), and see and change what it does."),
     "decode": Verb("homeport.cli.decode", "Pretty-print and check one SOAP body or a saved session."),
-    "model": Verb("homeport.cli.model", "Look into data models and device profiles, and import new ones."),
     "option43": Verb(
         "homeport.cli.option43", "Encode and decode the DHCP option that tells a device where its ACS is."
     ),

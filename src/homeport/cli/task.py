@@ -22,7 +22,7 @@ def list_tasks(
     device: Annotated[
         str, typer.Argument(metavar="DEVICE", help="Device id, serial number, or an unambiguous end of the id.")
     ],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 50,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
