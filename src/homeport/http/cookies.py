@@ -6,7 +6,7 @@ Source: RFC 6265 section 5, TR-069a6 3.4.2; devices that lose cookies are one of
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -128,29 +128,30 @@ def _parse(text: str, host: str, request_path: str, now: float) -> Cookie | None
     name, value = name.strip(), value.strip()
     if not equals or not name:
         return None
-    cookie = Cookie(name, value, host, _default_path(request_path))
+    domain, host_only, path, secure = host, True, "", False
     max_age = expires = None
     for attribute in attributes:
         key, _, word = attribute.partition("=")
         key, word = key.strip().lower(), word.strip().strip('"')
         if key == "path" and word.startswith("/"):
-            cookie = replace(cookie, path=word)
+            path = word
         elif key == "secure":
-            cookie = replace(cookie, secure=True)
+            secure = True
         elif key == "max-age" and re.fullmatch(r"-?\d{1,12}", word):
             max_age = now + int(word) if int(word) > 0 else float("-inf")
         elif key == "expires":
             expires = _date(word)
         elif key == "domain" and word.lstrip("."):
-            domain = word.lstrip(".").lower()
-            if domain == host:
+            wanted = word.lstrip(".").lower()
+            if wanted == host:
                 # The same host: subdomains get it too, except where the host is an address, which has none.
-                cookie = replace(cookie, host_only=_is_address(host))
-            elif _in_domain(host, domain) and "." in domain:
-                cookie = replace(cookie, domain=domain, host_only=False)
+                domain, host_only = host, _is_address(host)
+            elif _in_domain(host, wanted) and "." in wanted:
+                domain, host_only = wanted, False
             else:
                 return None
-    return replace(cookie, expires=max_age if max_age is not None else expires)
+    path = path or _default_path(request_path)
+    return Cookie(name, value, domain, path, host_only, secure, max_age if max_age is not None else expires)
 
 
 def _default_path(request_path: str) -> str:

@@ -4,6 +4,7 @@ Source: TR-069a6 3.4.1 (302 and 307); 301 and 308 are seen in the field.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -43,6 +44,7 @@ class Target:
         return self.target.partition("?")[0]
 
 
+@lru_cache(maxsize=256)
 def parse_url(url: str) -> Target:
     """The parts of an absolute http or https URL; user information and fragment are left out.
 

@@ -121,13 +121,7 @@ class HttpChannel:
         target = self._target
         connection = await self._connected()
         head = self._head(content, compressed)
-        try:
-            async with asyncio.timeout(self._timeout):
-                answer = await connection.exchange(head, content)
-        except TimeoutError as e:
-            raise TransportError(
-                f"no answer from the ACS {target.authority} in {self._timeout:g} s", kind="timeout"
-            ) from e
+        answer = await connection.exchange(head, content, self._timeout)
         set_cookies = [value for name, value in answer.headers if name in ("set-cookie", "set-cookie2")]
         if set_cookies:
             self._jar.store(set_cookies, target.host, target.path, target.secure, self._now())

@@ -4,10 +4,10 @@ No cookies, authentication or redirects here; those are `acs_client`'s. A connec
 """
 
 import asyncio
-import ipaddress
+import re
 import socket
 import ssl
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import httptools
 
@@ -15,6 +15,7 @@ from homeport.errors import TransportError
 from homeport.http.limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from homeport.transport.tls import refusal_sentence
 
+_ADDRESS: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _UNREACHABLE: Final = "check the network, the address and the port, and that the ACS is running"
 
 
@@ -50,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
         "_parser",
         "_size",
         "_status",
+        "_timeout",
         "_transport",
         "_waiter",
         "closed",
@@ -64,20 +66,24 @@ class HttpConnection(asyncio.Protocol):
         self.open = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.peer = ""
-        self._start_message()
+        self._timeout = 0.0
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._clear()
 
     # --- asked by the client ----------------------------------------------------------------------------------------------
 
-    async def exchange(self, head: bytes, body: bytes) -> RawAnswer:
-        """The response to one request. head: with its empty line. Raises TransportError; the connection is then closed.
+    async def exchange(self, head: bytes, body: bytes, timeout: float) -> RawAnswer:
+        """The response to one request. head: with its empty line. timeout: seconds for the whole response.
 
-        Cancelling closes the connection too, since an answer may still be on its way.
+        Raises TransportError; the connection is then closed. Cancelling closes the connection too, since an answer may still be on its way.
         """
         if self._transport is None or not self.open:
             raise TransportError(f"the connection to {self.peer} is closed", kind="closed")
-        self._start_message()
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiter = waiter
+        self._clear()
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiter, self._timeout = waiter, timeout
+        timer = loop.call_later(timeout, self._timed_out)
         # One write: clients and servers in the field look for the whole message in their first read.
         self._transport.write(head + body)
         try:
@@ -87,6 +93,7 @@ class HttpConnection(asyncio.Protocol):
             raise
         finally:
             self._waiter = None
+            timer.cancel()
         if not answer.keep:
             self.close()
         return answer
@@ -113,7 +120,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; bytes without a request end the connection."""
-        if self._waiter is None or self._waiter.done():
+        if self._waiter is None or self._waiter.done() or self._parser is None:
             self.abort()  # an answer that nobody asked for must not become the answer to the next request
             return
         try:
@@ -138,6 +145,7 @@ class HttpConnection(asyncio.Protocol):
         """The connection is gone; a waiting request fails."""
         self.open = False
         self._transport = None
+        self._parser = None  # it holds us, so that without this only the garbage collector would free both
         if exc is not None and isinstance(exc, ssl.SSLError):
             self._fail(refusal_sentence(self.peer, exc), "tls")
         else:
@@ -190,10 +198,6 @@ class HttpConnection(asyncio.Protocol):
 
     # --- inside -------------------------------------------------------------------------------------------------------------
 
-    def _start_message(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._clear()
-
     def _clear(self) -> None:
         self._status = 0
         self._headers: list[tuple[str, str]] = []
@@ -205,6 +209,9 @@ class HttpConnection(asyncio.Protocol):
     def _finish(self, *, keep: bool) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(RawAnswer(self._status, self._headers, b"".join(self._body), keep and self.open))
+
+    def _timed_out(self) -> None:
+        self._fail(f"no answer from the ACS {self.peer} in {self._timeout:g} s", "timeout")
 
     def _fail(self, sentence: str, kind: str) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -244,11 +251,7 @@ async def connect(
 
 
 async def _lookup(host: str, port: int, timeout: float) -> list[str]:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        pass
-    else:
+    if ":" in host or (host[-1:].isdigit() and _ADDRESS.fullmatch(host)):
         return [host]
     loop = asyncio.get_running_loop()
     try:
