@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from homeport.cli import lifeline
 from homeport.cli.exits import CliError, ExitCode
@@ -37,6 +37,7 @@ VERBS: dict[str, Verb] = {
     "option43": Verb(
         "homeport.cli.option43", "Encode and decode the DHCP option that tells a device where its ACS is."
     ),
+    "model": Verb("homeport.cli.model", "Look into data models and device profiles, and import new ones."),
     "docs-reference": Verb("homeport.cli.docs_reference", "Write the generated reference pages.", hidden=True),
 }
 
@@ -157,6 +158,7 @@ def application() -> "typer.Typer":
                 command = typer.main.get_command(load_verb(args[0]))
                 command.name = args[0]
                 self.commands[args[0]] = command
+                _without_placeholders(command)
             return super().resolve_command(ctx, args)
 
     app = typer.Typer(cls=LazyGroup, rich_markup_mode="rich", pretty_exceptions_enable=False, epilog=EPILOG)
@@ -180,6 +182,17 @@ def application() -> "typer.Typer":
     return app
 
 
+def _without_placeholders(command: Any) -> None:
+    """Let the help of switches show no `<bool>` behind them: it reads as if they took a value."""
+    import typer
+
+    for parameter in [*command.params, command.get_help_option(typer.Context(command))]:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    for sub in getattr(command, "commands", {}).values():
+        _without_placeholders(sub)
+
+
 def _stand_in() -> None:
     """Holds a verb's place in the list of commands until `LazyGroup` loads the real one."""
     raise AssertionError("a verb ran without having been loaded")
@@ -187,10 +200,14 @@ def _stand_in() -> None:
 
 def _typer(args: list[str]) -> int:
     """Run typer so that a wrong command line is one line too: typer's own box repeats the usage at length."""
+    import typer
+
     app = application()
     program = "homeport"
     try:
-        result = app(args, prog_name=program, standalone_mode=False)
+        command = typer.main.get_command(app)
+        _without_placeholders(command)
+        result = command.main(args, prog_name=program, standalone_mode=False)
     except Exception as e:
         format_message, code = getattr(e, "format_message", None), getattr(e, "exit_code", None)
         if type(e).__name__ == "Abort":
