@@ -12,10 +12,16 @@ from homeport.cli.client import ENDED, RestClient, find_acs, quoted
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_lines
 
+_COMMON = "Common options"
+
 Acs = Annotated[
     str | None,
     typer.Option(
-        "--acs", envvar="HOMEPORT_ACS", metavar="URL", help="REST address of the ACS; default: the one running here."
+        "--acs",
+        envvar="HOMEPORT_ACS",
+        metavar="URL",
+        help="REST address of the ACS; default: the one running here.",
+        rich_help_panel=_COMMON,
     ),
 ]
 Token = Annotated[
@@ -25,22 +31,20 @@ Token = Annotated[
         envvar="HOMEPORT_TOKEN",
         metavar="TOKEN",
         help="Bearer token; default: admin.token of the ACS running here.",
+        rich_help_panel=_COMMON,
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=_COMMON)]
 Wait = Annotated[
     float,
     typer.Option(
         "--wait", metavar="SECONDS", help="How long to wait for the outcome; 0 queues the task and leaves.", min=0
     ),
 ]
-Knock = Annotated[
+Later = Annotated[
     bool,
-    typer.Option(
-        "--connection-request/--no-connection-request",
-        help="Ask the device to come now; otherwise the task waits for its next contact.",
-    ),
+    typer.Option("--no-connection-request", help="Do not ask the device to come; the task waits for its next contact."),
 ]
 Device = Annotated[
     str, typer.Argument(metavar="DEVICE", help="Device id, its serial number, or an unambiguous end of the id.")

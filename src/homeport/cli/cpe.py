@@ -151,7 +151,7 @@ def params(
 @app.command()
 def get(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Parameters, or objects (ending with a dot) with all below.")
+        list[str], typer.Argument(metavar="PATH", help="Parameters, or objects (ending with a dot) with all below.")
     ],
     state_dir: StateDir = None,
     json: AsJson = False,
@@ -167,7 +167,7 @@ def get(
 @app.command("set-param")
 def set_param(
     values: Annotated[
-        list[str], typer.Argument(metavar="PATH=VALUE...", help="Parameters and their new values; all or none are set.")
+        list[str], typer.Argument(metavar="PATH=VALUE", help="Parameters and their new values; all or none are set.")
     ],
     state_dir: StateDir = None,
 ) -> None:
@@ -179,7 +179,7 @@ def set_param(
 def set_setting(
     values: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="Settings under the names of a Vega gateway: cwmp.acs_url=URL."),
+        typer.Argument(metavar="NAME=VALUE", help="Settings under the names of a Vega gateway: cwmp.acs_url=URL."),
     ],
     state_dir: StateDir = None,
 ) -> None:

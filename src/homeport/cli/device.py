@@ -14,7 +14,7 @@ from homeport.cli.common import (
     Acs,
     AsJson,
     Device,
-    Knock,
+    Later,
     Token,
     Wait,
     Yes,
@@ -139,13 +139,13 @@ def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = Non
 def get(
     device: Device,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Parameters, or objects (ending with a dot) with all below.")
+        list[str], typer.Argument(metavar="PATH", help="Parameters, or objects (ending with a dot) with all below.")
     ],
     stored: Annotated[
         bool, typer.Option("--stored", help="Show what the ACS has, with its age, without asking the device.")
     ] = False,
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -154,7 +154,7 @@ def get(
     client = connect(acs, token)
     found = resolve(client, device)
     if not stored:
-        task = run_task(client, found, "GetParameterValues", {"parameter_names": paths}, wait=wait, knock=knock)
+        task = run_task(client, found, "GetParameterValues", {"parameter_names": paths}, wait=wait, knock=not later)
         if json or task["status"] != "done":
             raise typer.Exit(outcome(task, json=json, wait=wait))
         values = (task["result"] or {}).get("parameter_list", [])
@@ -186,11 +186,11 @@ def get(
 def set_values(
     device: Device,
     values: Annotated[
-        list[str], typer.Argument(metavar="PATH=VALUE...", help="Parameters and their new values; all or none are set.")
+        list[str], typer.Argument(metavar="PATH=VALUE", help="Parameters and their new values; all or none are set.")
     ],
     parameter_key: ParameterKey = "",
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -201,7 +201,7 @@ def set_values(
     args: dict[str, Any] = {"parameter_list": [{"name": name, "value": value} for name, value in pairs]}
     if parameter_key:
         args["parameter_key"] = parameter_key
-    task = run_task(client, resolve(client, device), "SetParameterValues", args, wait=wait, knock=knock)
+    task = run_task(client, resolve(client, device), "SetParameterValues", args, wait=wait, knock=not later)
     if task["status"] == "done" and not json:
         status = (task["result"] or {}).get("status", 0)
         how = "set" if status == 0 else "accepted; the device applies it later, at the latest with its next restart"
@@ -216,7 +216,7 @@ def names(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Where to begin; everything when left out.")] = "",
     next_level: Annotated[bool, typer.Option("--next-level", help="Only what is directly below.")] = False,
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -224,7 +224,7 @@ def names(
     """List what the device has: parameters and objects, and which are writable."""
     client = connect(acs, token)
     args = {"parameter_path": path, "next_level": next_level}
-    task = run_task(client, resolve(client, device), "GetParameterNames", args, wait=wait, knock=knock)
+    task = run_task(client, resolve(client, device), "GetParameterNames", args, wait=wait, knock=not later)
     if json or task["status"] != "done":
         raise typer.Exit(outcome(task, json=json, wait=wait))
     rows = [(n["name"], "writable" if n["writable"] else "") for n in (task["result"] or {}).get("parameter_list", [])]
@@ -236,11 +236,11 @@ def add(
     device: Device,
     object_name: ObjectPath,
     values: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Parameters of the new instance, set at once.")
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Parameters of the new instance, set at once.")
     ] = None,
     parameter_key: ParameterKey = "",
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -249,14 +249,14 @@ def add(
     pairs = [_pair(text) for text in values or []]
     client = connect(acs, token)
     found = resolve(client, device)
-    task = run_task(client, found, "AddObject", _object(object_name, parameter_key), wait=wait, knock=knock)
+    task = run_task(client, found, "AddObject", _object(object_name, parameter_key), wait=wait, knock=not later)
     if task["status"] != "done" or not pairs:
         if task["status"] == "done" and not json:
             print(f"{object_name}{task['result']['instance_number']}. is made")
         raise typer.Exit(outcome(task, json=json, wait=wait))
     made = f"{object_name}{task['result']['instance_number']}."
     output.note(f"{made} is made")
-    set_values(found, [f"{made}{n}={v}" for n, v in pairs], parameter_key, wait, knock, acs, token, json)
+    set_values(found, [f"{made}{n}={v}" for n, v in pairs], parameter_key, wait, later, acs, token, json)
 
 
 @app.command()
@@ -265,7 +265,7 @@ def delete(
     object_name: ObjectPath,
     parameter_key: ParameterKey = "",
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -279,7 +279,7 @@ def delete(
         _object(object_name, parameter_key),
         f"{object_name} is deleted",
         wait,
-        knock,
+        later,
         json,
     )
 
@@ -289,7 +289,7 @@ def refresh(
     device: Device,
     path: Annotated[str, typer.Argument(metavar="PATH", help="What to read; everything when left out.")] = "",
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -297,7 +297,7 @@ def refresh(
     """Read parameters from the device into the ACS, so that lists and conditions show the present state."""
     client = connect(acs, token)
     found = resolve(client, device)
-    task = run_task(client, found, "GetParameterValues", {"parameter_names": [path]}, wait=wait, knock=knock)
+    task = run_task(client, found, "GetParameterValues", {"parameter_names": [path]}, wait=wait, knock=not later)
     if task["status"] == "done" and not json:
         print(f"{len((task['result'] or {}).get('parameter_list', []))} parameters of {found} are up to date")
     raise typer.Exit(outcome(task, json=json, wait=wait))
@@ -309,7 +309,7 @@ def reboot(
     command_key: CommandKey = "",
     yes: Yes = False,
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -318,7 +318,7 @@ def reboot(
     client = connect(acs, token)
     found = resolve(client, device)
     confirm(f"Reboot {found}?", yes=yes)
-    _deed(client, found, "Reboot", {"command_key": command_key}, f"{found} reboots", wait, knock, json)
+    _deed(client, found, "Reboot", {"command_key": command_key}, f"{found} reboots", wait, later, json)
 
 
 @app.command("factory-reset")
@@ -326,7 +326,7 @@ def factory_reset(
     device: Device,
     yes: Yes = False,
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -335,7 +335,7 @@ def factory_reset(
     client = connect(acs, token)
     found = resolve(client, device)
     confirm(f"Reset {found} to its factory configuration?", yes=yes)
-    _deed(client, found, "FactoryReset", {}, f"{found} resets itself", wait, knock, json)
+    _deed(client, found, "FactoryReset", {}, f"{found} resets itself", wait, later, json)
 
 
 @app.command()
@@ -347,12 +347,12 @@ def rpc(
     args: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ARG...",
+            metavar="ARG",
             help="NAME=VALUE with the standard's names in snake_case, values as JSON or text; or one JSON object.",
         ),
     ] = None,
     wait: Wait = DEFAULT_WAIT,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -360,7 +360,7 @@ def rpc(
     """Call any method of the device: `homeport device rpc DEVICE ScheduleInform delay_seconds=60 command_key=later`."""
     arguments = parse_args(args or [])
     client = connect(acs, token)
-    task = run_task(client, resolve(client, device), name, arguments, wait=wait, knock=knock)
+    task = run_task(client, resolve(client, device), name, arguments, wait=wait, knock=not later)
     if task["status"] == "done" and not json:
         output.print_json(task["result"])
     raise typer.Exit(outcome(task, json=json, wait=wait))
@@ -388,7 +388,7 @@ def download(
     delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
     command_key: CommandKey = "",
     wait: Wait = 600.0,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -403,7 +403,7 @@ def download(
     }
     arguments |= {key: value for key, value in (given | {"command_key": command_key}).items() if value}
     client = connect(acs, token)
-    _deed(client, device, "Download", arguments, f"{source} is on the device", wait, knock, json)
+    _deed(client, device, "Download", arguments, f"{source} is on the device", wait, later, json)
 
 
 @app.command()
@@ -420,7 +420,7 @@ def upload(
     delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
     command_key: CommandKey = "",
     wait: Wait = 600.0,
-    knock: Knock = True,
+    later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -429,7 +429,7 @@ def upload(
     given = {"username": username, "password": password, "delay_seconds": delay_seconds, "command_key": command_key}
     arguments = {"file_type": file_type, "url": url} | {key: value for key, value in given.items() if value}
     client = connect(acs, token)
-    _deed(client, device, "Upload", arguments, f"the device has sent its file to {url}", wait, knock, json)
+    _deed(client, device, "Upload", arguments, f"the device has sent its file to {url}", wait, later, json)
 
 
 @app.command()
@@ -472,9 +472,9 @@ def session(
 
 
 def _deed(
-    client: RestClient, device: str, rpc: str, args: dict[str, Any], done: str, wait: float, knock: bool, json: bool
+    client: RestClient, device: str, rpc: str, args: dict[str, Any], done: str, wait: float, later: bool, json: bool
 ) -> None:
-    task = run_task(client, resolve(client, device), rpc, args, wait=wait, knock=knock)
+    task = run_task(client, resolve(client, device), rpc, args, wait=wait, knock=not later)
     if task["status"] == "done" and not json:
         print(done)
     raise typer.Exit(outcome(task, json=json, wait=wait))

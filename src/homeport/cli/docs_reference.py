@@ -11,7 +11,7 @@ from homeport.cli.main import VERBS, load_verb
 from homeport.cli.settings_options import default_text, metavar, negative
 from homeport.settings import describe
 
-COMMON = ("--acs", "--token", "--state-dir", "--wait", "--connection-request", "--yes", "--json")
+COMMON = ("--acs", "--token", "--state-dir", "--wait", "--no-connection-request", "--yes", "--json")
 """Options that many commands share; described once."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -98,8 +98,8 @@ def _common() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for name, verb in VERBS.items():
         if not verb.hidden:
-            for _, command in _leaves(typer.main.get_command(load_verb(name)), name):
-                for option in command.params:
+            for path, command in _leaves(typer.main.get_command(load_verb(name)), name):
+                for option in command.params if path not in ("acs serve", "cpe run") else ():
                     flag = option.opts[0] if option.param_type_name == "option" else ""
                     if flag in COMMON:
                         found.setdefault(flag, (_flags(option), _words(option.help) + _extras(option)))
@@ -138,6 +138,7 @@ def _command(path: str, command: Any, *, heading: bool) -> str:
 
 def _placeholder(parameter: Any) -> str:
     name = parameter.metavar or str(parameter.name).upper()
+    name += "..." if parameter.nargs == -1 else ""
     return name if parameter.required else f"[{name}]"
 
 

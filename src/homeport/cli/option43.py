@@ -63,7 +63,7 @@ def encode(
 @app.command()
 def decode(
     data: Annotated[
-        list[str], typer.Argument(metavar="HEX...", help="The option's bytes: 01:2c:68..., 01 2c 68, 0x012c68.")
+        list[str], typer.Argument(metavar="HEX", help="The option's bytes: 01:2c:68..., 01 2c 68, 0x012c68.")
     ],
     form: FormOption = "standard",
     json: AsJson = False,
