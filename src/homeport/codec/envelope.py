@@ -402,8 +402,8 @@ def _vendor_message(element: Element, name: str) -> m.VendorMessage:
             text = etree.tostring(
                 element, method="c14n", exclusive=True, with_tail=False, inclusive_ns_prefixes=used
             ).decode("utf-8")
-    except (etree.C14NError, ValueError) as error:
-        raise MessageRefused(f"The element {name[:60]} cannot be read: {error}.") from None
+    except etree.C14NError:  # A namespace that is no URI; the element is then taken as it is.
+        text = etree.tostring(element, encoding="unicode", with_tail=False)
     return m.VendorMessage(name, namespace(element.tag), text)
 
 

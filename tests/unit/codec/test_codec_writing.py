@@ -168,3 +168,14 @@ def test_a_vendors_name_outside_ascii_stays_a_name():
     """Element names cannot be written as references."""
     message = m.VendorMessage("X_Größe", "", "<X_Größe></X_Größe>")
     assert decode(encode(Envelope(message))).body == message
+
+
+def test_a_vendors_method_in_a_namespace_that_is_no_uri_is_still_read():
+    """Canonical XML cannot be made of it: the element is taken as it is, and is not sent on."""
+    body = (
+        '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:v="::é"><s:Body><v:X_Go a="1"/></s:Body></s:Envelope>'
+    ).encode()
+    message = decode(body).body
+    assert (message.method, message.namespace) == ("X_Go", "::é")
+    with pytest.raises(LocalProtocolError):
+        encode(Envelope(message))
