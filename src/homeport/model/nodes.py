@@ -178,6 +178,8 @@ class Blueprint:
         self.root_name = self.root_path[:-1]
         self.root_shape = self._shape(self.root_path)
         self.factory: Node = self._factory()
+        self.factory_state: object = None
+        """The state that every new device begins with; `tree` puts it here and shares it."""
 
     def _shape(self, path: str) -> Shape:
         definition = self.schema.object(path)

@@ -111,9 +111,40 @@ class View:
                 raise no_such(text, "this device does not take wildcards in paths")
         return path
 
+    def _plain(self, path: Path) -> Place | None:
+        """What a path of names and numbers names, or None: the quick way through, for what is read most."""
+        segments = path.segments
+        if not segments or segments[0] != self.blueprint.root_name:
+            return None
+        last = len(segments) if path.partial else len(segments) - 1
+        place: Node | Table = self.root
+        steps = []
+        for position in range(1, last):
+            segment = segments[position]
+            if type(place) is Node:
+                at = place.shape.child_index.get(segment)  # type: ignore[arg-type]
+                if at is None:
+                    return None
+                place = place.children[at]
+                steps.append(at)
+            else:
+                row = place.rows.get(segment)  # type: ignore[arg-type, union-attr]
+                if row is None:
+                    return None
+                place = row
+                steps.append(segment)  # type: ignore[arg-type]
+        if path.partial:
+            return Place(place, path.text, tuple(steps))
+        index = place.shape.index.get(segments[-1]) if type(place) is Node else None  # type: ignore[arg-type]
+        return None if index is None or last < 1 else Place(place, path.text, tuple(steps), index)
+
     def locate(self, text: str) -> Place:
         """The one thing that a path names. Raises Fault 9005; a wildcard names more than one thing and is refused too."""
         path = self._parse(text)
+        if path.plain:
+            found = self._plain(path)
+            if found is not None:
+                return found
         if "*" in text:
             raise no_such(text, "a wildcard is not allowed here")
         for place in self._find(path):
@@ -123,6 +154,9 @@ class View:
     def expand(self, text: str) -> list[Place]:
         """All that a path names: one thing, or with wildcards any number. Raises Fault 9005 where the path itself is wrong."""
         path = self._parse(text)
+        quick = self._plain(path) if path.plain else None
+        if quick is not None:
+            return [quick]
         found = list(self._find(path))
         if not found and "*" not in text:
             raise no_such(text)

@@ -367,7 +367,13 @@ class DataModel:
 
 
 def _factory_state(blueprint: Blueprint, number: int = 0) -> State:
-    return State(blueprint.factory, {}, {}, {}, number)
+    """The state of a device as it leaves the factory; all devices of a blueprint share one until they differ."""
+    if number:
+        return State(blueprint.factory, {}, {}, {}, number)
+    shared = blueprint.factory_state
+    if not isinstance(shared, State):
+        shared = blueprint.factory_state = State(blueprint.factory, {}, {}, {}, 0)
+    return shared
 
 
 def _forced(place: Node | Table, prefix: str, out: list[str]) -> None:
