@@ -140,6 +140,10 @@ class Device:
         """The answer to an Inform."""
         return await self.post(an_inform(self.serial, *events, **fields))
 
+    async def post_inform(self, authorization: str, *events: str) -> Answer:
+        """The answer to an Inform with an Authorization header."""
+        return await self.post(an_inform(self.serial, *events), Authorization=authorization)
+
     async def session(self, *events: str, handler: Handler | None = None, **fields: Any) -> Answer:
         """A whole session; the last answer. handler: gives the answers to what the ACS asks (None: a Fault 9000)."""
         answer = await self.inform(*events, **fields)

@@ -127,8 +127,10 @@ class Door:
         live.busy = True
         try:
             return await self._go_on(live, request, body)
-        except StoreUnavailable as e:
-            await self._give_up(live, "aborted", str(e))
+        except Exception as e:
+            # What the session has come to is not known for sure: the device begins a new one, and lost answers are settled there.
+            why = str(e) if isinstance(e, StoreUnavailable) else "internal error"
+            await self._give_up(live, "aborted", why)
             raise
         finally:
             live.busy = False

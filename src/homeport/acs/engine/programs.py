@@ -226,6 +226,9 @@ def discover(root: str) -> Program:
                 elif row.name not in seen:
                     seen.add(row.name)
                     waiting.append(row.name)
+    if not leaves:
+        text = answer.fault_string if isinstance(answer, m.FaultMessage) else "the device listed no parameters"
+        return Result(TaskStatus.FAILED, fault=FaultDetail(0, f"the tree under {root} cannot be read: {text}"))
     refused: list[str] = []
     queue = list(reversed(pieces(dict.fromkeys(leaves))))
     while queue and refusals < MOST_REFUSALS:
@@ -258,7 +261,7 @@ def set_credentials(root: str, username: str, password: str, keep: frozenset[str
 
 
 def pieces(names: "Sequence[str] | dict[str, None]") -> list[tuple[str, ...]]:
-    """The names in lists short enough for one request; at least one list."""
+    """The names in lists short enough for one request."""
     out: list[tuple[str, ...]] = []
     piece: list[str] = []
     size = 0
@@ -269,6 +272,6 @@ def pieces(names: "Sequence[str] | dict[str, None]") -> list[tuple[str, ...]]:
             piece, size = [], 0
         piece.append(name)
         size += len(name) + 17
-    if piece or not out:
+    if piece:
         out.append(tuple(piece))
     return out

@@ -25,13 +25,24 @@ class Answer(Protocol):
     @property
     def ok(self) -> bool: ...
     @property
-    def status(self) -> int | None: ...
+    def status(self) -> int: ...
     @property
     def reason(self) -> str: ...
 
 
 Request = Callable[[str, Sequence[tuple[str, str]], float, Callable[[str], bool]], Awaitable[Answer]]
 """(url, credentials, timeout, allowed host) -> answer."""
+
+
+class _Call:
+    """A device being called. hurry: set when another task asks while we wait to try again."""
+
+    __slots__ = ("hurry", "job", "tasks")
+
+    def __init__(self, task: str) -> None:
+        self.tasks = {task}
+        self.hurry = asyncio.Event()
+        self.job: asyncio.Task[None]
 
 
 class Contacts:
@@ -49,7 +60,7 @@ class Contacts:
         self._request = request
         self._in_session = in_session
         self._sleep = sleep
-        self._running: dict[str, tuple[asyncio.Task[None], set[str]]] = {}
+        self._running: dict[str, _Call] = {}
         settings = hub.settings
         self._users = tuple((u, p) for u, _, p in (x.partition(":") for x in settings.connection_request_users))
         self._networks = tuple(ipaddress.ip_network(n, strict=False) for n in settings.connection_request_networks)
@@ -58,24 +69,35 @@ class Contacts:
         """Have the device called, and the outcome noted for the task. Returns at once."""
         running = self._running.get(device)
         if running is not None:
-            running[1].add(task)
+            running.tasks.add(task)
+            running.hurry.set()
             return
-        tasks = {task}
-        job = asyncio.get_running_loop().create_task(self._run(device, tasks))
-        self._running[device] = (job, tasks)
-        job.add_done_callback(lambda _: self._running.pop(device, None))
+        call = self._running[device] = _Call(task)
+        call.job = asyncio.get_running_loop().create_task(self._run(device, call))
+        call.job.add_done_callback(lambda _: self._running.pop(device, None))
 
     async def stop(self) -> None:
         """End all running requests."""
-        jobs = [job for job, _ in self._running.values()]
+        jobs = [call.job for call in self._running.values()]
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _run(self, device: str, tasks: set[str]) -> None:
+    async def _pause(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Wait, unless somebody is in a hurry."""
+        jobs = {asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(hurry.wait())}
+        try:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for job in jobs:
+                job.cancel()
+
+    async def _run(self, device: str, call: _Call) -> None:
+        tasks = call.tasks
         for wait in WAITS:
             if wait:
-                await self._sleep(wait)
+                await self._pause(wait, call.hurry)
+            call.hurry.clear()
             if self._in_session(device):
                 return  # it is here already, and takes its tasks in this session
             heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))
@@ -84,7 +106,7 @@ class Contacts:
                 self._note(tasks, detail)
                 if detail.ok and not await heard:
                     self._note(tasks, self._detail(False, detail.status, "accepted, but no session within 30 s"))
-                elif detail.ok or not again:
+                elif detail.ok or (not again and not call.hurry.is_set()):
                     return
             finally:
                 heard.cancel()
@@ -96,17 +118,24 @@ class Contacts:
             return self._detail(
                 False, 0, "the device has told no ConnectionRequestURL; it comes with its next session"
             ), False
+        forbidden = not record.connection_request_url.startswith("http://")
+
+        def allowed(host: str) -> bool:
+            nonlocal forbidden
+            forbidden = not self._allowed(host, record)
+            return not forbidden
+
         try:
             answer = await self._request(
                 record.connection_request_url,
                 self._credentials(record),
                 self._hub.settings.connection_request_timeout,
-                lambda host: self._allowed(host, record),
+                allowed,
             )
         except HomeportError as e:
             return self._detail(False, 0, str(e)), False
-        status = answer.status or 0
-        return self._detail(answer.ok, status, answer.reason), status in (0, 503)
+        again = answer.status == 503 or (answer.status == 0 and not forbidden)
+        return self._detail(answer.ok, answer.status, answer.reason), again
 
     def _credentials(self, record: DeviceRecord) -> list[tuple[str, str]]:
         """The device's own first, then those of the settings: the one with its known user name before the others."""
@@ -134,4 +163,3 @@ class Contacts:
             while len(details) >= MOST_DETAILS:
                 details.pop(next(iter(details)))
             details[task] = detail
-            self._hub.bus.wake(f"called:{task}")

@@ -1,0 +1,218 @@
+"""Who may come in: devices' logins, quarantine, and the door of the REST API."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.codec.messages import GetParameterValuesResponse, Message, ParameterValueStruct, Request
+from homeport.http.auth import basic_header
+from homeport.http.digest import DigestClient
+from support.acs_wire import Bed, Device, acs, id_of, run
+
+pytestmark = pytest.mark.system
+
+
+def reading(request: Request) -> Message | None:
+    return GetParameterValuesResponse((ParameterValueStruct("Device.X", "v"),))
+
+
+async def login(
+    device: Device, username: str, password: str, *, algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+) -> str:
+    """An Authorization header that answers the challenge to an empty POST."""
+    challenge = await device.post(None)
+    assert challenge.status == 401
+    client = DigestClient(username, password, algorithms=algorithms)
+    offered = challenge.headers["www-authenticate"].split("\n")
+    answer = client.answer(offered, method="POST", uri="/", cnonce="abc")
+    assert answer is not None
+    return answer
+
+
+async def with_credentials(bed: Bed, serial: str, username: str, password: str) -> None:
+    answer = await bed.rest("PUT", f"devices/{id_of(serial)}/credentials", {"username": username, "password": password})
+    assert answer.status == 204, answer.body
+
+
+def test_digest_is_offered_first_and_basic_not_without_tls(tmp_path: Path) -> None:
+    """SHA-256 and MD5, each with qop; some clients look at the first challenge only."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, cpe_auth="required") as bed:
+            device = await bed.device()
+            challenge = await device.inform("1 BOOT")
+            offered = challenge.headers["www-authenticate"].split("\n")
+            assert [c.partition(" ")[0] for c in offered] == ["Digest", "Digest"]
+            assert ["SHA-256" in offered[0], "MD5" in offered[1]] == [True, True]
+            assert all('qop="auth"' in c for c in offered)
+            assert challenge.headers.get("connection") != "close"
+
+    run(scene())
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_a_device_logs_in_once_and_is_bound_to_its_cookie(tmp_path: Path, algorithm: str) -> None:
+    """The Inform proves it; later messages of the session need no Authorization (netcwmp sends none)."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, cpe_auth="required", cpe_username="boot", cpe_password="strap") as bed:
+            device = await bed.device()
+            header = await login(device, "boot", "strap", algorithms=(algorithm,))
+            answer = await device.post_inform(header)
+            assert answer.status == 200
+            assert (await device.post(None)).status == 204
+            assert (await bed.get_device())["state"] == "approved"
+
+    run(scene())
+
+
+@pytest.mark.case("X11")
+def test_wrong_logins_are_challenged_again_and_nothing_is_stored(tmp_path: Path) -> None:
+    """Wrong password, unknown user, a used nonce, another realm: 401 and no device."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, cpe_auth="required", cpe_username="boot", cpe_password="strap") as bed:
+            device = await bed.device()
+            for username, password in (("boot", "wrong"), ("nobody", "strap")):
+                assert (await device.post_inform(await login(device, username, password))).status == 401
+            for header in ("Basic Ym9vdDpzdHJhcA==", "Digest", "Digest username=boot", "Bearer x", "\xff" * 100):
+                assert (await device.post_inform(header)).status == 401
+            assert (await bed.rest("GET", "devices")).json["items"] == []
+            good = await login(device, "boot", "strap")
+            assert (await device.post_inform(good)).status == 200
+            await device.post(None)
+            device.cookie = ""
+            replayed = await device.post_inform(good)
+            assert replayed.status == 401
+            assert "stale=true" in replayed.headers["www-authenticate"]
+
+    run(scene())
+
+
+@pytest.mark.case("X12")
+def test_a_device_cannot_claim_to_be_another(tmp_path: Path) -> None:
+    """Credentials of one device do not open a session for another, and nothing of it is stored."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for serial in ("S1", "S2"):
+                await (await bed.device(serial)).session("1 BOOT")
+            await with_credentials(bed, "S1", "one", "secret")
+        async with acs(tmp_path, cpe_auth="quarantine") as bed:
+            thief = await bed.device("S2")
+            header = await login(thief, "one", "secret")
+            answer = await thief.post_inform(header, "0 BOOTSTRAP")
+            assert answer.status == 403
+            assert (await bed.get_device("S2"))["last_bootstrap"] is None
+            honest = await bed.device("S1")
+            assert (await honest.post_inform(await login(honest, "one", "secret"))).status == 200
+            await honest.post(None)
+
+    run(scene())
+
+
+def test_a_device_with_credentials_must_use_them(tmp_path: Path) -> None:
+    """Once a device has its own login, neither its name alone nor the shared login will do."""
+
+    async def scene() -> None:
+        shared = {"cpe_username": "boot", "cpe_password": "strap"}
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            await with_credentials(bed, "S1", "one", "secret")
+        async with acs(tmp_path, cpe_auth="quarantine", **shared) as bed:
+            device = await bed.device()
+            assert (await device.inform("1 BOOT")).status == 401
+            assert (await device.post_inform(await login(device, "boot", "strap"))).status == 401
+            assert (await device.post_inform(await login(device, "one", "secret"))).status == 200
+            await device.post(None)
+
+    run(scene())
+
+
+def test_an_unknown_device_waits_in_quarantine(tmp_path: Path) -> None:
+    """It is answered and recorded, gets no tasks and no secrets, until a person approves it."""
+
+    async def scene() -> None:
+        provision = {"discover": "bootstrap", "connection_request_credentials": "provision"}
+        async with acs(tmp_path, cpe_auth="quarantine", **provision) as bed:
+            device = await bed.device()
+            assert (await device.session("0 BOOTSTRAP", "1 BOOT")).status == 204
+            assert device.heard == []
+            assert (await bed.get_device())["state"] == "quarantined"
+            refused = await bed.rest("POST", f"devices/{id_of()}/tasks", {"rpc": "Reboot", "connection_request": False})
+            assert refused.status == 409
+            assert "approve" in refused.json["error"]["message"]
+            assert (await bed.rest("POST", f"devices/{id_of()}/approve")).json["state"] == "approved"
+            assert (await device.session("2 PERIODIC")).status == 204
+            assert device.heard != []
+            assert (await bed.rest("POST", f"devices/{id_of()}/refuse")).status == 200
+            assert (await device.inform("2 PERIODIC")).status == 403
+
+    run(scene())
+
+
+def test_a_quarantined_device_gets_only_the_small_body_limit(tmp_path: Path) -> None:
+    """Who is not admitted may not fill the memory, session or not."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, cpe_auth="quarantine") as bed:
+            device = await bed.device()
+            await device.inform("1 BOOT")
+            assert (await device.post(b"<" + b"x" * 2_000_000)).status == 413
+
+    run(scene())
+
+
+def test_basic_is_taken_where_it_is_allowed(tmp_path: Path) -> None:
+    """The laboratory's switch: Basic without TLS, offered last."""
+
+    async def scene() -> None:
+        settings: dict[str, Any] = {"cpe_username": "boot", "cpe_password": "strap", "basic_over_http": True}
+        async with acs(tmp_path, cpe_auth="required", **settings) as bed:
+            device = await bed.device()
+            challenge = await device.post(None)
+            assert challenge.headers["www-authenticate"].split("\n")[-1].startswith("Basic ")
+            assert (await device.post_inform(basic_header("boot", "wrong"))).status == 401
+            assert (await device.post_inform(basic_header("boot", "strap"))).status == 200
+
+    run(scene())
+
+
+def test_the_rest_api_wants_the_token(tmp_path: Path) -> None:
+    """Without it, or with a wrong one: 401 in the one error shape, and only health answers."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            assert bed.app.token_file.stat().st_mode & 0o777 == 0o600
+            for token in ("", "wrong", bed.token[:-1]):
+                for path in ("devices", "faults", "events", "/metrics", "tasks/x"):
+                    answer = await bed.rest("GET", path, token=token)
+                    assert answer.status == 401, path
+                    assert answer.json["error"]["code"] == "unauthorized"
+            assert (await bed.rest("GET", "health", token="")).json["status"] == "ok"
+            before = bed.token
+        async with acs(tmp_path) as bed:
+            assert bed.token == before
+            bed.app.token_file.unlink()
+        async with acs(tmp_path) as bed:
+            assert bed.token != before
+            assert (await bed.rest("GET", "devices", token=before)).status == 401
+
+    run(scene())
+
+
+def test_no_secret_stands_in_the_database(tmp_path: Path) -> None:
+    """Passwords of devices and tokens are kept as hashes."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            await with_credentials(bed, "S1", "one", "very-secret-word")
+            token = bed.token
+        stored = b"".join(p.read_bytes() for p in tmp_path.glob("acs.db*"))
+        assert b"very-secret-word" not in stored
+        assert token.encode() not in stored
+        assert b"00D0F1-XR500-S1" in stored
+
+    run(scene())

@@ -1,0 +1,170 @@
+"""The ACS calls devices: with the login that it gave them, only where it may, and tells how it went."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.codec.messages import (
+    GetParameterValues,
+    GetParameterValuesResponse,
+    Message,
+    ParameterValueStruct,
+    Request,
+    SetParameterValues,
+    SetParameterValuesResponse,
+)
+from homeport.transport.connection_request import ConnectionRequestListener
+from support.acs_wire import Bed, acs, id_of, run
+
+pytestmark = pytest.mark.system
+
+
+class Callable:
+    """A device that can be called: it holds the login that the ACS set, and opens a session when it is called."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.tree = {"Device.ManagementServer.ConnectionRequestUsername": ""}
+        self.calls = 0
+        self.accepts: bool | str = True
+        self.called = asyncio.Event()
+        self.listener = ConnectionRequestListener(
+            host="127.0.0.1", port=0, path="/call", credentials=self.login, accept=self.accept
+        )
+
+    def login(self) -> tuple[str, str]:
+        base = "Device.ManagementServer.ConnectionRequest"
+        return self.tree.get(f"{base}Username", ""), self.tree.get(f"{base}Password", "")
+
+    def accept(self) -> bool | str:
+        self.calls += 1
+        if self.accepts is True:
+            self.called.set()
+        return self.accepts
+
+    async def start(self) -> None:
+        port = await self.listener.start()
+        self.url = f"http://127.0.0.1:{port}/call"
+        self.device = await self.bed.device()
+
+    def handler(self, request: Request) -> Message | None:
+        match request:
+            case GetParameterValues(parameter_names=names):
+                return GetParameterValuesResponse(tuple(ParameterValueStruct(n, self.tree.get(n, "v")) for n in names))
+            case SetParameterValues(parameter_list=rows):
+                self.tree.update((r.name, r.value) for r in rows)
+                return SetParameterValuesResponse(0)
+        return None
+
+    async def session(self, *events: str) -> None:
+        url = {"Device.ManagementServer.ConnectionRequestURL": self.url}
+        await self.device.session(*events, handler=self.handler, parameters=url)
+
+
+async def task_with_call(bed: Bed, wait: float) -> Any:
+    answer = await bed.rest(
+        "POST",
+        f"devices/{id_of()}/tasks?wait={wait}",
+        {"rpc": "GetParameterValues", "args": {"parameter_names": ["Device.X"]}},
+    )
+    assert answer.status == 201
+    return answer.json
+
+
+async def told(bed: Bed, task: Any) -> Any:
+    """How the connection request for the task went."""
+    async with asyncio.timeout(20):
+        while True:
+            now = await bed.task_now(task)
+            if now["connection_request"] is not None:
+                return now["connection_request"]
+
+
+def test_a_task_calls_the_device_and_waits_for_its_end(tmp_path: Path) -> None:
+    """The login was set after the bootstrap; the call is answered, the session comes, the result is in the answer."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, connection_request_credentials="provision") as bed:
+            me = Callable(bed)
+            await me.start()
+            await me.session("0 BOOTSTRAP", "1 BOOT")
+            assert me.login()[0] == id_of()
+
+            async def come() -> None:
+                await me.called.wait()
+                await me.session("6 CONNECTION REQUEST")
+
+            coming = asyncio.create_task(come())
+            task = await task_with_call(bed, 20)
+            await coming
+            assert (task["status"], task["result"]["parameter_list"][0]["value"]) == ("done", "v")
+            assert task["connection_request"]["ok"] is True
+            assert me.calls == 1
+            await me.listener.stop()
+
+    run(scene())
+
+
+@pytest.mark.case("C19")
+def test_a_busy_device_is_called_again_and_a_wrong_login_is_not_repeated(tmp_path: Path) -> None:
+    """503 means later; 401 with all that we know means that calling on would only lock the device."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, connection_request_credentials="provision") as bed:
+            waits: list[float] = []
+
+            async def sleep(seconds: float) -> None:
+                waits.append(seconds)
+                me.accepts = True
+
+            bed.app.contacts._sleep = sleep
+            me = Callable(bed)
+            await me.start()
+            await me.session("0 BOOTSTRAP")
+            me.accepts = "busy"
+
+            async def come() -> None:
+                await me.called.wait()
+                await me.session("6 CONNECTION REQUEST")
+
+            coming = asyncio.create_task(come())
+            task = await task_with_call(bed, 20)
+            await coming
+            assert task["status"] == "done"
+            assert (me.calls, len(waits)) == (2, 1)
+
+            me.tree["Device.ManagementServer.ConnectionRequestPassword"] = "changed behind our back"
+            body = {"rpc": "GetParameterValues", "args": {"parameter_names": ["Device.X"]}}
+            task = (await bed.rest("POST", f"devices/{id_of()}/tasks", body)).json
+            said = await told(bed, task)
+            assert (said["ok"], said["status"]) == (False, 401)
+            assert len(waits) == 1
+            await me.listener.stop()
+
+    run(scene())
+
+
+def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
+    """A device cannot make the ACS send requests into other networks."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            url = "Device.ManagementServer.ConnectionRequestURL"
+            for target in (
+                "http://127.0.0.2:9/x",
+                "http://169.254.169.254/latest",
+                "https://127.0.0.1/",
+                "nonsense",
+                "",
+            ):
+                await device.session("1 BOOT", parameters={url: target})
+                task = await bed.task("Reboot", connection_request=True)
+                said = await told(bed, task)
+                assert (said["ok"], said["status"]) == (False, None), target
+                assert said["reason"]
+                await bed.rest("DELETE", f"tasks/{task['id']}")
+
+    run(scene())
