@@ -144,6 +144,21 @@ def test_a_device_is_named_by_id_serial_or_end_of_id(say: Say) -> None:
     assert "homeport device list" in err
 
 
+def test_the_tab_key_knows_the_devices(site: Site, say: Say) -> None:
+    """Completion of DEVICE asks the ACS for ids and serial numbers that begin so; without an ACS it offers nothing."""
+    whole = the_id(say)
+    for line, offered in (
+        (f"homeport device get {whole[:3]}", [whole]),
+        (f"homeport task list {SERIAL[:2]}", [SERIAL]),
+    ):
+        asked = {"_HOMEPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+        for directory, expected in ((site.acs_dir, offered), (site.cpe_dir, [])):
+            environment = os.environ | asked | {"HOMEPORT_DATA_DIR": str(directory)}
+            command = [sys.executable, "-m", "homeport"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+            assert done.stdout.split() == expected, done.stderr
+
+
 def test_get_asks_the_device(say: Say) -> None:
     """A live read goes through a connection request and gives values with types."""
     code, out, err = say("device", "get", SERIAL, "Device.DeviceInfo.SerialNumber", PORT)

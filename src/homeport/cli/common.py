@@ -1,5 +1,6 @@
 """Options and deeds that the verbs `device` and `task` share: which ACS, which device, wait for a task, show its outcome."""
 
+import os
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -46,8 +47,27 @@ Later = Annotated[
     bool,
     typer.Option("--no-connection-request", help="Do not ask the device to come; the task waits for its next contact."),
 ]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Ids and serial numbers that begin so, for the TAB key; nothing where the ACS cannot be asked quickly."""
+    try:
+        client = find_acs(os.environ.get("HOMEPORT_ACS"), os.environ.get("HOMEPORT_TOKEN"))
+        where = f"startswith(id, {incomplete!r}) or startswith(serial_number, {incomplete!r})" if incomplete else None
+        found = list(client.items("/devices", {"where": where}, limit=50))
+    except CliError:
+        return []  # a shell that completes has no place for an error
+    ids = [str(d["id"]) for d in found if str(d["id"]).startswith(incomplete)]
+    return ids or [str(d["serial_number"]) for d in found]
+
+
 Device = Annotated[
-    str, typer.Argument(metavar="DEVICE", help="Device id, its serial number, or an unambiguous end of the id.")
+    str,
+    typer.Argument(
+        metavar="DEVICE",
+        help="Device id, its serial number, or an unambiguous end of the id.",
+        autocompletion=complete_device,
+    ),
 ]
 
 DEFAULT_WAIT = 60.0

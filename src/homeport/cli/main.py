@@ -98,6 +98,11 @@ def guarded(act: Callable[[], int]) -> int:
             raise
         _say(str(e))
         return int(ExitCode.FAILED)
+    except ModuleNotFoundError as e:
+        if debug or (e.name or "homeport").startswith("homeport"):
+            raise
+        _say(f"this needs the package {e.name}, which is not installed; install it with: pip install 'homeport[acs]'")
+        return int(ExitCode.FAILED)
     except Exception as e:
         if debug:
             raise
@@ -134,15 +139,8 @@ def _agent(args: list[str]) -> int:
 
 
 def load_verb(name: str) -> "typer.Typer":
-    """The typer application of one verb. Raises CliError where this installation lacks its packages."""
-    try:
-        module = importlib.import_module(VERBS[name].module)
-    except ModuleNotFoundError as e:
-        if e.name is not None and not e.name.startswith("homeport"):
-            raise CliError(
-                f"homeport {name} needs the package {e.name}; install it with: pip install 'homeport[acs]'"
-            ) from e
-        raise
+    """The typer application of one verb."""
+    module = importlib.import_module(VERBS[name].module)
     app: typer.Typer = module.app
     return app
 

@@ -6,7 +6,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import DEFAULT_WAIT, Acs, AsJson, Token, connect, group, outcome, resolve, wait_for
+from homeport.cli.common import DEFAULT_WAIT, Acs, AsJson, Device, Token, connect, group, outcome, resolve, wait_for
 from homeport.cli.faults import fault_lines
 from homeport.cli.when import ago
 
@@ -19,9 +19,7 @@ TaskId = Annotated[
 
 @app.command("list")
 def list_tasks(
-    device: Annotated[
-        str, typer.Argument(metavar="DEVICE", help="Device id, serial number, or an unambiguous end of the id.")
-    ],
+    device: Device,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 50,
     acs: Acs = None,
     token: Token = None,

@@ -97,6 +97,18 @@ def test_errors_become_exit_codes(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_missing_package_is_told_with_the_command_that_installs_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent installs light; who starts an ACS without its packages is told which extra has them."""
+
+    def act() -> int:
+        raise ModuleNotFoundError("No module named 'fastapi'", name="fastapi")
+
+    assert guarded(act) == ExitCode.FAILED
+    err = capsys.readouterr().err
+    assert "fastapi" in err
+    assert "pip install 'homeport[acs]'" in err
+
+
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """HOMEPORT_DEBUG=1 lets errors through."""
     monkeypatch.setenv("HOMEPORT_DEBUG", "1")
