@@ -156,7 +156,7 @@ def reference_page() -> str:
     lines = [
         "# Session states",
         "",
-        "This page is made from the table in `homeport.session.states`; do not edit it. `make docs` writes it.",
+        "`homeport.session.states.reference_page()` gives this page back, and a test holds it to that: edit the table.",
         "",
         "One table serves both ends. A message that the table does not hold is refused and leaves the state as it was:",
         "`LocalProtocolError` where our own side asked for it, `RemoteProtocolError` where the peer sent it.",

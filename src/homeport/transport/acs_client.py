@@ -21,6 +21,7 @@ from homeport.http.limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from homeport.http.redirects import STATUSES, Target, follow, parse_url
 from homeport.transport.driver import HttpAnswer
 from homeport.transport.http_connection import HttpConnection, RawAnswer, connect
+from homeport.transport.proxy import parse_proxy
 from homeport.transport.tls import TlsSettings, client_context
 
 _MOST_CHALLENGES: Final = 3
@@ -34,6 +35,7 @@ class HttpChannel:
 
     url: the ACS URL. timeout: seconds for connecting and for each answer; the standard asks for at least 30.
     allow_basic_over_http: send the password readably, for laboratories. compression: "", gzip or deflate for what we send.
+    proxy: URL of an HTTP proxy, "" for none. user_agent: the value of User-Agent.
     jar: cookies that outlive a session; session cookies are dropped at `close`. now: seconds since 1970, for cookies.
     """
 
@@ -49,6 +51,7 @@ class HttpChannel:
         limits: HttpLimits = DEFAULT_HTTP_LIMITS,
         compression: str = "",
         jar: CookieJar | None = None,
+        proxy: str = "",
         user_agent: str = f"Homeport/{__version__}",
         now: Callable[[], float] = wall_clock,
     ) -> None:
@@ -65,6 +68,7 @@ class HttpChannel:
         self._compression = compression
         self._jar = jar if jar is not None else CookieJar(limits=limits)
         self._agent = user_agent
+        self._proxy = parse_proxy(proxy) if proxy else None
         self._now = now
         self._connection: HttpConnection | None = None
         self._address = ""
@@ -98,6 +102,11 @@ class HttpChannel:
                 self.compression_refused = True
                 raise TransportError(
                     f"the ACS does not take bodies in {self._compression}; the next session goes without", kind="http"
+                )
+            elif answer.status == 407 and self._proxy is not None:
+                raise TransportError(
+                    f"the proxy {self._proxy.host}:{self._proxy.port} wants a user name and password, or refused them",
+                    kind="proxy",
                 )
             else:
                 return self._plain(answer)
@@ -140,14 +149,16 @@ class HttpChannel:
             timeout=self._timeout,
             limits=self._limits,
             prefer=self._address,
+            proxy=self._proxy,
         )
         self.connections += 1
         return self._connection
 
     def _head(self, content: bytes, compressed: bool) -> bytes:
         target = self._target
+        plain_proxy = self._proxy is not None and not target.secure
         lines = [
-            f"POST {target.target} HTTP/1.1\r\nHost: {target.authority}\r\nUser-Agent: {self._agent}\r\n"
+            f"POST {target.url if plain_proxy else target.target} HTTP/1.1\r\nHost: {target.authority}\r\nUser-Agent: {self._agent}\r\n"
             f"Accept-Encoding: {ACCEPTED}\r\nContent-Length: {len(content)}\r\n"
         ]
         if content:
@@ -162,6 +173,8 @@ class HttpChannel:
         credentials = self._credentials(content)
         if credentials is not None:
             lines.append(f"Authorization: {credentials}\r\n")
+        if plain_proxy and self._proxy is not None and self._proxy.authorization:
+            lines.append(f"Proxy-Authorization: {self._proxy.authorization}\r\n")
         lines.append("\r\n")
         return "".join(lines).encode("latin-1", "replace")
 

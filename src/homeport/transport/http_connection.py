@@ -7,12 +7,15 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, cast
 
 import httptools
 
 from homeport.errors import TransportError
 from homeport.http.limits import DEFAULT_HTTP_LIMITS, HttpLimits
+from homeport.transport.proxy import Proxy, Tunnel
 from homeport.transport.tls import refusal_sentence
 
 _ADDRESS: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
@@ -227,23 +230,30 @@ async def connect(
     timeout: float,
     limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     prefer: str = "",
+    proxy: Proxy | None = None,
 ) -> tuple[HttpConnection, str]:
     """(an open connection, the address that answered).
 
+    proxy: an HTTP proxy to go through; with TLS by a tunnel, else the caller writes absolute request targets.
     context: for TLS, with host checked and sent as SNI; None for plain TCP. timeout: seconds for each address, lookup and handshake
     each counted apart. prefer: an address that answered before, tried first.
     Every address of the name is tried in the system's order, IPv6 and IPv4. Raises TransportError: dns, refused, timeout, tls.
     """
-    addresses = await _lookup(host, port, timeout)
+    via_host, via_port = (host, port) if proxy is None else (proxy.host, proxy.port)
+    addresses = await _lookup(via_host, via_port, timeout)
     if prefer in addresses:
         addresses.remove(prefer)
         addresses.insert(0, prefer)
     error: TransportError | None = None
     for address in addresses:
         try:
-            return await _connect_one(host, address, port, context, timeout, limits), address
+            if proxy is not None and context is not None:
+                opened = await _connect_tunnel(proxy, address, host, port, context, timeout, limits)
+            else:
+                opened = await _connect_one(via_host, address, via_port, context, timeout, limits)
+            return opened, address
         except TransportError as e:
-            if e.kind == "tls":
+            if e.kind in ("tls", "proxy"):
                 raise
             error = e
     assert error is not None
@@ -274,7 +284,7 @@ async def _connect_one(
 ) -> HttpConnection:
     loop = asyncio.get_running_loop()
     shown = f"{host}:{port}" if host == address else f"{host} ({address}) port {port}"
-    try:
+    with _told(host, shown, timeout, tls=context is not None):
         async with asyncio.timeout(timeout):
             _, connection = await loop.create_connection(
                 lambda: HttpConnection(limits),
@@ -283,6 +293,44 @@ async def _connect_one(
                 ssl=context,
                 server_hostname=host if context is not None else None,
             )
+    connection.peer = shown
+    return connection
+
+
+async def _connect_tunnel(
+    proxy: Proxy, address: str, host: str, port: int, context: ssl.SSLContext, timeout: float, limits: HttpLimits
+) -> HttpConnection:
+    """A TLS connection to host through the proxy at address; the proxy sees only the name and the port."""
+    loop = asyncio.get_running_loop()
+    shown = f"the proxy {proxy.host} ({address}) port {proxy.port}"
+    with _told(proxy.host, shown, timeout, tls=False):
+        async with asyncio.timeout(timeout):
+            transport, tunnel = await loop.create_connection(lambda: Tunnel(proxy, host, port), address, proxy.port)
+            try:
+                await tunnel.ready
+            except BaseException:
+                transport.abort()
+                raise
+    shown = f"{host}:{port} (through {proxy.host})"
+    connection = HttpConnection(limits)
+    with _told(host, shown, timeout, tls=True):
+        try:
+            async with asyncio.timeout(timeout):
+                secured = await loop.start_tls(transport, connection, context, server_hostname=host)
+        except BaseException:
+            transport.abort()
+            raise
+    assert secured is not None
+    connection.connection_made(secured)
+    connection.peer = shown
+    return connection
+
+
+@contextmanager
+def _told(host: str, shown: str, timeout: float, *, tls: bool) -> Iterator[None]:
+    """Turns what the operating system and OpenSSL say into one TransportError."""
+    try:
+        yield
     except TimeoutError as e:
         raise TransportError(f"no connection to {shown} in {timeout:g} s; {_UNREACHABLE}", kind="timeout") from e
     except ssl.SSLError as e:
@@ -291,10 +339,8 @@ async def _connect_one(
         raise TransportError(f"the ACS {host} was not accepted: {e}", kind="tls") from e
     except OSError as e:
         reason = (e.strerror or str(e) or type(e).__name__).lower()
-        if context is not None and isinstance(e, ConnectionResetError):
+        if tls and isinstance(e, ConnectionResetError | ConnectionAbortedError):
             raise TransportError(
                 f"{shown} cut the TLS handshake; it may want another TLS version or a client certificate", kind="tls"
             ) from e
         raise TransportError(f"{shown} cannot be reached: {reason}; {_UNREACHABLE}", kind="refused") from e
-    connection.peer = shown
-    return connection

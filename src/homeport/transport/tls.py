@@ -84,12 +84,12 @@ def refusal_sentence(host: str, error: ssl.SSLError) -> str:
         check = _CHECKS.get(error.verify_code, error.verify_message)
         return f"the ACS {host} was not accepted: {check}"
     reason = (error.reason or str(error) or "handshake failed").replace("_", " ").lower()
+    if "wrong version number" in reason or "http request" in reason:
+        return f"{host} does not speak TLS on this port; check the scheme of the URL"
     if "version" in reason or "unsupported protocol" in reason:
         return f"no common TLS version with {host}; TLS 1.2 or newer is needed ({reason})"
     if "certificate required" in reason or "bad certificate" in reason or "unknown ca" in reason or "alert" in reason:
         return f"{host} refused our side of TLS: {reason}; it may want a client certificate"
-    if "wrong version number" in reason or "http request" in reason:
-        return f"{host} does not speak TLS on this port; check the scheme of the URL"
     return f"TLS with {host} failed: {reason}"
 
 
