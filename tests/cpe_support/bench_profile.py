@@ -18,9 +18,33 @@ def _positive(low: int, high: int | None = None) -> Syntax:
     return Syntax(ValueType.UNSIGNED_INT, ranges=(Range(low, high),))
 
 
+def _reachable() -> list[ParameterDef]:
+    """ManagementServer parameters of devices behind NAT and with lightweight notifications."""
+    return [
+        ParameterDef("UDPConnectionRequestAddress", _TEXT),
+        ParameterDef("NATDetected", _FLAG),
+        ParameterDef("STUNEnable", _FLAG, writable=True),
+        ParameterDef("STUNServerAddress", _TEXT, writable=True),
+        ParameterDef("STUNServerPort", _COUNT, writable=True),
+        ParameterDef("STUNUsername", _TEXT, writable=True),
+        ParameterDef("STUNPassword", _SECRET, writable=True, hidden=True),
+        ParameterDef("STUNMaximumKeepAlivePeriod", Syntax(ValueType.INT), writable=True),
+        ParameterDef("STUNMinimumKeepAlivePeriod", _COUNT, writable=True),
+        ParameterDef("LightweightNotificationProtocolsUsed", _TEXT, writable=True),
+        ParameterDef("LightweightNotificationTriggerInterval", _COUNT, writable=True),
+        ParameterDef("LightweightNotificationTriggerTime", _TIME, writable=True),
+        ParameterDef("UDPLightweightNotificationHost", _TEXT, writable=True),
+        ParameterDef("UDPLightweightNotificationPort", _COUNT, writable=True),
+        ParameterDef("HTTPCompression", _TEXT, writable=True),
+    ]
+
+
 @cache
-def bench_profile() -> ProfileDef:
-    """Device. with DeviceInfo, ManagementServer and a table that rows can be added to."""
+def bench_profile(*, reachable: bool = False) -> ProfileDef:
+    """Device. with DeviceInfo, ManagementServer and a table that rows can be added to.
+
+    reachable: with the parameters of STUN and of lightweight notifications.
+    """
     forced = {"forced_inform": True}
     schema = Schema(
         "Device:2.19",
@@ -61,6 +85,7 @@ def bench_profile() -> ProfileDef:
                     ParameterDef("DefaultActiveNotificationThrottle", _COUNT, writable=True),
                     ParameterDef("CWMPRetryMinimumWaitInterval", _positive(1, 65535), writable=True),
                     ParameterDef("CWMPRetryIntervalMultiplier", _positive(1000, 65535), writable=True),
+                    *(_reachable() if reachable else []),
                 ],
             ),
             ObjectDef(
@@ -115,6 +140,7 @@ def bench_profile() -> ProfileDef:
             server + "CWMPRetryMinimumWaitInterval": "5",
             server + "CWMPRetryIntervalMultiplier": "2000",
             server + "HeartbeatPolicy.ReportingInterval": "30",
+            **({server + "STUNMaximumKeepAlivePeriod": "-1"} if reachable else {}),
             "Device.WiFi.SSID": "home",
             "Device.WiFi.Channel": "1",
         },

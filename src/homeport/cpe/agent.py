@@ -24,6 +24,8 @@ from homeport.cpe.journal import LOG, Journal
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.model_store import ModelStore
+from homeport.cpe.parts.choose import parts_of
+from homeport.cpe.parts.part import Parts
 from homeport.cpe.reachability import Doors
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_source
@@ -47,6 +49,9 @@ NOTICE_EVERY: Final = 30.0
 
 STOP_GRACE: Final = 2.0
 """Seconds that a running session has to end when the agent is told to stop: a service manager waits longer than that."""
+
+_COMPRESSIONS: Final = {"GZIP": "gzip", "Deflate": "deflate"}
+"""HTTPCompression as the channel names it; an ACS that answers 415 gets plain bodies until the next start."""
 
 ChannelFactory = Callable[[str], Channel]
 
@@ -90,7 +95,6 @@ class Agent:
         """
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
-        self._random = random
         self._channel = channel or self._http_channel
         self.started_at = self.clock.monotonic()
         self.store = Store(settings.directory)
@@ -103,7 +107,8 @@ class Agent:
             self.device: Device = device_for(profile.name, settings, self.clock, started=self.started_at)
             root = profile.schema.root
             self._model_store = ModelStore(self.store, self.ledger, f"{root}ManagementServer.URL")
-            self.model = DataModel(profile, persist=self._model_store.persist)
+            lightweight = "LightweightNotificationProtocolsUsed" in profile.parameters_of(f"{root}ManagementServer.")
+            self.model = DataModel(profile, persist=self._model_store.persist, lightweight=lightweight)
             for sentence in self._model_store.restore(self.model):
                 self.config_log.write(f"not taken over: {sentence}", level=logging.WARNING)
             self.management = Management(self.model)
@@ -120,8 +125,12 @@ class Agent:
             self.store.close()
             raise
         self.ledger.resume_schedule(wall=self.clock.now(), monotonic=self.started_at)
-        self.handlers = Handlers(self.model, self)
+        self.random = random
+        self.parts = Parts(parts_of(self) if doors else [])
+        self.handlers = Handlers(self.model, self, self.parts.handlers())
         self.policy = SessionPolicy(random)
+        self._known: dict[str, str] | None = {} if settings.minimal_inform else None
+        self._uncompressed = ""
         self._periodic = PeriodicTimer(random)
         self._heartbeat = PeriodicTimer(random)
         self._wake = asyncio.Event()
@@ -146,15 +155,21 @@ class Agent:
         if self._session_task is not None:
             asyncio.get_running_loop().call_later(STOP_GRACE, self._session_task.cancel)
 
-    def restart(self) -> None:
-        """Ask `run` to return for a restart (local wish: the next Inform says `1 BOOT` only)."""
+    def restart(self, reason: str = "") -> None:
+        """Ask `run` to return for a restart after the session (a wish of the device: the next Inform says `1 BOOT` only)."""
+        if reason:
+            self.client_log.write(f"restarting: {reason}")
         self._leave(Exit.RESTART)
+
+    def contact(self) -> None:
+        """Open a session as soon as none runs: something is owed to the ACS."""
+        self.policy.want()
+        self._wake.set()
 
     def trigger(self, code: EventCode, command_key: str = "") -> None:
         """Owe an event and open a session for it as soon as none runs."""
         self.ledger.owe_event(code, command_key)
-        self.policy.want()
-        self._wake.set()
+        self.contact()
 
     def connection_requested(self) -> bool | str:
         """Whether an authenticated connection request is accepted; a text says why not (answered 503).
@@ -199,6 +214,7 @@ class Agent:
             await self._doors.open()
         if self._control is not None:
             await self._control.start()
+        await self.parts.start()
         first = self.ledger.reconcile_bootstrap(management.url)
         if EventCode.BOOTSTRAP in self.ledger.queue:
             # What the start itself wrote is no news to an ACS that has never seen the device.
@@ -214,6 +230,7 @@ class Agent:
         self.policy.want()
 
     async def _close(self) -> None:
+        await self.parts.stop()
         if self._doors is not None:
             await self._doors.close()
         if self._control is not None:
@@ -231,6 +248,8 @@ class Agent:
         self._note_due(now)
         if self.ledger.unsaved:
             self.ledger.save()
+        if self._doors is not None and not self._doors.in_step:
+            await self._doors.follow_address(self.management.url)
         obstacle = self._obstacle()
         start = None if obstacle else self.policy.next_start(self.management.throttle)
         if start is not None and start <= now:
@@ -302,12 +321,15 @@ class Agent:
             clock=self.clock,
             product_class=self.product_class,
             retry_count=self.policy.retry_count,
+            parts=self.parts,
+            known=self._known,
         )
         started = self.clock.now()
         self.status.state, self.status.reason = "in session", f"A session with {url} runs."
         self.save_status()
         if self._doors is not None:
             await self._doors.follow_address(url)
+        self.parts.session_opened()
         try:
             self._session_task = asyncio.ensure_future(self._talk(url, conversation))
             ended = await self._session_task
@@ -317,12 +339,17 @@ class Agent:
             ended = SessionEnded(Outcome.ABORTED, "the agent was told to stop", "aborted")
         finally:
             self._session_task = None
+            self.parts.session_closed()
         self._after(ended, conversation, url, started, heartbeat=heartbeat)
 
     async def _talk(self, url: str, conversation: Conversation) -> SessionEnded:
         versions = tuple(v for v in CwmpVersion if str(v) <= self.settings.cwmp_version)
         session = Session(Role.CPE, timeout=self.settings.session_timeout, cwmp_versions=versions)
-        return await run_cpe_session(session, conversation, self._channel(url), clock=self.clock.monotonic)
+        channel = self._channel(url)
+        ended = await run_cpe_session(session, conversation, channel, clock=self.clock.monotonic)
+        if getattr(channel, "compression_refused", False):
+            self._uncompressed = url
+        return ended
 
     def _after(
         self, ended: SessionEnded, conversation: Conversation, url: str, started: float, *, heartbeat: bool
@@ -374,6 +401,7 @@ class Agent:
     def _changed(self, changes: Sequence[Change]) -> None:
         """The model committed something: open a session where the ACS wants to know at once, follow what steers the agent."""
         self._wake.set()
+        self.parts.changed(changes)
         self._tell_changes({c.path for c in changes if c.writer is not Writer.ACS})
         if not self._in_talk and self.ledger.reconcile_bootstrap(self.management.url):
             self._tell_url()
@@ -428,6 +456,9 @@ class Agent:
                 check_dates=is_set(self.clock.now()),
             ),
             timeout=settings.session_timeout,
+            compression=""
+            if self._uncompressed == url
+            else _COMPRESSIONS.get(self.management.text("HTTPCompression"), ""),
             allow_basic_over_http=settings.allow_basic_over_http,
             now=self.clock.now,
         )

@@ -1,5 +1,6 @@
 """The agent's settings: each field is a flag of `homeport cpe run`, an environment variable, a configuration key and a docs row."""
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,13 @@ class CpeSettings:
     )
     connection_request_limit: int = setting(10, "Connection requests that may start a session, per minute")
 
+    connection_request_networks: tuple[str, ...] = setting(
+        (), "Networks from which connection requests are heard, such as 192.0.2.0/24; default all"
+    )
+    udp_connection_request_port: int = setting(
+        7547, "UDP port for connection requests, for devices that have them; 0 for any"
+    )
+
     option43: str = setting("", "Content of DHCP option 43 in hexadecimal, as the DHCP client hands it over")
     option43_form: str = setting("standard", "How the codes of option 43 are read", choices=("standard", "vega"))
 
@@ -85,6 +93,10 @@ class CpeSettings:
         choices=("1.0", "1.1", "1.2", "1.3", "1.4"),
     )
 
+    minimal_inform: bool = setting(
+        False, "Leave known forced parameters out of Informs that report no boot, for links where every byte counts"
+    )
+
     reboot: str = setting("exec", "What a reboot does", choices=("exec", "restart", "command"))
     reboot_command: tuple[str, ...] = setting(
         (), "Command and arguments that restart the device, for reboot=command; never run by a shell"
@@ -111,6 +123,11 @@ class CpeSettings:
             raise ConfigError(f"oui {self.oui!r} must be six upper-case hexadecimal digits, for example 00256D")
         if self.reboot == "command" and not self.reboot_command:
             raise ConfigError('reboot=command needs reboot_command, for example ["systemctl", "reboot"]')
+        for network in self.connection_request_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as e:
+                raise ConfigError(f"connection_request_networks: {e}; expected for example 192.0.2.0/24") from e
         if bool(self.client_certificate) != bool(self.client_key):
             raise ConfigError("client_certificate and client_key are only useful together")
 

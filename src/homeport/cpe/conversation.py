@@ -32,6 +32,7 @@ from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, Journal, masked, masked_body
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management
+from homeport.cpe.parts.part import Parts
 from homeport.errors import Fault, StoreError
 from homeport.model.changes import REPORTED, PendingChange
 from homeport.model.tree import DataModel
@@ -57,7 +58,10 @@ class Conversation:
         clock: Clock,
         product_class: str,
         retry_count: int,
+        parts: Parts,
+        known: dict[str, str] | None = None,
     ) -> None:
+        """known: values of forced parameters that the ACS has, for minimal Informs; None where every Inform carries all of them."""
         self._model = model
         self._management = management
         self._ledger = ledger
@@ -66,6 +70,9 @@ class Conversation:
         self._clock = clock
         self._product_class = product_class
         self._retry_count = retry_count
+        self._parts = parts
+        self._known = known
+        self._forced: dict[str, str] = {}
         self._url = management.url
         self._reported: tuple[PendingChange, ...] = ()
         self.events: tuple[str, ...] = ()
@@ -91,13 +98,15 @@ class Conversation:
             event=events,
             current_time=date_time(self._clock.now()),
             retry_count=self._retry_count,
-            parameter_list=tuple(self._values(list(names))),
+            parameter_list=self._news(self._values(list(names))),
         )
 
     async def informed(self, answer: InformAnswered) -> None:
         """The ACS has heard the events: they are forgotten, in memory and on disk."""
         self.heard = True
         self._ledger.informed(self._url)
+        if self._known is not None:
+            self._known.update(self._forced)
         if self._reported:
             try:
                 self._model.clear_reported(self._reported)
@@ -105,6 +114,7 @@ class Conversation:
                 # They are reported once more when there is room on the disk; better twice than not at all.
                 LOG.warning("the reported changes could not be marked as reported: %s", e)
         self._say("<-", "InformResponse")
+        await self._parts.acs_reached()
 
     async def next_request(self) -> Request | None:
         """What the device still owes the ACS in this session (TransferComplete and its kin)."""
@@ -132,7 +142,11 @@ class Conversation:
     async def answered(self, request: Request | VendorMessage, answer: Response | VendorMessage | FaultMessage) -> None:
         """The ACS answered one of our requests; a fault leaves it owed for another session (unverified)."""
         self._say("<-", describe(answer))
-        if isinstance(request, Request) and not isinstance(answer, FaultMessage):
+        if (
+            isinstance(request, Request)
+            and not isinstance(answer, FaultMessage)
+            and not self._parts.acknowledged(request)
+        ):
             self._ledger.answered(request)
 
     def trace(self, direction: str, body: bytes, note: str) -> None:
@@ -147,6 +161,17 @@ class Conversation:
         except StoreError as e:
             LOG.warning("changes of computed parameters are not looked for now: %s", e)
             return [c for c in self._model.pending_changes(poll=False) if c.notification in REPORTED]
+
+    def _news(self, values: list[ParameterValueStruct]) -> tuple[ParameterValueStruct, ...]:
+        """The parameters of the Inform; in a minimal one without forced parameters whose value the ACS has."""
+        known = self._known
+        if known is None:
+            return tuple(values)
+        reported = {change.name for change in self._reported}
+        self._forced = {v.name: v.value for v in values}
+        if EventCode.BOOT in self.events or EventCode.BOOTSTRAP in self.events:
+            return tuple(values)
+        return tuple(v for v in values if v.name in reported or known.get(v.name) != v.value)
 
     def _values(self, names: list[str]) -> list[ParameterValueStruct]:
         try:

@@ -5,7 +5,7 @@ RPCs a device answers is this module's table; GetRPCMethods is read from it, so 
 Source: TR-069a6 A.3.1, A.3.2, A.4.1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from homeport.codec.messages import (
@@ -56,7 +56,13 @@ class Promises(Protocol):
 class Handlers:
     """The answers of one device."""
 
-    def __init__(self, model: DataModel, promises: Promises) -> None:
+    def __init__(
+        self,
+        model: DataModel,
+        promises: Promises,
+        more: Mapping[type[Request], Callable[[Any], Response]] | None = None,
+    ) -> None:
+        """more: answers of other parts of the agent, by request class."""
         self._model = model
         self._promises = promises
         self._table: Final[dict[type[Request], Callable[[Any], Response]]] = {
@@ -71,6 +77,7 @@ class Handlers:
             Reboot: self._reboot,
             FactoryReset: self._factory_reset,
             ScheduleInform: self._schedule_inform,
+            **(more or {}),
         }
 
     @property

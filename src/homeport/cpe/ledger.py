@@ -26,7 +26,7 @@ from homeport.codec.messages import (
 from homeport.cpe.clock import is_set
 from homeport.cpe.event_queue import EventQueue
 from homeport.cpe.schedule import ScheduledInform
-from homeport.cpe.state import AGENT, BUCKETS, COMMAND, EVENT, IDENTITY, OWED, Store, StoreTransaction
+from homeport.cpe.state import AGENT, COMMAND, EVENT, IDENTITY, OWED, Store, StoreTransaction
 from homeport.errors import Fault, StoreError
 from homeport.terms import EventCode, FaultCode, RpcName
 
@@ -101,9 +101,7 @@ class Ledger:
             return Boot(factory_reset=False, reboot_keys=())
         with self.promise() as transaction:
             if reset:
-                for bucket in BUCKETS:
-                    if bucket != IDENTITY:
-                        transaction.clear(bucket)
+                transaction.clear_all_but(IDENTITY)
                 self.queue = EventQueue()
                 self._owed = {}
                 keys = ()

@@ -4,6 +4,7 @@ Source: TR-069a6 3.2.2; TR-181 ManagementServer.ConnectionRequestURL, HTTPConnec
 """
 
 import asyncio
+import ipaddress
 import secrets
 import socket
 from typing import Final, Protocol
@@ -65,6 +66,11 @@ class Doors:
             await self._listener.stop()
             self._listener = None
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the port is open exactly where HTTPConnectionRequestEnable says so."""
+        return self._host.management.http_connection_request_enabled == (self._listener is not None)
+
     async def follow_address(self, acs_url: str) -> None:
         """Open or close as the model says, and bring ConnectionRequestURL up to date with the address used towards the ACS."""
         enabled = self._host.management.http_connection_request_enabled
@@ -104,10 +110,20 @@ class Doors:
             credentials=lambda: self._host.management.connection_request_credentials,
             accept=self._host.connection_requested,
             limit=self._settings.connection_request_limit,
+            allowed=self._allowed if self._settings.connection_request_networks else None,
             seen=self._seen,
         )
         self._port = await listener.start()
         self._listener = listener
+
+    def _allowed(self, source: str) -> bool:
+        networks = [ipaddress.ip_network(n) for n in self._settings.connection_request_networks]
+        try:
+            address = ipaddress.ip_address(source.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in networks)
 
     def _seen(self, source: str, status: int, reason: str) -> None:
         LOG.debug("connection request from %s: %d %s", source, status, reason)

@@ -20,15 +20,13 @@ from homeport.errors import StoreError, StoreUnavailable
 FORMAT: Final = 1
 """Version of the layout, in SQLite's user_version; an older one is lifted by `_MIGRATIONS`, a newer one is refused."""
 
-# Buckets. A factory reset empties all but IDENTITY.
+# Buckets of the core; other parts have their own. A factory reset empties all but IDENTITY.
 IDENTITY: Final = "identity"  # serial number chosen here, and when; survives everything
 MODEL: Final = "model"  # what the data model wants kept: values, attributes, instances, ParameterKey
 EVENT: Final = "event"  # the queue's entries
 COMMAND: Final = "command"  # accepted Reboot, FactoryReset, ScheduleInform
 OWED: Final = "owed"  # requests owed to the ACS: TransferComplete and its kin
 AGENT: Final = "agent"  # acknowledged URL, source of the URL, connection-request path, applied settings
-
-BUCKETS: Final = (IDENTITY, MODEL, EVENT, COMMAND, OWED, AGENT)
 
 _SCHEMA: Final = """
 CREATE TABLE fact (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID;
@@ -166,6 +164,10 @@ class StoreTransaction:
 
     def clear(self, bucket: str) -> None:
         self._db.execute("DELETE FROM fact WHERE bucket = ?", (bucket,))
+
+    def clear_all_but(self, bucket: str) -> None:
+        """Empty every other bucket, also those of parts that are not in use now."""
+        self._db.execute("DELETE FROM fact WHERE bucket <> ?", (bucket,))
 
 
 def _translated(error: sqlite3.Error, directory: Path) -> StoreError:

@@ -628,3 +628,30 @@ def test_log_lines_name_what_was_asked_without_secrets():
     line = describe(setting(Password="hunter2", URL="http://a/"))
     assert "Password=********" in line
     assert "hunter2" not in line
+
+
+@scene
+async def test_a_minimal_inform_leaves_out_what_the_acs_knows(bench):
+    """By setting: all forced parameters at a boot, afterwards only those that changed."""
+    from dataclasses import replace
+
+    bench.settings = replace(bench.settings, minimal_inform=True)
+    await bench.start()
+    assert len(bench.values()) == 6
+    await bench.ask()
+    assert bench.values() == {}
+    await bench.ask(setting(PeriodicInformInterval="77"))
+    await bench.ask()
+    assert bench.values() == {SERVER + "ParameterKey": "key"}
+
+
+@scene
+async def test_a_computed_parameter_with_notification_is_watched(bench):
+    """UpTime with passive notification: the next Inform has it, though nobody wrote it."""
+    await bench.start()
+    await bench.ask(notify("Device.DeviceInfo.UpTime", 1))
+    bench.agent._look_for_changes()
+    await bench.clock.advance(100)
+    await bench.ask()
+    assert bench.events() == ["4 VALUE CHANGE", "6 CONNECTION REQUEST"]
+    assert bench.values()["Device.DeviceInfo.UpTime"] == "100"

@@ -1,0 +1,118 @@
+"""What a part of the agent may do, and how the agent looks after its parts.
+
+A part lives from before the first Inform to the agent's end. It answers RPCs that the core does not, learns of sessions and of changes of
+the data model, and may work in the background. A part that fails is logged and left alone: the sessions go on without it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from homeport.codec.messages import Request, Response
+from homeport.cpe.journal import LOG
+from homeport.errors import HomeportError
+from homeport.model.changes import Change
+
+
+class Part:
+    """Does nothing by default; override what the part is about."""
+
+    name = "part"
+
+    def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
+        """The answers to RPCs of this part; GetRPCMethods names them."""
+        return {}
+
+    async def start(self) -> None:
+        """Before the first Inform. Raises HomeportError where the part cannot work."""
+
+    async def run(self) -> None:
+        """Beside the sessions, until cancelled."""
+
+    async def stop(self) -> None:
+        """At the agent's end, after `run` was cancelled."""
+
+    def session_opened(self) -> None:
+        """A session begins."""
+
+    def session_closed(self) -> None:
+        """The session is over, however it went."""
+
+    async def acs_reached(self) -> None:
+        """The ACS answered the Inform."""
+
+    def acknowledged(self, request: Request) -> bool:
+        """The ACS confirmed an owed request. True where the part has settled it itself, so that the core need not."""
+        return False
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """The data model committed changes; must be quick."""
+
+
+class Parts:
+    """All parts of one agent."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = tuple(parts)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def handlers(self) -> dict[type[Request], Callable[[Any], Response]]:
+        """All RPCs of all parts."""
+        found: dict[type[Request], Callable[[Any], Response]] = {}
+        for part in self._parts:
+            found.update(part.handlers())
+        return found
+
+    async def start(self) -> None:
+        """Start every part; one that cannot work is logged and left out of the background."""
+        for part in self._parts:
+            try:
+                await part.start()
+            except HomeportError as e:
+                LOG.error("%s does not work: %s", part.name, e)
+                continue
+            self._tasks.append(asyncio.ensure_future(_guarded(part)))
+
+    async def stop(self) -> None:
+        """End every part."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for part in self._parts:
+            try:
+                await part.stop()
+            except HomeportError as e:
+                LOG.warning("%s did not end cleanly: %s", part.name, e)
+
+    def session_opened(self) -> None:
+        for part in self._parts:
+            part.session_opened()
+
+    def session_closed(self) -> None:
+        for part in self._parts:
+            part.session_closed()
+
+    async def acs_reached(self) -> None:
+        for part in self._parts:
+            try:
+                await part.acs_reached()
+            except HomeportError as e:
+                LOG.warning("%s: %s", part.name, e)
+
+    def acknowledged(self, request: Request) -> bool:
+        """Whether a part has settled a confirmed request itself."""
+        return any(part.acknowledged(request) for part in self._parts)
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        for part in self._parts:
+            part.changed(changes)
+
+
+async def _guarded(part: Part) -> None:
+    try:
+        await part.run()
+    except HomeportError as e:
+        LOG.error("%s ended: %s", part.name, e)
+    except Exception:
+        LOG.exception("%s ended by a defect; the agent goes on without it", part.name)
