@@ -70,6 +70,8 @@ class Memory:
         if marks != b"<>" * (len(marks) // 2) or (not text.isascii() and ("\ufffe" in text or "\uffff" in text)):
             return None
         pieces = _BETWEEN.split(text)
+        if text.startswith("<?xml") and pieces[1:2] and pieces[1].strip():
+            return None  # Text between the prolog and the envelope.
         return "<".join(pieces[::2]), pieces[1::2]
 
     def recall(self, markup: str, texts: list[str], limits: CodecLimits) -> Skeleton | None:
@@ -103,7 +105,7 @@ class Memory:
         elements: list[tuple[Light, int]] = []
         top: Light | None = None
         for place, token in enumerate(markup.split("<")[1:]):
-            if token.startswith("?xml"):
+            if place == 0 and token.startswith("?xml "):
                 continue
             if token[:1] in ("!", "?", ""):
                 return

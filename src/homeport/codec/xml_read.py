@@ -275,13 +275,27 @@ def _check_shape(root: Element, text: bytes, limits: CodecLimits) -> None:
     """Refuses a tree over a limit. Each look at all elements is preceded by a cheap look at the bytes, which settles most bodies."""
     if text.count(b"<") > 2 * limits.max_depth and _too_deep(limits.max_depth)(root):
         raise MessageRefused(f"The body is nested more than {limits.max_depth} levels deep (setting max_depth).")
-    if text.count(b"=") > limits.max_attributes and _too_many_attributes(limits.max_attributes)(root):
+    # An attribute takes five bytes and a text that is too long its own length, so only long stretches without a tag are of interest.
+    shortest = min(5 * limits.max_attributes, limits.max_text)
+    if len(text) <= shortest:
+        return
+    attributes = longest = 0
+    for stretch in _long_stretch(shortest).finditer(text):
+        longest = max(longest, stretch.end() - stretch.start())
+        attributes = max(attributes, stretch.group().count(b"="))
+    if attributes > limits.max_attributes and _too_many_attributes(limits.max_attributes)(root):
         raise MessageRefused(f"An element has more than {limits.max_attributes} attributes (setting max_attributes).")
-    if len(text) > limits.max_text and _too_long(limits.max_text)(root):
+    # A CDATA section may hold `<`, so that its text is made of several stretches.
+    if (longest > limits.max_text or b"<![CDATA[" in text) and _too_long(limits.max_text)(root):
         raise MessageRefused(
             f"An element's text is longer than {limits.max_text} characters (setting max_text).",
             fault_code=FaultCode.RESOURCES_EXCEEDED,
         )
+
+
+@lru_cache(maxsize=16)
+def _long_stretch(length: int) -> re.Pattern[bytes]:
+    return re.compile(rb"<[^<]{%d,}" % length)
 
 
 @lru_cache(maxsize=16)
