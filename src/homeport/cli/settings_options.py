@@ -131,12 +131,8 @@ def typer_command(cls: type[T], program: str, act: Callable[[T], int], help: str
         raise typer.Exit(act(settings))
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    config = typer.Option(
-        "--config",
-        envvar="HOMEPORT_CONFIG",
-        metavar="FILE",
-        help=CONFIG_HELP.format(program=program).replace("[", r"\["),
-    )
+    # No variable here: load_settings reads HOMEPORT_ACS_CONFIG and HOMEPORT_CONFIG, in this order, for both readings.
+    config = typer.Option("--config", metavar="FILE", help=CONFIG_HELP.format(program=program).replace("[", r"\["))
     parameters.append(_keyword("config", Annotated[Path | None, config]))
     for row in rows:
         flag = f"{row.flag}/{negative(row)}" if row.type is bool else row.flag

@@ -103,6 +103,16 @@ def test_configuration_file_comes_from_flag_or_environment(tmp_path: Path, monke
     )
 
 
+def test_the_programs_own_variable_for_the_file_counts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOMEPORT_SMALL_CONFIG is stronger than HOMEPORT_CONFIG, for typer as by hand."""
+    (tmp_path / "own.toml").write_text('name = "own"\n')
+    (tmp_path / "all.toml").write_text('name = "all"\n')
+    monkeypatch.setenv("HOMEPORT_SMALL_CONFIG", str(tmp_path / "own.toml"))
+    monkeypatch.setenv("HOMEPORT_CONFIG", str(tmp_path / "all.toml"))
+    assert load_settings(Small, "small", ParsedFlags({}, None)).name == "own"
+    assert by_typer([]).name == "own"
+
+
 def test_a_value_from_the_environment_is_blamed_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """typer reads the variable too, but the error names the variable, not a flag that nobody typed."""
     monkeypatch.setenv("HOMEPORT_SMALL_PORT", "many")
