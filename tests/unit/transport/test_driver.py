@@ -267,6 +267,37 @@ def test_a_body_that_is_no_message_fails_the_session(body):
     assert end.reason.startswith("the ACS broke the protocol: ")
 
 
+@pytest.mark.case("X09")
+def test_a_message_with_a_dtd_fails_the_session():
+    """Entities are never looked at, from an ACS neither."""
+    evil = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + encode(Envelope(InformResponse(), id="1"))
+    end, _ = run(Device(), scripted(evil))
+    assert (end.outcome, end.kind) == (Outcome.FAILED, "protocol")
+
+
+@pytest.mark.case("S39")
+def test_a_request_of_32_kib_is_processed():
+    """Every peer must take 32,768 bytes; nobody answers 9004."""
+    names = tuple(f"Device.X_00256D_Table.{i}.SomeParameterName" for i in range(600))
+    device = Device(
+        answers={GetParameterValues: GetParameterValuesResponse(tuple(ParameterValueStruct(n) for n in names))}
+    )
+    acs = LoopbackAcs([GetParameterValues(names)])
+    assert len(encode(Envelope(acs.requests[0]))) > 32_768
+    assert run(device, acs)[0].outcome is Outcome.SUCCESS
+    assert len(acs.answers[0][1].parameter_list) == 600
+
+
+@pytest.mark.case("S38")
+def test_letters_of_any_alphabet_arrive_as_they_are():
+    """UTF-8 both ways, also beyond the basic plane, and what XML has to escape."""
+    value = "Wohnzimmer \u00e4\u00f6\u00fc \u65e5\u672c \U0001f3e0 <&>\"' \t tab"
+    device = Device(answers={GetParameterValues: GetParameterValuesResponse((ParameterValueStruct("A.B", value),))})
+    acs = LoopbackAcs([READ])
+    assert run(device, acs)[0].outcome is Outcome.SUCCESS
+    assert acs.answers[0][1].parameter_list[0].value == value
+
+
 @pytest.mark.case("S42")
 def test_an_unknown_header_is_ignored_unless_it_must_be_understood():
     """mustUnderstand=0 is advice; 1 ends the session (unverified)."""
