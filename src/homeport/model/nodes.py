@@ -11,6 +11,7 @@ from homeport.errors import ConfigError
 from homeport.model.path import Path
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema
+from homeport.model.types import null_text
 
 _FILLED: Final = frozenset(
     ("parameters", "names", "types", "index", "children", "child_index", "hidden", "counts", "references", "alias", "order", "forced",
@@ -23,7 +24,8 @@ class Shape:
 
     What needs the parameters is filled in when it is first asked for, so that empty tables cost nothing:
     parameters, names, types, index (by name): parameters of the object. children, child_index (by name): shapes below.
-    hidden, references, forced, active: parameter indices of hidden ones, references, those in every Inform, always-active ones.
+    references, forced, active: parameter indices of references, those in every Inform, always-active ones.
+    hidden: parameter index of each hidden one, with the text that it reads as.
     counts: (parameter index, child index) of row counts. alias, order: index of the row's alias and precedence, -1 where it has none.
     created: values of a new instance.
     """
@@ -40,7 +42,7 @@ class Shape:
     index: dict[str, int]
     children: "tuple[Shape, ...]"
     child_index: dict[str, int]
-    hidden: tuple[int, ...]
+    hidden: dict[int, str]
     counts: tuple[tuple[int, int], ...]
     references: tuple[int, ...]
     alias: int
@@ -76,7 +78,7 @@ class Shape:
         self.types = tuple([p.type for p in parameters])
         self.index = index = {name: i for i, name in enumerate(self.names)}
         self.child_index = {c.definition.name: i for i, c in enumerate(children)}
-        self.hidden = tuple([i for i, p in enumerate(parameters) if p.hidden or p.secured])
+        self.hidden = {i: null_text(p.syntax) for i, p in enumerate(parameters) if p.hidden or p.secured}
         self.counts = tuple(
             [(index[c.definition.count], i) for i, c in enumerate(children) if c.table and c.definition.count in index]
         )

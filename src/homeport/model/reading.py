@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ParameterValue(Struct, frozen=True, gc=False):
-    """name: full path. value: canonical text, "" for hidden ones. type: local name of xsi:type."""
+    """name: full path. value: canonical text; hidden ones read as their type's null value: "", 0 or false. type: local name of xsi:type."""
 
     name: str
     value: str
@@ -279,7 +279,7 @@ class View:
         shape = node.shape
         value = node.values[at]
         if not reveal and at in shape.hidden:
-            value = ""
+            value = shape.hidden[at]
         else:
             for index, child in shape.counts:
                 if index == at:
@@ -340,8 +340,8 @@ class View:
         if self.registry is not None:
             self._note_sources(shape, prefix, start, -1, asked)
         if not reveal and shape.hidden:
-            for index in shape.hidden:
-                out[start + index] = ParameterValue(shown + shape.names[index], "", shape.types[index])
+            for index, null in shape.hidden.items():
+                out[start + index] = ParameterValue(shown + shape.names[index], null, shape.types[index])
                 for wanted in asked.values():
                     wanted[:] = [w for w in wanted if w[0] != start + index]
         for child_node in place.children:

@@ -29,6 +29,7 @@ from homeport.model.schema import (
 from homeport.model.types import Syntax
 from homeport.model.xml_files import Document, Element, Library
 from homeport.model.xml_syntax import Declared, Place, read_syntax
+from homeport.terms import ValueType
 
 _NOTIFY: Final = {
     "normal": ActiveNotify.NORMAL,
@@ -357,7 +358,8 @@ class _Builder:
             forced_inform=draft.forced,
             hidden=declared.hidden,
             secured=declared.secured,
-            command=declared.command,
+            # Before the attribute `command` existed, a button such as Reset was a hidden boolean.
+            command=declared.command or (declared.hidden and declared.syntax.base is ValueType.BOOLEAN),
         )
         made.default_object = made.usable_default(declared.defaults.get("object"))
         made.default_factory = made.usable_default(declared.defaults.get("factory"))

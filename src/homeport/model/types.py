@@ -526,6 +526,17 @@ def first_value(syntax: Syntax) -> str:
     return ""
 
 
+def null_text(syntax: Syntax) -> str:
+    """What a hidden parameter reads as: the null value of its type (cwmp-datamodel-1-15.xsd, attribute hidden)."""
+    if syntax.is_list:
+        return ""
+    if syntax.base is ValueType.BOOLEAN:
+        return "false"
+    if syntax.base is ValueType.DATE_TIME:
+        return UNKNOWN_TIME
+    return "0" if syntax.base in _INTEGERS or syntax.base is ValueType.DECIMAL else ""
+
+
 def _first_number(syntax: Syntax) -> str:
     if not syntax.ranges or _fits(0, syntax.ranges):
         return "0"

@@ -153,7 +153,7 @@ class Library:
         folder = document.path.parent
         if (folder / file).is_file():
             return folder / file
-        best: tuple[tuple[int, int], FilePath] | None = None
+        best: tuple[tuple[bool, int, int], FilePath] | None = None
         for candidate in folder.glob("*.xml"):
             match = _RELEASE.match(candidate.name)
             if match is None:
@@ -163,12 +163,15 @@ class Library:
             spellings = {f"{match['head']}-{tail}.xml", f"{match['head']}-{match['minor']}-{tail}.xml"}
             if tail is None:
                 spellings = {f"{match['head']}.xml", f"{match['head']}-{match['minor']}.xml"}
-            if (
-                file in spellings
-                and (self._release is None or version <= self._release)
-                and (best is None or version > best[0])
-            ):
-                best = version, candidate
+            if file not in spellings:
+                continue
+            # A later correction of the same release will do where the release itself is not there.
+            fits = self._release is None or version <= self._release
+            if not fits and self._release is not None and version[0] != self._release[0]:
+                continue
+            rank = (fits, *version)
+            if best is None or rank > best[0]:
+                best = rank, candidate
         if best is None:
             limit = f" that is not newer than {self._release[0]}.{self._release[1]}" if self._release else ""
             raise by.error(
