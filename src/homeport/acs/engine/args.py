@@ -125,6 +125,8 @@ def untyped(args: Mapping[str, Any]) -> frozenset[str]:
 def check(rpc: str, args: Mapping[str, Any]) -> None:
     """Raise ArgumentsError where the task could never be sent: wrong arguments, texts that are too long, numbers out of range."""
     request = request_of(rpc, args)
+    if isinstance(request, m.AddObject | m.DeleteObject) and not request.object_name.endswith("."):
+        raise ArgumentsError(f"object_name is {request.object_name!r}; the path of an object ends with a dot")
     try:
         encode(Envelope(body=request))
     except LocalProtocolError as e:

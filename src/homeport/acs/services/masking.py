@@ -7,8 +7,8 @@ from homeport.acs.engine.effects import is_secret
 
 MASK: Final = "********"
 
-_VALUE: Final = re.compile(r"(<Name[^>]*>\s*([^<]*?)\s*</Name>\s*<Value[^>]*>)([^<]+)(</Value>)")
-_PASSWORD: Final = re.compile(r"(<Password[^>]*>)([^<]+)(</Password>)")
+_VALUE: Final = re.compile(r"(<Name[^>]*>\s*([^<]*?)\s*</Name>\s*<Value[^>]*>)([^<]+)(</Value>|\Z)")
+_PASSWORD: Final = re.compile(r"(<Password[^>]*>)([^<]+)(</Password>|\Z)")
 
 
 def shown(body: bytes, limit: int) -> str:

@@ -1,0 +1,280 @@
+"""The REST API as it is promised: paths, shapes, pages, the one error shape, and its description."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.codec.messages import GetParameterValuesResponse, Message, ParameterValueStruct, Request
+from support.acs_wire import Bed, acs, id_of, run
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+PROMISED = {
+    ("get", "/api/v1/health"),
+    ("get", "/api/v1/devices"),
+    ("get", "/api/v1/devices/{id}"),
+    ("delete", "/api/v1/devices/{id}"),
+    ("put", "/api/v1/devices/{id}/tags/{tag}"),
+    ("post", "/api/v1/devices/{id}/approve"),
+    ("get", "/api/v1/devices/{id}/parameters"),
+    ("post", "/api/v1/devices/{id}/tasks"),
+    ("get", "/api/v1/devices/{id}/tasks"),
+    ("get", "/api/v1/tasks/{id}"),
+    ("delete", "/api/v1/tasks/{id}"),
+    ("get", "/api/v1/devices/{id}/sessions"),
+    ("get", "/api/v1/sessions/{id}"),
+    ("get", "/api/v1/faults"),
+    ("get", "/api/v1/events"),
+    ("get", "/metrics"),
+}
+
+
+def reading(request: Request) -> Message | None:
+    return GetParameterValuesResponse((ParameterValueStruct("Device.X", "v", "int"),))
+
+
+def is_error(answer: Any, status: int, code: str) -> None:
+    assert answer.status == status, answer.body
+    error = answer.json["error"]
+    assert set(error) == {"code", "message", "details"}
+    assert error["code"] == code
+    assert error["message"]
+
+
+def test_every_promised_path_is_described(tmp_path: Path) -> None:
+    """OpenAPI at /api/openapi.json, each route with a summary for people."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            description = (await bed.rest("GET", "/api/openapi.json")).json
+            found = {(method, path) for path, verbs in description["paths"].items() for method in verbs}
+            assert found >= PROMISED
+            for verbs in description["paths"].values():
+                for operation in verbs.values():
+                    assert operation["description"]
+
+    run(scene())
+
+
+def test_a_device_and_its_parameters_have_their_shapes(tmp_path: Path) -> None:
+    """Times are ISO 8601 in UTC; parameters tell path, value, type, writable, updated."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            device = await bed.get_device()
+            assert device["id"] == id_of()
+            assert all(MOMENT.fullmatch(device[k]) for k in ("first_seen", "last_inform", "last_boot"))
+            assert (device["online"], device["last_bootstrap"], device["tags"]) == (True, None, [])
+            assert "password" not in json.dumps(device)
+            answer = (await bed.rest("GET", f"devices/{id_of()}/parameters?path=Device.DeviceInfo.")).json
+            assert answer["next"] is None
+            (item,) = answer["items"]
+            assert set(item) == {"path", "value", "type", "writable", "updated"}
+            assert MOMENT.fullmatch(item["updated"])
+
+    run(scene())
+
+
+def test_a_task_has_its_shape(tmp_path: Path) -> None:
+    """What design.md promises, and how it went."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+            assert {"id", "device", "rpc", "args", "status", "result", "fault", "created", "finished"} <= set(task)
+            assert (task["status"], task["finished"], task["result"], task["fault"]) == ("queued", None, None, None)
+            await device.session(handler=reading)
+            done = await bed.task_now(task)
+            assert (done["status"], MOMENT.fullmatch(done["finished"]) is not None) == ("done", True)
+            listed = (await bed.rest("GET", f"devices/{id_of()}/tasks")).json
+            assert listed == {"items": [done], "next": None}
+
+    run(scene())
+
+
+def test_pages_follow_their_cursor(tmp_path: Path) -> None:
+    """limit and next, for devices, parameters and tasks."""
+
+    async def pages(bed: Bed, path: str) -> Iterator[Any]:
+        items, cursor = [], None
+        while True:
+            more = f"&cursor={cursor}" if cursor else ""
+            page = (await bed.rest("GET", f"{path}limit=2{more}")).json
+            assert len(page["items"]) <= 2
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return iter(items)
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for n in range(5):
+                device = await bed.device(f"S{n}")
+                await device.session("1 BOOT", parameters={f"Device.P{i}": "x" for i in range(5)})
+            assert [d["serial_number"] for d in await pages(bed, "devices?")] == [f"S{n}" for n in range(5)]
+            wanted = "devices?where=serial_number%20!=%20'S2'&"
+            assert [d["serial_number"] for d in await pages(bed, wanted)] == ["S0", "S1", "S3", "S4"]
+            assert len(list(await pages(bed, f"devices/{id_of()}/parameters?"))) == 7
+            made = [await bed.task("Reboot") for _ in range(3)]
+            assert [t["id"] for t in await pages(bed, f"devices/{id_of()}/tasks?")] == [t["id"] for t in made][::-1]
+
+    run(scene())
+
+
+def test_tags_are_put_found_and_taken(tmp_path: Path) -> None:
+    """A tag is a word that conditions can ask for."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            for _ in range(2):
+                assert (await bed.rest("PUT", f"devices/{id_of()}/tags/gold")).json["tags"] == ["gold"]
+            found = (await bed.rest("GET", "devices?where=%22gold%22%20in%20tags")).json["items"]
+            assert [d["id"] for d in found] == [id_of()]
+            assert (await bed.rest("DELETE", f"devices/{id_of()}/tags/gold")).json["tags"] == []
+            is_error(await bed.rest("PUT", f"devices/{id_of()}/tags/a%7Cb"), 409, "conflict")
+
+    run(scene())
+
+
+def test_a_deleted_device_is_gone_and_may_come_back(tmp_path: Path) -> None:
+    """DELETE forgets it; its next Inform makes it anew."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            await device.inform()
+            assert (await bed.rest("DELETE", f"devices/{id_of()}")).status == 204
+            assert (await device.post(None)).status == 204
+            is_error(await bed.rest("GET", f"devices/{id_of()}"), 404, "not_found")
+            await device.session("1 BOOT")
+            assert (await bed.get_device())["id"] == id_of()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "devices/nobody", None, 404, "not_found"),
+        ("GET", "devices/nobody/tasks", None, 404, "not_found"),
+        ("GET", "devices/nobody/sessions", None, 404, "not_found"),
+        ("GET", "devices/nobody/parameters", None, 404, "not_found"),
+        ("DELETE", "devices/nobody", None, 404, "not_found"),
+        ("POST", "devices/nobody/approve", None, 404, "not_found"),
+        ("GET", "tasks/nothing", None, 404, "not_found"),
+        ("DELETE", "tasks/nothing", None, 404, "not_found"),
+        ("GET", "sessions/nothing", None, 404, "not_found"),
+        ("GET", "nothing", None, 404, "not_found"),
+        ("PATCH", "devices", None, 405, "method_not_allowed"),
+        ("GET", "devices?limit=0", None, 422, "invalid"),
+        ("GET", "devices?limit=many", None, 422, "invalid"),
+        ("GET", "devices?where=import%20os", None, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {}, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {"rpc": "Inform"}, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {"rpc": "Reboot", "colour": "red"}, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {"rpc": "GetParameterValues", "args": {"names": []}}, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {"rpc": "Reboot", "after": "nothing"}, 404, "not_found"),
+        ("POST", "devices/ID/tasks", {"rpc": "Reboot", "expires_in": -1}, 422, "invalid"),
+        ("POST", "devices/nobody/tasks", {"rpc": "Reboot"}, 404, "not_found"),
+        ("POST", "devices/ID/tasks?wait=-1", {"rpc": "Reboot"}, 422, "invalid"),
+        ("PUT", "devices/ID/credentials", {"username": "", "password": ""}, 422, "invalid"),
+    ],
+)
+def test_every_error_has_the_one_shape(
+    tmp_path: Path, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    """A code for programs, a sentence for people."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            is_error(await bed.rest(method, path.replace("ID", id_of()), body), status, code)
+
+    run(scene())
+
+
+def test_a_device_with_odd_characters_in_its_name_has_an_address(tmp_path: Path) -> None:
+    """The id is percent-encoded once as a key and once more in the URL."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device("A/B c-d")
+            await device.session("1 BOOT")
+            (found,) = (await bed.rest("GET", "devices")).json["items"]
+            assert found["id"] == "00D0F1-XR500-A%2FB%20c%2Dd"
+            again = (await bed.rest("GET", "devices/" + found["id"].replace("%", "%25"))).json
+            assert again["serial_number"] == "A/B c-d"
+
+    run(scene())
+
+
+def test_a_wait_ends_when_the_task_does_or_the_time_is_over(tmp_path: Path) -> None:
+    """POST tasks?wait= answers with the outcome, or with the task as it stands."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            body = {"rpc": "GetParameterValues", "args": {"parameter_names": ["Device.X"]}, "connection_request": False}
+            late = (await bed.rest("POST", f"devices/{id_of()}/tasks?wait=0.05", body)).json
+            assert late["status"] == "queued"
+
+            waiting = asyncio.create_task(bed.rest("POST", f"devices/{id_of()}/tasks?wait=20", body))
+            async with asyncio.timeout(20):
+                while len(await bed.app.store.open_tasks(id_of())) < 2:
+                    await asyncio.sleep(0)
+            await device.session(handler=reading)
+            assert (await waiting).json["status"] == "done"
+
+    run(scene())
+
+
+def test_the_stream_tells_what_happens(tmp_path: Path) -> None:
+    """Server-sent events of Informs, tasks, values and sessions, after they were stored; one device's alone on request."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            stream = bed.rest_connection
+            stream.writer.write(
+                f"GET /api/v1/events?device={id_of()} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bed.token}\r\n\r\n".encode()
+            )
+            async with asyncio.timeout(20):
+                assert b"text/event-stream" in await stream.reader.readuntil(b"\r\n\r\n")
+                await stream.reader.readuntil(b": listening")
+                await (await bed.device("OTHER")).session("1 BOOT")
+                await (await bed.device()).session("1 BOOT")
+                seen = b""
+                while b'"kind":"session"' not in seen:
+                    seen += await stream.reader.readuntil(b"\n\n")
+            assert b"OTHER" not in seen
+            assert b"event: inform" in seen
+            assert b'"events":["1 BOOT"]' in seen
+
+    run(scene())
+
+
+def test_metrics_count_what_happened(tmp_path: Path) -> None:
+    """Prometheus's text format, with sessions by outcome and answers by status."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            await device.post(None)
+            text = (await bed.rest("GET", "/metrics")).body.decode()
+            assert "homeport_devices 1.0" in text
+            assert 'homeport_sessions_total{outcome="success"} 1.0' in text
+            assert 'homeport_http_responses_total{status="400"} 1.0' in text
+            assert "homeport_store_up 1.0" in text
+
+    run(scene())

@@ -1,0 +1,332 @@
+"""The ACS's decisions: what an Inform means, how a wish becomes RPCs, how lost answers are settled."""
+
+from typing import Any
+
+import pytest
+
+from homeport.acs.engine import args, effects, inform, programs, settle
+from homeport.acs.records import (
+    DeviceRecord,
+    DeviceState,
+    StoredValue,
+    TaskPhase,
+    TaskRecord,
+    TaskStatus,
+    Want,
+    device_id,
+)
+from homeport.codec import messages as m
+
+POLICY = inform.Policy((Want.DISCOVER,), DeviceState.APPROVED)
+
+
+def an_inform(*events: str, **parameters: str) -> m.Inform:
+    return m.Inform(
+        device_id=m.DeviceIdStruct("Example", "00D0F1", "X", "S1"),
+        event=tuple(m.EventStruct(e) for e in events),
+        current_time="2026-11-21T06:00:00Z",
+        parameter_list=tuple(m.ParameterValueStruct("Device." + n.replace("_", "."), v) for n, v in parameters.items()),
+    )
+
+
+def assess(message: m.Inform, known: DeviceRecord | None = None, reported: Any = None) -> inform.Assessment:
+    return inform.assess(known, reported or {}, message, urn="u", address="192.0.2.1", now=1000.0, policy=POLICY)
+
+
+KNOWN = DeviceRecord(
+    id="00D0F1-X-S1", oui="00D0F1", product_class="X", serial_number="S1", urn="u", address="192.0.2.1", root="Device."
+)
+
+
+def play(program: programs.Program, *answers: programs.Reply) -> tuple[list[Any], programs.Result | None]:
+    """The requests of a program that gets these answers, and its result where it has come to one."""
+    step = next(program)
+    sent: list[Any] = [step.request]
+    for answer in answers:
+        try:
+            step = program.send(answer)
+        except StopIteration as stop:
+            return sent, stop.value
+        sent.append(step.request)
+    return sent, None
+
+
+def a_task(rpc: str, given: dict[str, Any] | None = None, **fields: Any) -> TaskRecord:
+    return TaskRecord(id="t", device="d", rpc=rpc, args=given or {}, **fields)
+
+
+# --- identity and Inform ---
+
+
+@pytest.mark.parametrize(
+    ("parts", "id"),
+    [
+        (("00D0F1", "XR500", "S1"), "00D0F1-XR500-S1"),
+        (("00D0F1", "", "S1"), "00D0F1-S1"),
+        (("00D0F1", "A-B", "S 1"), "00D0F1-A%2DB-S%201"),
+        (("00D0F1", "Ünit/1", "S.1_x"), "00D0F1-%C3%9Cnit%2F1-S.1_x"),
+    ],
+)
+def test_a_device_s_id_keeps_its_parts_apart(parts: tuple[str, str, str], id: str) -> None:
+    """Two devices never share an id, whatever their names hold."""
+    assert device_id(*parts) == id
+
+
+def test_a_periodic_inform_of_a_known_device_needs_nothing_durable() -> None:
+    """It tells nothing that the next one will not tell again."""
+    found = assess(an_inform("2 PERIODIC", DeviceInfo_UpTime="5"), KNOWN)
+    assert (found.durable, found.fields) == (False, {"last_inform": 1000.0})
+    assert found.changed["Device.DeviceInfo.UpTime"].value == "5"
+
+
+@pytest.mark.parametrize("event", ["0 BOOTSTRAP", "1 BOOT", "4 VALUE CHANGE", "7 TRANSFER COMPLETE", "M Reboot", "X v"])
+def test_every_event_that_a_device_forgets_is_durable(event: str) -> None:
+    """Row before reply: after the InformResponse nobody else knows of it."""
+    assert assess(an_inform("2 PERIODIC", event), KNOWN).durable
+
+
+def test_only_what_changed_is_kept() -> None:
+    """Values that are known already are not written again."""
+    reported = {"Device.DeviceInfo.UpTime": StoredValue("5"), "Device.DeviceInfo.SoftwareVersion": StoredValue("1.0")}
+    message = an_inform("2 PERIODIC", DeviceInfo_UpTime="6", DeviceInfo_SoftwareVersion="1.0")
+    assert list(assess(message, KNOWN, reported).changed) == ["Device.DeviceInfo.UpTime"]
+
+
+def test_a_new_device_is_described_by_its_first_inform() -> None:
+    """Identity, root and promoted parameters; its model is its ProductClass until it tells a ModelName."""
+    found = assess(
+        an_inform("0 BOOTSTRAP", DeviceInfo_SoftwareVersion="2", ManagementServer_ConnectionRequestURL="http://x")
+    )
+    assert found.new is not None
+    assert (found.new.id, found.new.model, found.new.software_version) == ("00D0F1-X-S1", "X", "2")
+    assert (found.new.root, found.new.connection_request_url) == ("Device.", "http://x")
+    assert (found.new.wants, found.reset) == ((Want.DISCOVER,), True)
+
+
+def test_passwords_in_an_inform_are_not_kept() -> None:
+    """A secret that a device reports is stored as an empty text."""
+    found = assess(an_inform("1 BOOT", ManagementServer_ConnectionRequestPassword="hunter2"), KNOWN)
+    assert found.changed["Device.ManagementServer.ConnectionRequestPassword"].value == ""
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize(
+    ("rpc", "given", "said"),
+    [
+        ("Inform", {}, "is not a method that an ACS calls"),
+        ("getParameterValues", {}, "is not a method"),
+        ("GetParameterValues", {}, "parameter_names"),
+        ("GetParameterValues", {"names": []}, "no argument 'names'"),
+        ("GetParameterValues", {"parameter_names": "Device."}, "array"),
+        ("GetParameterValues", {"parameter_names": []}, "at least 1"),
+        ("GetParameterNames", {"parameter_path": "Device.", "next_level": "yes"}, "bool"),
+        ("SetParameterValues", {"parameter_list": [{"value": 1}]}, "name, value, type"),
+        ("SetParameterValues", {"parameter_list": [{"name": "a", "value": None}]}, "must be text"),
+        ("SetParameterValues", {"parameter_list": {}}, "must be a list"),
+        ("SetParameterValues", {"parameter_list": [], "parameter_key": "k" * 33}, "33"),
+        ("AddObject", {"object_name": "Device.T"}, "ends with a dot"),
+        ("Download", {"file_type": "1 Firmware Upgrade Image"}, "url"),
+        ("ChangeDUState", {"operations": []}, "empty"),
+        ("ChangeDUState", {"operations": [{"type": "Explode"}]}, "Install, Update or Uninstall"),
+        ("ChangeDUState", {"operations": [{"type": "Install", "url": "u", "colour": "red"}]}, "colour"),
+        ("X_VENDOR_Do", {"x": 1}, "xml"),
+        ("Reboot", {"command_key": "bad\x01"}, "cannot be sent"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_a_task_is_made(rpc: str, given: dict[str, Any], said: str) -> None:
+    """The message names the argument."""
+    with pytest.raises(args.ArgumentsError, match=said):
+        args.check(rpc, given)
+
+
+def test_values_of_json_become_the_wire_s_text() -> None:
+    """Truth values and numbers may be written as such."""
+    rows = [{"name": n, "value": v} for n, v in (("a", True), ("b", 7), ("c", "x"), ("d", 1.5))]
+    request = args.request_of("SetParameterValues", {"parameter_list": rows})
+    assert isinstance(request, m.SetParameterValues)
+    assert [p.value for p in request.parameter_list] == ["1", "7", "x", "1.5"]
+    assert args.untyped({"parameter_list": [*rows, {"name": "e", "value": "", "type": "int"}]}) == {"a", "b", "c", "d"}
+
+
+def test_operations_on_modules_keep_their_kinds_and_order() -> None:
+    """ChangeDUState names the kind of each operation."""
+    given = [
+        {"type": "Install", "url": "http://x"},
+        {"type": "Uninstall", "uuid": "u"},
+        {"type": "Update", "uuid": "u"},
+    ]
+    request = args.request_of("ChangeDUState", {"operations": given, "command_key": "k"})
+    assert isinstance(request, m.ChangeDUState)
+    assert [type(o).__name__ for o in request.operations] == ["InstallOpStruct", "UninstallOpStruct", "UpdateOpStruct"]
+
+
+# --- programs ---
+
+
+def test_a_setting_without_offenders_is_sent_once() -> None:
+    """One SetParameterValues, done."""
+    task = a_task("SetParameterValues", {"parameter_list": [{"name": "a", "value": "1", "type": "int"}]})
+    sent, result = play(programs.program(task, {}), m.SetParameterValuesResponse(1))
+    assert [type(s).__name__ for s in sent] == ["SetParameterValues"]
+    assert result is not None
+    assert (result.status, result.result) == (TaskStatus.DONE, {"status": 1})
+
+
+def test_a_setting_that_is_all_wrong_is_not_repeated() -> None:
+    """When no parameter is left, the first fault is the outcome."""
+    task = a_task("SetParameterValues", {"parameter_list": [{"name": "a", "value": "1", "type": "int"}]})
+    fault = m.FaultMessage(9003, "no", (m.SetParameterValuesFault("a", 9007),))
+    sent, result = play(programs.program(task, {}), fault)
+    assert len(sent) == 1
+    assert result is not None
+    assert result.fault is not None
+    assert result.fault.parameters[0].code == 9007
+
+
+def test_faults_of_both_tries_are_told() -> None:
+    """A device that finds another offender the second time: both are named."""
+    rows = [{"name": n, "value": "1", "type": "int"} for n in "abc"]
+    task = a_task("SetParameterValues", {"parameter_list": rows})
+    first = m.FaultMessage(9003, "no", (m.SetParameterValuesFault("a", 9007),))
+    second = m.FaultMessage(9003, "no", (m.SetParameterValuesFault("b", 9008),))
+    sent, result = play(programs.program(task, {}), first, second)
+    assert [[p.name for p in s.parameter_list] for s in sent] == [["a", "b", "c"], ["b", "c"]]
+    assert result is not None
+    assert result.fault is not None
+    assert [p.name for p in result.fault.parameters] == ["a", "b"]
+
+
+def test_a_tree_that_cannot_be_listed_at_once_is_walked() -> None:
+    """A device that refuses the long list is asked level by level, and each object once."""
+    fault = m.FaultMessage(9004, "too much")
+    top = m.GetParameterNamesResponse(
+        (m.ParameterInfoStruct("Device.A.", False), m.ParameterInfoStruct("Device.x", True))
+    )
+    below = m.GetParameterNamesResponse(
+        (m.ParameterInfoStruct("Device.A.", False), m.ParameterInfoStruct("Device.A.y", True))
+    )
+    values = m.GetParameterValuesResponse(())
+    sent, result = play(programs.discover("Device."), fault, top, below, values)
+    assert [getattr(s, "parameter_path", s.element) for s in sent] == [
+        "Device.",
+        "Device.",
+        "Device.A.",
+        "GetParameterValues",
+    ]
+    assert sent[-1].parameter_names == ("Device.x", "Device.A.y")
+    assert result is not None
+    assert result.result == {"names": 2, "refused": []}
+
+
+def test_a_device_that_refuses_everything_ends_the_reading() -> None:
+    """No endless questions."""
+    program = programs.discover("Device.")
+    _, result = play(program, *[m.FaultMessage(9002, "no")] * 500)
+    assert result is not None
+    assert result.status is TaskStatus.FAILED
+
+
+def test_a_known_login_of_the_device_is_kept() -> None:
+    """A connection request user whose password the operator has listed is not replaced; any other is."""
+
+    def answer(user: str) -> m.GetParameterValuesResponse:
+        return m.GetParameterValuesResponse(
+            (m.ParameterValueStruct("Device.ManagementServer.ConnectionRequestUsername", user),)
+        )
+
+    kept, result = play(programs.set_credentials("Device.", "u", "p", frozenset({"maker"})), answer("maker"))
+    assert len(kept) == 1
+    assert result is not None
+    assert result.result == {"kept": "maker"}
+    sent, _ = play(programs.set_credentials("Device.", "u", "p", frozenset({"maker"})), answer("other"))
+    assert [p.value for p in sent[1].parameter_list] == ["u", "p"]
+
+
+def test_pieces_hold_every_name_once_within_limits() -> None:
+    """No list is over 256 names or 28 KB."""
+    names = [f"Device.{'x' * (i % 250)}.{i}" for i in range(2000)]
+    found = programs.pieces(names)
+    assert [n for piece in found for n in piece] == names
+    assert all(len(p) <= programs.MOST_NAMES and sum(len(n) + 17 for n in p) <= programs.MOST_BYTES for p in found)
+    assert programs.pieces([]) == []
+
+
+# --- what answers teach ---
+
+
+def test_a_whole_list_of_names_also_tells_what_is_gone() -> None:
+    """Only an answer to NextLevel=false of an object is complete, and only where it names anything."""
+    rows = (m.ParameterInfoStruct("Device.A.", True), m.ParameterInfoStruct("Device.A.x", False))
+    answer = m.GetParameterNamesResponse(rows)
+    whole = effects.learnt(m.GetParameterNames("Device.A.", False), answer, 1.0)
+    assert whole.complete == "Device.A."
+    assert whole.changed["Device.A."].type == "object"
+    assert effects.learnt(m.GetParameterNames("Device.A.", True), answer, 1.0).complete is None
+    empty = effects.learnt(m.GetParameterNames("Device.A.", False), m.GetParameterNamesResponse(()), 1.0)
+    assert empty.complete is None
+
+
+def test_what_was_set_and_made_and_deleted_is_known() -> None:
+    """The store follows the device's tree without asking again; secrets stay out."""
+    rows = (
+        m.ParameterValueStruct("Device.A", "1", "int"),
+        m.ParameterValueStruct("Device.WiFi.KeyPassphrase", "secret"),
+    )
+    known = effects.learnt(m.SetParameterValues(rows), m.SetParameterValuesResponse(), 1.0).changed
+    assert known["Device.A"] == StoredValue("1", "int", True, 1.0)
+    assert known["Device.WiFi.KeyPassphrase"].value == ""
+    made = effects.learnt(m.AddObject("Device.T.[new]."), m.AddObjectResponse(4), 1.0)
+    assert list(made.changed) == ["Device.T.4."]
+    assert effects.learnt(m.DeleteObject("Device.T.4."), m.DeleteObjectResponse(), 1.0).removed == ("Device.T.4.",)
+
+
+# --- lost answers ---
+
+
+@pytest.mark.parametrize(
+    ("rpc", "events", "status"),
+    [
+        ("GetParameterValues", ["2 PERIODIC"], TaskStatus.QUEUED),
+        ("SetParameterValues", ["2 PERIODIC"], TaskStatus.QUEUED),
+        ("DeleteObject", ["2 PERIODIC"], TaskStatus.QUEUED),
+        ("Reboot", ["1 BOOT"], TaskStatus.DONE),
+        ("Reboot", ["2 PERIODIC"], TaskStatus.QUEUED),
+        ("FactoryReset", ["1 BOOT"], TaskStatus.QUEUED),
+        ("FactoryReset", ["0 BOOTSTRAP", "1 BOOT"], TaskStatus.DONE),
+        ("Download", ["2 PERIODIC"], TaskStatus.UNKNOWN),
+        ("Upload", ["2 PERIODIC"], TaskStatus.UNKNOWN),
+        ("AddObject", ["2 PERIODIC"], TaskStatus.QUEUED),
+    ],
+)
+def test_a_lost_answer_is_settled_by_what_the_device_tells_next(
+    rpc: str, events: list[str], status: TaskStatus
+) -> None:
+    """What may be repeated is repeated; what may not is looked into."""
+    task = a_task(rpc, status=TaskStatus.UNKNOWN, attempts=1, command_key="k")
+    after = settle.at_contact(task, [m.EventStruct(e) for e in events], attempts=3, now=9.0)
+    assert after.status is status
+
+
+def test_an_add_object_that_was_sent_is_read_back() -> None:
+    """Once the instances before it are known, a lost AddObject is not simply repeated."""
+    task = a_task("AddObject", status=TaskStatus.UNKNOWN, attempts=1, progress={"instances": [1]})
+    assert settle.at_contact(task, [], attempts=3, now=9.0).status is TaskStatus.UNKNOWN
+
+
+def test_a_transfer_event_with_its_key_tells_that_the_lost_download_arrived() -> None:
+    """M Download with the task's CommandKey: its TransferComplete comes next."""
+    task = a_task("Download", status=TaskStatus.UNKNOWN, attempts=1, command_key="k")
+    events = [m.EventStruct("7 TRANSFER COMPLETE"), m.EventStruct("M Download", "k")]
+    after = settle.at_contact(task, events, attempts=3, now=9.0)
+    assert (after.status, after.phase) == (TaskStatus.RUNNING, TaskPhase.TRANSFER)
+
+
+def test_a_task_is_not_sent_for_ever() -> None:
+    """After the last attempt it has failed, with a sentence."""
+    task = a_task("GetParameterValues", status=TaskStatus.UNKNOWN, attempts=3)
+    after = settle.at_contact(task, [], attempts=3, now=9.0)
+    assert after.status is TaskStatus.FAILED
+    assert after.fault is not None
+    assert "3 times" in after.fault.string

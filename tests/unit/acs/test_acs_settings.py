@@ -1,0 +1,49 @@
+"""The settings of the ACS: what does not go together is refused with the cure."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.acs.config import AcsSettings, host_port
+from homeport.errors import ConfigError
+from homeport.settings import describe, load
+
+
+def test_the_defaults_go_together() -> None:
+    """An ACS starts without any setting."""
+    AcsSettings().check()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"workers": 4},
+        {"tls_certificate": Path("x")},
+        {"cpe_username": "x"},
+        {"http_listen": "0.0.0.0:8080"},
+        {"connection_request_users": ("no-colon",)},
+        {"cwmp_listen": "7547x"},
+        {"file_listen": "1.2.3.4:70000"},
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(given: dict[str, Any]) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigError, match=next(iter(given)).replace("tls_certificate", "tls_")):
+        AcsSettings(**given).check()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("[::1]:80", ("::1", 80)), (":7547", ("0.0.0.0", 7547)), ("acs.example:0", ("acs.example", 0))]
+)
+def test_addresses_are_read_in_their_usual_forms(text: str, found: tuple[str, int]) -> None:
+    """HOST:PORT, with IPv6 in brackets, or only :PORT."""
+    assert host_port(text, "x") == found
+
+
+def test_every_setting_says_what_it_is_and_comes_from_the_environment() -> None:
+    """One dataclass makes flag, variable, key and docs row."""
+    rows = describe(AcsSettings)
+    assert all(row.help.endswith(".") for row in rows)
+    made = load(AcsSettings, program="acs", flags={}, environment={"HOMEPORT_ACS_BODY_LIMIT": "5"})
+    assert made.body_limit == 5

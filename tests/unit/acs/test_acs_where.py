@@ -1,0 +1,93 @@
+"""Conditions on devices: what is allowed, what it means, and that nothing else gets through."""
+
+import pytest
+
+from homeport.acs.records import DeviceRecord
+from homeport.acs.where import MAX_LENGTH, WhereError, parse
+
+DEVICE = DeviceRecord(
+    id="d", oui="00D0F1", product_class="X", serial_number="S1", model="797xx", tags=("gold",), last_inform=100.0
+)
+PARAMETERS = {"Device.Level": "7", "Device.Word": "abc"}
+
+
+def holds(text: str) -> bool:
+    return parse(text).test(DEVICE, PARAMETERS.get)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'model == "797xx" and "gold" in tags',
+        "last_inform > 99 and last_inform <= 1e2",
+        "1 < last_inform < 1000",
+        "last_inform > -5",
+        'param("Device.Level") > 6.5',
+        '7 == param("Device.Level")',
+        'param("Device.Word") < "abd"',
+        'not param("Device.Nothing") == "x"',
+        'startswith(param("Device.Word"), "ab")',
+        'serial_number in ["S1", "S2"]',
+        'serial_number not in ("S3",)',
+        "  model=='797xx'  ",
+    ],
+)
+def test_a_true_condition_holds(text: str) -> None:
+    """What Python would say of the same expression."""
+    assert holds(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'param("Device.Word") > 1',
+        'param("Device.Nothing") != "x"',
+        'not "gold" in tags',
+        'contains(model, "798")',
+        "False",
+    ],
+)
+def test_a_condition_on_something_unknown_or_untrue_does_not_hold(text: str) -> None:
+    """A parameter that is missing, or is no number, compares with nothing."""
+    assert not holds(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "model",
+        "1",
+        "model = 'x'",
+        "__import__('os').system('x')",
+        "model.__class__ == 'x'",
+        "open('/etc/passwd') == 'x'",
+        "[d for d in tags] == 'x'",
+        "(lambda: 1)() == 1",
+        "model == 1",
+        "last_inform == '1'",
+        "model == True",
+        "param(model) == 'x'",
+        "param('a', 'b') == 'x'",
+        "1 in tags",
+        "model in tags",
+        "model in (1, 2)",
+        "nothing == 'x'",
+        "model is 'x'",
+        "model ** 2 == 4",
+        "f'{model}' == 'x'",
+        "startswith(model, serial_number)",
+        "startswith(last_inform, '1')",
+        "matches(model, '.*')",
+        "model == 'x' if True else False",
+        "(" * 300 + "True" + ")" * 300,
+        "not " * 2000 + "True",
+        " or ".join(["model == 'x'"] * 300),
+        "model == '" + "x" * MAX_LENGTH + "'",
+        "model == 'x'\0",
+    ],
+)
+def test_everything_else_is_refused_with_a_sentence(text: str) -> None:
+    """Only the few forms of the whitelist are compiled; the message shows one that works, or the limit."""
+    with pytest.raises(WhereError):
+        parse(text)
