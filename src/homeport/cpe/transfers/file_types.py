@@ -43,7 +43,8 @@ class TrialState(Enum):
     NONE = "none"  # nothing is on trial
     NOT_RESTARTED = "not restarted"  # only the agent was restarted: the device still has to
     RUNNING = "running"  # the new image runs and has yet to reach the ACS
-    FAILED = "failed"  # the device did not start the new image, or it was given up
+    FAILED = "failed"  # the device did not start the new image
+    GIVEN_UP = "given up"  # the new image has been started too often: the device goes back at its next restart
 
 
 class Trial(Protocol):
@@ -56,7 +57,7 @@ class Trial(Protocol):
     deadline: float | None
 
     async def begin(self, now: float) -> tuple[TrialState, str]:
-        """Called once at the start; the sentence says why it FAILED. Raises StoreError."""
+        """Called once at the start; the sentence says why it FAILED or is GIVEN_UP. Raises StoreError."""
         ...
 
     async def confirm(self) -> None:
@@ -65,6 +66,10 @@ class Trial(Protocol):
 
     async def give_up(self) -> str:
         """The ACS was not reached by the deadline: go back; a sentence that says so. The caller restarts the device."""
+        ...
+
+    def settled(self, why: str) -> None:
+        """The failure is reported: forget the trial, keep the reason. Until then every start finds it again. Raises StoreError."""
         ...
 
 

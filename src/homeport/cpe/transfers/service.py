@@ -10,11 +10,10 @@ report follows each accepted transfer, over any number of restarts. Source: TR-0
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -36,27 +35,20 @@ from homeport.codec.messages import (
     Upload,
     UploadResponse,
 )
-from homeport.cpe.clock import Clock, date_time, is_set
+from homeport.cpe.clock import Clock, date_time
 from homeport.cpe.transfers import admission
 from homeport.cpe.transfers.file_types import FileTypes, Restart, TrialState
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.queue import Facts, Outbox, TransferQueue
 from homeport.cpe.transfers.records import Kind, State, Transfer
-from homeport.cpe.transfers.windows import (
-    AT_ANY_TIME,
-    CONFIRMATION_NEEDED,
-    IMMEDIATELY,
-    WHEN_IDLE,
-    Chance,
-    moment,
-)
+from homeport.cpe.transfers.timetable import Timetable
+from homeport.cpe.transfers.windows import AT_ANY_TIME, CONFIRMATION_NEEDED, IMMEDIATELY, WHEN_IDLE
+from homeport.cpe.transfers.work import LOG, Fetch, Put, Worker
 from homeport.errors import ConfigError, Fault, StoreError
 from homeport.terms import CwmpVersion, EventCode, FaultCode
 from homeport.transport import files
-from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError, Sent, Trouble
+from homeport.transport.files import Credentials, FileLimits, FileOptions, FileTransferError, Trouble
 from homeport.transport.files.sink import free_space
-
-LOG: Final = logging.getLogger("homeport.cpe.transfers")
 
 BETWEEN_ATTEMPTS: Final = 30.0
 """Seconds between looks at what cannot be done now: a disk without room for a report."""
@@ -95,38 +87,6 @@ class TransferStatus:
     fault_string: str
 
 
-class Fetch(Protocol):
-    """`homeport.transport.files.fetch`, or what a test puts in its place."""
-
-    def __call__(
-        self,
-        url: str,
-        destination: Path,
-        *,
-        credentials: Credentials,
-        expected_size: int,
-        exact_size: bool,
-        limits: FileLimits,
-        options: FileOptions,
-        progress: Callable[[int, int | None], None],
-    ) -> Awaitable[Fetched]: ...
-
-
-class Put(Protocol):
-    """`homeport.transport.files.put`, or what a test puts in its place."""
-
-    def __call__(
-        self,
-        url: str,
-        source: Path,
-        *,
-        credentials: Credentials,
-        limits: FileLimits,
-        options: FileOptions,
-        progress: Callable[[int, int | None], None],
-    ) -> Awaitable[Sent]: ...
-
-
 class TransferService:
     """The transfers of one device."""
 
@@ -162,24 +122,37 @@ class TransferService:
         self.queue = TransferQueue(facts, outbox)
         self.types = types
         self._outbox = outbox
-        self._clock = clock
         self._directory = directory
+        self._clock = clock
         self._on_owed, self._on_restart = on_owed, on_restart
         self._limits, self._options = limits, options
         self._rules = rules or TransferRules()
-        self._policy, self._version = policy, version
-        self._idle, self._consent, self._refuse = idle, consent, refuse
-        self._fetch, self._put = fetch, put
+        self._policy, self._version, self._refuse = policy, version, refuse
+        self._modes: tuple[str, ...] = (AT_ANY_TIME, IMMEDIATELY)
+        self._modes += (WHEN_IDLE,) if idle is not None else ()
+        self._modes += (CONFIRMATION_NEEDED,) if consent is not None else ()
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self._closed.set()
+        self._timetable = Timetable(clock, look=self._rules.look, idle=idle, consent=consent)
+        self._worker = Worker(
+            queue=self.queue,
+            types=types,
+            timetable=self._timetable,
+            clock=clock,
+            directory=directory,
+            closed=self._closed,
+            limits=limits,
+            options=options,
+            exact_size=self._rules.exact_size,
+            fetch=fetch,
+            put=put,
+        )
         self._fresh: set[int] = set()
-        self._accepted_at: dict[int, float] = {}
-        self._not_before: dict[int, float] = {}
-        self._progress: dict[int, tuple[int, int | None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._unsaved: set[int] = set()
         self._restart_reason = ""
+        self._leaving = False
         self._handlers: Final[dict[type[Request], Callable[[Any], Response]]] = {
             Download: self.handle_download,
             Upload: self.handle_upload,
@@ -204,14 +177,16 @@ class TransferService:
         """Accept a Download; always to be done later (Status 1). Raises Fault 9001, 9003, 9004, 9013; StoreError."""
         self._admit(
             admission.download_of(
-                request, types=self.types, schemes=self.schemes, largest=self._room(), accepted=self._wall()
+                request, types=self.types, schemes=self.schemes, largest=self._room(), accepted=self._timetable.wall()
             )
         )
         return DownloadResponse()
 
     def handle_upload(self, request: Upload) -> UploadResponse:
         """Accept an Upload, as handle_download does."""
-        self._admit(admission.upload_of(request, types=self.types, schemes=self.schemes, accepted=self._wall()))
+        self._admit(
+            admission.upload_of(request, types=self.types, schemes=self.schemes, accepted=self._timetable.wall())
+        )
         return UploadResponse()
 
     def handle_schedule_download(self, request: ScheduleDownload) -> ScheduleDownloadResponse:
@@ -223,7 +198,7 @@ class TransferService:
                 schemes=self.schemes,
                 largest=self._room(),
                 modes=self.modes,
-                accepted=self._wall(),
+                accepted=self._timetable.wall(),
             )
         )
         return ScheduleDownloadResponse()
@@ -265,12 +240,7 @@ class TransferService:
     @property
     def modes(self) -> tuple[str, ...]:
         """The window modes that this device can keep to."""
-        modes = [AT_ANY_TIME, IMMEDIATELY]
-        if self._idle is not None:
-            modes.append(WHEN_IDLE)
-        if self._consent is not None:
-            modes.append(CONFIRMATION_NEEDED)
-        return tuple(modes)
+        return self._modes
 
     # --- what the device itself wants ---------------------------------------------------------------------------------------------
 
@@ -303,7 +273,7 @@ class TransferService:
             password=credentials.password,
             file_size=file_size,
             target_file_name=target_file_name,
-            accepted=self._wall(),
+            accepted=self._timetable.wall(),
             autonomous=True,
             announce_url=announce_url,
         )
@@ -331,8 +301,12 @@ class TransferService:
         """The ACS answered an Inform: an update on trial has proved itself. Raises StoreError."""
         trial = self.types.trial
         if trial is not None and trial.deadline is not None:
-            await trial.confirm()
-            LOG.info("the new firmware has reached the ACS and stays")
+            try:
+                await trial.confirm()
+            except FileTransferError as e:
+                LOG.error("the new firmware could not be confirmed; it is tried again in the next session: %s", e)
+            else:
+                LOG.info("the new firmware has reached the ACS and stays")
 
     def owed_results(self) -> tuple[Request, ...]:
         """The reports that the ACS has not confirmed; the outbox sends them."""
@@ -356,28 +330,27 @@ class TransferService:
     async def start(self) -> None:
         """Settle what was under way when the device stopped. Before the first Inform. Raises StoreError."""
         await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
-        now = self._clock.monotonic()
         trial, state, why, tried = self.types.trial, TrialState.NONE, "", None
         if trial is not None:
             tried = trial.transfer
-            state, why = await trial.begin(now)
-            if state is TrialState.FAILED:
+            try:
+                state, why = await trial.begin(self._clock.monotonic())
+            except FileTransferError as e:
+                # Nobody can tell what runs now; a result that nobody knows is not reported as a success.
+                state, why = TrialState.FAILED, f"the device cannot say which firmware runs: {e}"
+                tried = trial.transfer
+            if why:
                 LOG.error("%s", why)
-        unfinished = False
         for transfer in self.queue:
-            self._accepted_at[transfer.number] = now - self._elapsed(transfer)
-            of_trial = transfer.number == tried
-            if of_trial and state is TrialState.NOT_RESTARTED:
-                unfinished = True
-            elif of_trial and state is TrialState.FAILED:
-                self._fail_trial(transfer, why)
-            else:
+            self._timetable.resume(transfer)
+            if transfer.number != tried or not self._settle_trial(transfer, state, why):
                 self._resume(transfer)
-        if state is TrialState.NOT_RESTARTED and not any(
-            t.number == tried and t.state is State.COMPLETED for t in self.queue
-        ):
-            # The agent was restarted, the device was not: the new image still waits for that.
-            self._restart_reason = "an update waits for a restart" if unfinished or tried is not None else ""
+        if why and trial is not None and trial.transfer is not None:
+            trial.settled(why)
+        waiting = any(t.number == tried and t.state in (State.INSTALLING, State.COMPLETED) for t in self.queue)
+        if state is TrialState.GIVEN_UP or (state is TrialState.NOT_RESTARTED and not waiting):
+            # Only the agent was restarted; the device still has to. Before the report where that is the order.
+            self._restart_reason = why or "an update waits for a restart"
         self._clean()
 
     async def run(self) -> None:
@@ -403,8 +376,8 @@ class TransferService:
         now = self._clock.monotonic()
         rows = []
         for t in self.queue:
-            done, total = self._progress.get(t.number, (0, t.file_size or None))
-            due = self._due(t, now) if t.state is State.QUEUED else None
+            done, total = self._worker.progress.get(t.number, (0, t.file_size or None))
+            due = self._timetable.due(t) if t.state is State.QUEUED else None
             rows.append(
                 TransferStatus(
                     number=t.number,
@@ -429,7 +402,7 @@ class TransferService:
         if reason:
             raise Fault(FaultCode.REQUEST_DENIED, reason)
         admitted = self.queue.admit(transfer)
-        self._accepted_at[admitted.number] = self._clock.monotonic()
+        self._timetable.accept(admitted)
         if not self._closed.is_set() and not admitted.autonomous:
             self._fresh.add(admitted.number)
         self._wake.set()
@@ -443,39 +416,15 @@ class TransferService:
             waits = transfer.state in (State.QUEUED, State.INSTALLING) and transfer.number not in self._tasks
             if not waits or transfer.number in self._fresh:
                 continue
-            due = now if transfer.state is State.INSTALLING else self._due(transfer, now)
+            due = now if transfer.state is State.INSTALLING else self._timetable.due(transfer)
             if due is None:
                 self._window_missed(transfer)
             elif due > now:
                 nearest = due if nearest is None else min(nearest, due)
-            elif len(self._tasks) < self._rules.parallel and not self._restart_reason:
+            elif len(self._tasks) < self._rules.parallel and not (self._restart_reason or self._leaving):
                 task = asyncio.get_running_loop().create_task(self._perform(transfer))
                 self._tasks[transfer.number] = task
         return nearest
-
-    def _due(self, transfer: Transfer, now: float) -> float | None:
-        """When to begin, or to look again; None where the windows are over."""
-        accepted = self._accepted_at[transfer.number]
-        if not transfer.windows:
-            # An attempt that a restart cut off is not delayed a second time.
-            return now if transfer.attempts else accepted + transfer.delay
-        found = moment(transfer.windows, now - accepted, used_window=transfer.window, used=transfer.window_attempts)
-        if found.chance is Chance.OVER:
-            return None
-        if found.chance is Chance.WAIT:
-            return accepted + found.until
-        due = max(now, self._not_before.get(transfer.number, now))
-        window = transfer.windows[found.window]
-        if due <= now and not self._may(transfer, window.window_mode, window.user_message):
-            due = now + self._rules.look
-        return min(due, accepted + found.until)
-
-    def _may(self, transfer: Transfer, mode: str, message: str) -> bool:
-        if mode == WHEN_IDLE:
-            return self._idle is not None and self._idle()
-        if mode == CONFIRMATION_NEEDED:
-            return self._consent is not None and self._consent(transfer, message) is True
-        return True
 
     def _window_missed(self, transfer: Transfer) -> None:
         if transfer.attempts and transfer.fault_code:
@@ -490,11 +439,12 @@ class TransferService:
     async def _perform(self, transfer: Transfer) -> None:
         number = transfer.number
         try:
-            if transfer.is_download:
-                fetched = transfer if transfer.state is State.INSTALLING else await self._download(transfer)
-                await self._install(fetched)
+            done, restart = await self._worker.do(transfer)
+            if restart is Restart.BEFORE_REPORT:
+                self.queue.save(msgspec.structs.replace(done, state=State.RESTARTING))
+                self._restart_reason = f"{done.file_type} was applied"
             else:
-                await self._upload(transfer)
+                self._complete(msgspec.structs.replace(done, restart=restart is Restart.AFTER_REPORT), 0, "")
         except asyncio.CancelledError:
             if self.queue.get(number) is not None:
                 raise  # the agent stops; the transfer stays
@@ -518,84 +468,6 @@ class TransferService:
                 self._forget(number)
             self._wake.set()
 
-    def _begun(self, transfer: Transfer) -> Transfer:
-        """The record of another attempt, on disk."""
-        window, used = transfer.window, transfer.window_attempts
-        if transfer.windows:
-            now = self._clock.monotonic() - self._accepted_at[transfer.number]
-            index = moment(transfer.windows, now, used_window=window, used=used).window
-            window, used = index, (used if index == window else 0) + 1
-        return self.queue.save(
-            msgspec.structs.replace(
-                transfer,
-                state=State.RUNNING,
-                attempts=transfer.attempts + 1,
-                window=window,
-                window_attempts=used,
-                started=date_time(self._clock.now()),
-            )
-        )
-
-    async def _download(self, transfer: Transfer) -> Transfer:
-        installer = self.types.installer(transfer.file_type)
-        if installer is None:
-            raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
-        transfer = self._begun(transfer)
-        limits = self._limits
-        if transfer.windows:
-            limits = replace(limits, total=min(limits.total, max(0.001, self._window_left(transfer))))
-        fetched = await self._fetch(
-            transfer.url,
-            self._file(transfer),
-            credentials=Credentials(transfer.username, transfer.password),
-            expected_size=transfer.file_size,
-            exact_size=self._rules.exact_size,
-            limits=limits,
-            options=replace(self._options, refuse_html=self._options.refuse_html and not installer.web_pages),
-            progress=lambda done, total: self._progress.__setitem__(transfer.number, (done, total)),
-        )
-        if transfer.file_size and fetched.size != transfer.file_size:
-            LOG.warning("%s has %d bytes; FileSize had said %d", transfer.url, fetched.size, transfer.file_size)
-        size = fetched.size if transfer.autonomous else transfer.file_size
-        return self.queue.save(
-            msgspec.structs.replace(transfer, state=State.INSTALLING, sha256=fetched.sha256, file_size=size)
-        )
-
-    async def _install(self, transfer: Transfer) -> None:
-        installer = self.types.installer(transfer.file_type)
-        if installer is None:
-            raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
-        if installer.disturbs:
-            await self._closed.wait()
-        if transfer.windows and self._window_left(transfer) <= 0:
-            raise FileTransferError(Trouble.INCOMPLETE, "the time window ended before the file could be applied")
-        if not await asyncio.to_thread(self._file(transfer).exists):
-            raise FileTransferError(Trouble.LOCAL, "the file was lost before it could be applied")
-        restart = await installer.apply(self._file(transfer), transfer)
-        if restart is Restart.BEFORE_REPORT:
-            self.queue.save(msgspec.structs.replace(transfer, state=State.RESTARTING))
-            self._restart_reason = f"{transfer.file_type} was applied"
-        else:
-            self._complete(msgspec.structs.replace(transfer, restart=restart is Restart.AFTER_REPORT), 0, "")
-
-    async def _upload(self, transfer: Transfer) -> None:
-        exporter = self.types.exporter(transfer.file_type)
-        if exporter is None or not exporter.has(transfer.instance):
-            raise FileTransferError(Trouble.LOCAL, f"there is no file for {transfer.file_type!r} any more")
-        transfer = self._begun(transfer)
-        file = self._file(transfer)
-        await exporter.write(file, transfer)
-        sent = await self._put(
-            transfer.url,
-            file,
-            credentials=Credentials(transfer.username, transfer.password),
-            limits=self._limits,
-            options=self._options,
-            progress=lambda done, total: self._progress.__setitem__(transfer.number, (done, total)),
-        )
-        size = sent.size if transfer.autonomous else 0
-        self._complete(msgspec.structs.replace(transfer, file_size=size), 0, "")
-
     def _failed(self, number: int, code: int, text: str) -> None:
         transfer = self.queue.get(number)
         if transfer is None:
@@ -604,10 +476,10 @@ class TransferService:
         if not transfer.windows:
             self._complete(transfer, code, text)
             return
-        if self._window_left(transfer) <= 0:
+        if self._timetable.window_left(transfer) <= 0:
             code, text = FaultCode.WINDOW_MISSED, "the time window ended before the file was there and applied"
         again = msgspec.structs.replace(transfer, state=State.QUEUED, fault_code=int(code), fault_string=text[:256])
-        self._not_before[number] = self._clock.monotonic() + self._rules.retry_wait
+        self._timetable.put_off(number, self._rules.retry_wait)
         try:
             self.queue.save(again)
         except StoreError:
@@ -637,7 +509,7 @@ class TransferService:
             self._unsaved.add(over.number)
             self._wake.set()
             return
-        self._remove_files(over.number)
+        self._worker.forget(over.number)
         if wanted:
             self._on_owed()
         elif over.restart:
@@ -675,6 +547,20 @@ class TransferService:
             case _:
                 pass
 
+    def _settle_trial(self, transfer: Transfer, state: TrialState, why: str) -> bool:
+        """What the start means for the transfer whose update is on trial; False where it means no more than for others."""
+        installing = transfer.state is State.INSTALLING  # the agent fell between the installer and its own note
+        match state:
+            case TrialState.FAILED | TrialState.GIVEN_UP if not (installing and state is TrialState.FAILED):
+                self._fail_trial(transfer, why)
+            case TrialState.NOT_RESTARTED if not installing:
+                pass  # its restart is still to come
+            case TrialState.RUNNING if installing:
+                self._complete(transfer, 0, "")
+            case _:
+                return False
+        return True
+
     def _fail_trial(self, transfer: Transfer, why: str) -> None:
         """An update that was reported as a success, or was about to be, has failed."""
         told = transfer if transfer.state is State.COMPLETED else None
@@ -690,11 +576,16 @@ class TransferService:
         if self._clock.monotonic() < trial.deadline or not self._closed.is_set():
             return trial.deadline if self._closed.is_set() else None
         number = trial.transfer
-        why = await trial.give_up()
+        try:
+            why = await trial.give_up()
+        except FileTransferError as e:
+            LOG.error("the new firmware did not reach the ACS and cannot be given up: %s", e)
+            return self._clock.monotonic() + BETWEEN_ATTEMPTS
         LOG.error("%s", why)
         transfer = self.queue.get(number) if number is not None else None
         if transfer is not None and transfer.state is State.COMPLETED:
             self._fail_trial(transfer, why)
+        trial.settled(why)
         self._restart_reason = why
         return None
 
@@ -703,26 +594,10 @@ class TransferService:
             return
         if any(t.state is State.INSTALLING and t.number in self._tasks for t in self.queue):
             return
-        reason, self._restart_reason = self._restart_reason, ""
+        reason, self._restart_reason, self._leaving = self._restart_reason, "", True
         self._on_restart(reason)
 
     # --- small things -----------------------------------------------------------------------------------------------------------------
-
-    def _wall(self) -> float | None:
-        now = self._clock.now()
-        return now if is_set(now) else None
-
-    def _elapsed(self, transfer: Transfer) -> float:
-        """Seconds since acceptance, over restarts; without a clock then or now they are counted anew (unverified)."""
-        now = self._wall()
-        if transfer.accepted is None or now is None:
-            return 0.0
-        return max(0.0, now - transfer.accepted)
-
-    def _window_left(self, transfer: Transfer) -> float:
-        """Seconds until the end of the window of the present attempt."""
-        end = self._accepted_at[transfer.number] + transfer.windows[max(0, transfer.window)].window_end
-        return end - self._clock.monotonic()
 
     def _room(self) -> int:
         """The largest file that can be taken."""
@@ -731,19 +606,11 @@ class TransferService:
             place = place.parent
         return min(self._limits.max_size, max(0, free_space(place) - self._limits.reserve))
 
-    def _file(self, transfer: Transfer) -> Path:
-        return self._directory / f"{transfer.number}.file"
-
     def _forget(self, number: int) -> None:
-        for book in (self._accepted_at, self._not_before, self._progress):
-            book.pop(number, None)
+        self._timetable.forget(number)
         self._fresh.discard(number)
         self._unsaved.discard(number)
-        self._remove_files(number)
-
-    def _remove_files(self, number: int) -> None:
-        for file in self._directory.glob(f"{number}.file*"):
-            file.unlink(missing_ok=True)
+        self._worker.forget(number)
 
     def _clean(self) -> None:
         """Remove files that no transfer needs any more."""

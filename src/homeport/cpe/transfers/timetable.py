@@ -1,0 +1,91 @@
+"""When each transfer may begin: delays and windows on the monotonic scale, taken over restarts by the wall clock.
+
+No disk and no bytes here. Without a set clock then or now a delay or window is counted anew (unverified).
+"""
+
+from collections.abc import Callable
+
+from homeport.cpe.clock import Clock, is_set
+from homeport.cpe.transfers.records import Transfer
+from homeport.cpe.transfers.windows import CONFIRMATION_NEEDED, WHEN_IDLE, Chance, Moment, moment
+
+
+class Timetable:
+    """Due times of the transfers of one device; monotonic seconds throughout.
+
+    idle, consent: see TransferService. look: seconds between looks at those two.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        look: float,
+        idle: Callable[[], bool] | None,
+        consent: Callable[[Transfer, str], bool | None] | None,
+    ) -> None:
+        self._clock = clock
+        self._look = look
+        self._idle, self._consent = idle, consent
+        self._accepted: dict[int, float] = {}
+        self._not_before: dict[int, float] = {}
+
+    def wall(self) -> float | None:
+        """The wall clock, None where it is not set."""
+        now = self._clock.now()
+        return now if is_set(now) else None
+
+    def accept(self, transfer: Transfer) -> None:
+        """Its time runs from now."""
+        self._accepted[transfer.number] = self._clock.monotonic()
+
+    def resume(self, transfer: Transfer) -> None:
+        """Its time has run since before the restart."""
+        now, elapsed = self.wall(), 0.0
+        if transfer.accepted is not None and now is not None:
+            elapsed = max(0.0, now - transfer.accepted)
+        self._accepted[transfer.number] = self._clock.monotonic() - elapsed
+
+    def put_off(self, number: int, seconds: float) -> None:
+        """Not to be begun again for so long."""
+        self._not_before[number] = self._clock.monotonic() + seconds
+
+    def forget(self, number: int) -> None:
+        self._accepted.pop(number, None)
+        self._not_before.pop(number, None)
+
+    def due(self, transfer: Transfer) -> float | None:
+        """When to begin, or to look again; None where its windows are over."""
+        now, accepted = self._clock.monotonic(), self._accepted[transfer.number]
+        if not transfer.windows:
+            # An attempt that a restart cut off is not delayed a second time.
+            return now if transfer.attempts else accepted + transfer.delay
+        found = self.moment(transfer)
+        if found.chance is Chance.OVER:
+            return None
+        if found.chance is Chance.WAIT:
+            return accepted + found.until
+        due = max(now, self._not_before.get(transfer.number, now))
+        if due <= now and not self._may(transfer, found.window):
+            due = now + self._look
+        return min(due, accepted + found.until)
+
+    def moment(self, transfer: Transfer) -> Moment:
+        """What may be done with a ScheduleDownload now."""
+        elapsed = self._clock.monotonic() - self._accepted[transfer.number]
+        return moment(transfer.windows, elapsed, used_window=transfer.window, used=transfer.window_attempts)
+
+    def window_left(self, transfer: Transfer) -> float:
+        """Seconds until the end of the window of the present attempt; infinite for a transfer without windows."""
+        if not transfer.windows:
+            return float("inf")
+        end = self._accepted[transfer.number] + transfer.windows[max(0, transfer.window)].window_end
+        return end - self._clock.monotonic()
+
+    def _may(self, transfer: Transfer, index: int) -> bool:
+        window = transfer.windows[index]
+        if window.window_mode == WHEN_IDLE:
+            return self._idle is not None and self._idle()
+        if window.window_mode == CONFIRMATION_NEEDED:
+            return self._consent is not None and self._consent(transfer, window.user_message) is True
+        return True
