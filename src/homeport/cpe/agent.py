@@ -214,6 +214,7 @@ class Agent:
             await self._doors.open()
         if self._control is not None:
             await self._control.start()
+        management.set("SupportedConnReqMethods", ",".join(self.parts.connection_request_methods))
         await self.parts.start()
         first = self.ledger.reconcile_bootstrap(management.url)
         if EventCode.BOOTSTRAP in self.ledger.queue:

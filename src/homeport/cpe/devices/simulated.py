@@ -44,9 +44,11 @@ class SimulatedDevice:
         self.product_class = product_class
         self._clock = clock
         self._started = started
-        self._up: dict[
-            str, tuple[float, float]
-        ] = {}  # path of a port -> seconds it has been up, uptime at the last look
+        self._up: dict[str, tuple[float, float]] = {}
+        """Path of a port -> seconds it has been up, uptime at the last look."""
+        self._state: object = None
+        self._statuses: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
 
     def attach(self, model: DataModel) -> None:
         """Register what this device computes, as far as the model has it."""
@@ -74,14 +76,28 @@ class SimulatedDevice:
 
     # --- status -------------------------------------------------------------------------------------------------------------------
 
-    def _status(self, model: DataModel, port: str, depth: int = 0) -> str:
+    def _remember(self, model: DataModel) -> None:
+        """Forget what was found out about an earlier state; a commit makes a new state, nothing else changes these answers."""
+        if self._state is not model.state:
+            self._state = model.state
+            self._statuses.clear()
+            self._addresses.clear()
+
+    def _status(self, model: DataModel, port: str) -> str:
         """Up, Down where it is disabled, LowerLayerDown where something below it is not up (TR-181 Appendix I)."""
+        self._remember(model)
+        found = self._statuses.get(port)
+        if found is None:
+            found = self._statuses[port] = self._find_status(model, port, 0)
+        return found
+
+    def _find_status(self, model: DataModel, port: str, depth: int) -> str:
         if not _enabled(model, port):
             return "Down"
         if depth == _DEEPEST:
             return "Error"
         for below in _lower_layers(model, port):
-            if self._status(model, below, depth + 1) != "Up":
+            if self._find_status(model, below, depth + 1) != "Up":
                 return "LowerLayerDown"
         return "Up"
 
@@ -98,9 +114,16 @@ class SimulatedDevice:
 
     def _mac_address(self, model: DataModel, port: str) -> str:
         """The manufacturer's OUI and three bytes from the serial number; a link has the address of the interface below it."""
+        self._remember(model)
+        found = self._addresses.get(port)
+        if found is None:
+            found = self._addresses[port] = self._find_mac_address(model, port, 0)
+        return found
+
+    def _find_mac_address(self, model: DataModel, port: str, depth: int) -> str:
         lower = _lower_layers(model, port)
-        if lower:
-            return self._mac_address(model, lower[0])
+        if lower and depth < _DEEPEST:
+            return self._find_mac_address(model, lower[0], depth + 1)
         info = model.root + "DeviceInfo."
         serial = _text(model, info + "SerialNumber", "")
         oui = _text(model, info + "ManufacturerOUI", "").rjust(6, "0")

@@ -18,6 +18,8 @@ class Part:
     """Does nothing by default; override what the part is about."""
 
     name = "part"
+    connection_request_method = ""
+    """How SupportedConnReqMethods names the way in that this part is, "" where it is none."""
 
     def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
         """The answers to RPCs of this part; GetRPCMethods names them."""
@@ -62,6 +64,11 @@ class Parts:
         for part in self._parts:
             found.update(part.handlers())
         return found
+
+    @property
+    def connection_request_methods(self) -> list[str]:
+        """The ways in, as SupportedConnReqMethods names them; HTTP is the core's."""
+        return ["HTTP", *(p.connection_request_method for p in self._parts if p.connection_request_method)]
 
     async def start(self) -> None:
         """Start every part; one that cannot work is logged and left out of the background."""

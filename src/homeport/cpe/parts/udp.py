@@ -29,6 +29,7 @@ class UdpPart(Part):
     """The UDP port of one device."""
 
     name = "connection requests over UDP"
+    connection_request_method = "STUN"
 
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent

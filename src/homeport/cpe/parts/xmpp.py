@@ -28,12 +28,17 @@ class XmppPart(Part):
     """The XMPP connection of one device."""
 
     name = "connection requests over XMPP"
+    connection_request_method = "XMPP"
 
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent
         self._changed = asyncio.Event()
         self._listener: XmppListener | None = None
         self._row = ""
+
+    async def start(self) -> None:
+        """Say in the model which ways to find the server there are. Raises StoreError."""
+        offer_algorithms(self._agent.management)
 
     async def run(self) -> None:
         """Follow the parameters: connect, and begin anew where they change."""
@@ -90,6 +95,12 @@ class XmppPart(Part):
             self._agent.management.set_path(path, str(value))
         except (Fault, StoreError) as e:
             LOG.warning("%s is not brought up to date: %s", path, e)
+
+
+def offer_algorithms(management: Management) -> None:
+    """The values that ServerConnectAlgorithm may have."""
+    root = management.prefix.removesuffix("ManagementServer.")
+    management.set_path(f"{root}XMPP.SupportedServerConnectAlgorithms", "DNS-SRV,DNS,ServerTable")
 
 
 def settings_of(model: DataModel, management: Management, row: str) -> XmppSettings | None:
