@@ -202,6 +202,20 @@ def test_a_stale_nonce_is_replaced_without_counting_as_a_failure():
     assert nonces[0] == nonces[1] != nonces[2]
 
 
+def test_an_acs_that_takes_each_nonce_once_is_followed():
+    """A fresh challenge for every POST, without `stale`: credentials that worked are tried with the new nonce, once per POST."""
+    script = [challenge(), OK, challenge(now=1.0), OK, challenge(now=2.0), challenge(now=3.0)]
+
+    async def act(channel):
+        await channel.post(b"1")
+        await channel.post(b"2")
+        with pytest.raises(TransportError, match="refused the user name"):
+            await channel.post(b"3")
+
+    _, server = run(script, act, username="cpe", password="secret")
+    assert [s.body for s in server.seen] == [b"1", b"1", b"2", b"2", b"3", b"3"]
+
+
 @pytest.mark.case("S21")
 def test_a_second_401_with_the_same_credentials_fails():
     """No loop: wrong password, or endless staleness."""

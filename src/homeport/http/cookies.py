@@ -37,6 +37,8 @@ class Cookie:
 class CookieJar:
     """The cookies of one CPE. Those without an expiry go with `clear_session`, as TR-069 asks at the end of a session."""
 
+    __slots__ = ("_cookies", "_limits")
+
     def __init__(self, *, limits: HttpLimits = DEFAULT_HTTP_LIMITS) -> None:
         self._limits = limits
         self._cookies: dict[tuple[str, str, str], Cookie] = {}

@@ -301,6 +301,8 @@ class DigestClient:
     algorithms: what may be used; a server that offers only others gets no answer.
     """
 
+    __slots__ = ("_algorithm", "_algorithms", "_challenge", "_count", "_password", "_qop", "username")
+
     def __init__(self, username: str, password: str, *, algorithms: tuple[str, ...] = STRENGTH) -> None:
         self.username = username
         self._password = password
@@ -333,6 +335,15 @@ class DigestClient:
         _, self._challenge, self._algorithm, self._qop = best
         self._count = 0
         return True
+
+    def informed(self, authentication_info: str) -> None:
+        """Takes the nonce that the server wants next, from the value of Authentication-Info; "" and anything else changes nothing."""
+        if self._challenge is None or "nextnonce" not in authentication_info.lower():
+            return
+        for info in parse_challenges(["Info " + authentication_info]):
+            if info.params.get("nextnonce"):
+                self._challenge["nonce"] = info.params["nextnonce"]
+                self._count = 0
 
     def preempt(self, *, method: str, uri: str, body: bytes = b"", cnonce: str) -> str | None:
         """The value of `Authorization` with the nonce of the last challenge and the next count; None before any challenge."""

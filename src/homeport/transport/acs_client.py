@@ -39,6 +39,27 @@ class HttpChannel:
     jar: cookies that outlive a session; session cookies are dropped at `close`. now: seconds since 1970, for cookies.
     """
 
+    __slots__ = (
+        "_address",
+        "_agent",
+        "_allow_basic",
+        "_basic",
+        "_compression",
+        "_connection",
+        "_digest",
+        "_jar",
+        "_limits",
+        "_now",
+        "_password",
+        "_proxy",
+        "_target",
+        "_timeout",
+        "_tls",
+        "_username",
+        "compression_refused",
+        "connections",
+    )
+
     def __init__(
         self,
         url: str,
@@ -90,11 +111,10 @@ class HttpChannel:
         content = compress(body, self._compression) if self._compression and body else body
         challenges = redirects = 0
         while True:
-            sent_credentials = self._digest is not None or self._basic
             answer = await self._exchange(content, compressed=content is not body)
             if answer.status == 401:
                 challenges += 1
-                self._take_challenge(answer, content, sent_credentials, challenges)
+                self._take_challenge(answer, challenges)
             elif answer.status in STATUSES:
                 self._go_to(follow(self._target, answer.get("location"), redirects, limits=self._limits))
                 redirects += 1
@@ -109,6 +129,8 @@ class HttpChannel:
                     kind="proxy",
                 )
             else:
+                if self._digest is not None:
+                    self._digest.informed(answer.get("authentication-info"))
                 return self._plain(answer)
 
     async def close(self) -> None:
@@ -187,13 +209,17 @@ class HttpChannel:
 
     # --- what an answer leads to --------------------------------------------------------------------------------------------
 
-    def _take_challenge(self, answer: RawAnswer, content: bytes, sent: bool, count: int) -> None:
-        """Makes ready the credentials for the same body once more. Raises TransportError of kind auth where there is no use."""
+    def _take_challenge(self, answer: RawAnswer, count: int) -> None:
+        """Makes ready the credentials for the same body once more. Raises TransportError of kind auth where there is no use.
+
+        count: challenges to this body so far. The first one is always answered: what was sent along may be a nonce that the ACS
+        takes only once. A second one means that the credentials are wrong, unless it says that the nonce was too old.
+        """
         offered = answer.all("www-authenticate")
         where = self._target.authority
         if not self._username and not self._password:
             raise TransportError(f"the ACS {where} asks for a user name and password; none is set", kind="auth")
-        if (sent and not says_stale(offered)) or count > _MOST_CHALLENGES:
+        if (count > 1 and not says_stale(offered)) or count > _MOST_CHALLENGES:
             raise TransportError(
                 f"the ACS {where} refused the user name {self._username!r} or its password (HTTP 401 twice)",
                 kind="auth",

@@ -143,6 +143,21 @@ def test_later_requests_reuse_the_nonce_with_a_growing_count():
     assert not any(check(server, h).ok for h in headers)
 
 
+def test_the_next_nonce_of_the_server_is_taken():
+    """Authentication-Info: a server whose nonces count once says which one comes next (RFC 7616 3.5)."""
+    server = authority(rfc2069="once")
+    client = DigestClient("cpe", "secret")
+    client.informed('nextnonce="early"')
+    first = client.answer(server.challenges(0.0), method="POST", uri=URI, cnonce="a")
+    following = parse_challenges(server.challenges(0.0))[0].params["nonce"]
+    client.informed("")
+    client.informed('qop=auth, nextnonce=""')
+    client.informed(f'qop=auth, nextnonce="{following}", nc=00000001')
+    second = client.preempt(method="POST", uri=URI, cnonce="b")
+    assert f'nonce="{following}"' in second and "nc=00000001" in second
+    assert check(server, first).ok and check(server, second).ok
+
+
 @pytest.mark.case("X11")
 @pytest.mark.case("C08")
 def test_a_replayed_count_is_refused_as_stale():
