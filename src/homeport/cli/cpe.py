@@ -273,7 +273,7 @@ def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
             "sessions",
             f"{status['sessions_succeeded']} succeeded, {status['sessions_failed']} failed, retry {status['retry_count']}",
         ),
-        ("agent", f"pid {status['pid']}, started {ago(status['started'])}"),
+        ("agent", f"started {ago(status['started'])}" + (f", pid {status['pid']}" if status["pid"] else "")),
     ]
     if last:
         events = ", ".join(last["events"]) or "no events"

@@ -4,6 +4,7 @@
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -72,6 +73,9 @@ def run_cwmp(argv: Sequence[str] | None = None) -> int:
 def guarded(act: Callable[[], int]) -> int:
     """What act gives back, or the exit status of what it raised, said in one line on stderr."""
     lifeline.hold()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no arrows shows question marks, not an error
     debug = os.environ.get("HOMEPORT_DEBUG", "") not in ("", "0")
     try:
         code = act()
