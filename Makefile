@@ -13,6 +13,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
   if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$p; break; fi; done)
 BIN := .venv/bin
 
+# Shows what a command said only where it failed.
+quietly = $(1) >.venv/setup.log 2>&1 || { cat .venv/setup.log >&2; echo "Setting up .venv failed; the lines above say why. make clean begins anew." >&2; exit 1; }
+
 help:
 	@sed -n '2,7s/^# *//p' Makefile
 
@@ -24,7 +27,7 @@ help:
 
 .venv/.runtime: .venv/.created requirements.lock pyproject.toml
 	@echo "installing the pinned packages (once)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(call quietly,$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock)
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && echo "$(CURDIR)/src" > $$site/homeport-dev.pth
 	@printf '#!%s\nimport sys\nfrom homeport.cli.main import run\nsys.exit(run())\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/homeport && chmod +x $(BIN)/homeport
 	@printf '#!%s\nimport sys\nfrom homeport.cli.main import run_cwmp\nsys.exit(run_cwmp())\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/cwmp && chmod +x $(BIN)/cwmp
@@ -32,7 +35,7 @@ help:
 
 .venv/.dev: .venv/.runtime requirements-dev.lock
 	@echo "installing the pinned development packages (once)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(call quietly,$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock)
 	@touch $@
 
 demo: .venv/.runtime
