@@ -11,7 +11,7 @@ from homeport.model.nodes import Node, Table
 from homeport.model.path import Path, generic
 from homeport.model.reading import Place, View
 from homeport.model.schema import REFERENCES_BELOW, ParameterDef, UniqueKey
-from homeport.model.types import join_list, split_list
+from homeport.model.values import join_list, split_list
 from homeport.terms import FaultCode
 
 

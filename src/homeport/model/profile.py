@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from homeport.errors import ConfigError
 from homeport.model.schema import Schema, load_schema
-from homeport.model.types import to_text
+from homeport.model.values import to_text
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath

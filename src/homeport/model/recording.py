@@ -11,7 +11,7 @@ from homeport.errors import Fault, StoreError
 from homeport.model.changes import Attributes, CommitRecord
 from homeport.model.nodes import Blueprint, Node, Table
 from homeport.model.path import Path
-from homeport.model.transaction import State
+from homeport.model.state import State
 
 FORMAT: Final = 1
 

@@ -17,7 +17,8 @@ import msgspec
 
 from homeport.errors import ConfigError, Fault
 from homeport.model.path import generic
-from homeport.model.types import Checker, Syntax, checker, first_value, to_text
+from homeport.model.types import Checker, Syntax, checker, first_value
+from homeport.model.values import to_text
 from homeport.terms import ValueType
 
 FORMAT: Final = 1

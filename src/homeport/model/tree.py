@@ -28,7 +28,8 @@ from homeport.model.profile import ProfileDef
 from homeport.model.reading import ParameterAttribute, ParameterName, ParameterValue, View, no_such
 from homeport.model.schema import ACTIVE_BELOW, FORCED_BELOW, ParameterDef, Schema
 from homeport.model.sources import Read, ReadGroup, ReadOf, Registry
-from homeport.model.transaction import State, Transaction
+from homeport.model.state import State
+from homeport.model.transaction import Transaction
 from homeport.terms import Notification, Writer
 
 Listener = Callable[[Sequence[Change]], None]

@@ -9,21 +9,28 @@ Source: TR-106a7 3.2, cwmp-datamodel-1-15.xsd, tr-106-types.xml.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Union
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from homeport.errors import Fault
 from homeport.model.path import is_alias
+from homeport.model.values import (
+    TIME,
+    Value,
+    join_list,
+    moment_of,
+    not_allowed,
+    not_of_type,
+    number_of,
+    split_list,
+    to_single,
+)
 from homeport.terms import INFINITE_TIME, UNKNOWN_TIME, FaultCode, ValueType
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-Value = Union[str, int, bool, bytes, "Decimal", datetime, timedelta, None]
-"""What a text means: `None` is the unknown time, a `timedelta` a time after boot."""
 
 
 class Enumerated(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -109,21 +116,6 @@ _INTEGERS: Final = frozenset(_LIMITS)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}\Z")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})\Z")
 _BOOLEANS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
-_TIME: Final = re.compile(
-    r"(-?[0-9]{4,})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(Z|[+-][0-9]{2}:[0-9]{2})?\Z"
-)
-
-
-def _not_of_type(text: str, expected: str) -> Fault:
-    return Fault(FaultCode.INVALID_PARAMETER_TYPE, f"{_shown(text)} is not {expected}")
-
-
-def _not_allowed(text: str, expected: str) -> Fault:
-    return Fault(FaultCode.INVALID_PARAMETER_VALUE, f"{_shown(text)} is not allowed: expected {expected}")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 # --- what a peer calls the type -------------------------------------------------------------------------------------------------
@@ -154,18 +146,12 @@ def check_type(given: str | None, expected: ValueType) -> None:
 def _boolean(text: str, device: bool) -> str:
     found = _BOOLEANS.get(text) or _BOOLEANS.get(text.strip())
     if found is None:
-        raise _not_of_type(text, "a boolean: true, false, 1 or 0")
+        raise not_of_type(text, "a boolean: true, false, 1 or 0")
     return found
 
 
-def _number(text: str) -> "Decimal":
-    from decimal import Decimal  # few models have decimals, and the module is large
-
-    return Decimal(text)
-
-
 def _bound(bound: int | str | None) -> "int | Decimal | None":
-    return _number(bound) if isinstance(bound, str) else bound
+    return number_of(bound) if isinstance(bound, str) else bound
 
 
 def _fits(number: "int | Decimal", rows: tuple[Range, ...]) -> bool:
@@ -193,12 +179,12 @@ def _integer_checker(syntax: Syntax) -> Checker:
     def check(text: str, device: bool) -> str:
         stripped = text.strip()
         if not _INTEGER.match(stripped):
-            raise _not_of_type(text, f"a number ({syntax.base.value})")
+            raise not_of_type(text, f"a number ({syntax.base.value})")
         number = int(stripped)
         if not low <= number <= high:
-            raise _not_allowed(text, f"{syntax.base.value}, {low} to {high}")
+            raise not_allowed(text, f"{syntax.base.value}, {low} to {high}")
         if ranges and not _fits(number, ranges):
-            raise _not_allowed(text, expected)
+            raise not_allowed(text, expected)
         return str(number)
 
     return check
@@ -208,9 +194,9 @@ def _decimal_checker(syntax: Syntax) -> Checker:
     def check(text: str, device: bool) -> str:
         stripped = text.strip()
         if not _DECIMAL.match(stripped):
-            raise _not_of_type(text, "a decimal number")
-        if syntax.ranges and not _fits(_number(stripped), syntax.ranges):
-            raise _not_allowed(text, f"decimal {_ranges_text(syntax.ranges)}")
+            raise not_of_type(text, "a decimal number")
+        if syntax.ranges and not _fits(number_of(stripped), syntax.ranges):
+            raise not_allowed(text, f"decimal {_ranges_text(syntax.ranges)}")
         return stripped
 
     return check
@@ -218,34 +204,23 @@ def _decimal_checker(syntax: Syntax) -> Checker:
 
 def _date_time(text: str, device: bool) -> str:
     stripped = text.strip()
-    match = _TIME.match(stripped)
+    match = TIME.match(stripped)
     if match is None:
-        raise _not_of_type(text, "a dateTime such as 2026-01-31T12:00:00Z")
+        raise not_of_type(text, "a dateTime such as 2026-01-31T12:00:00Z")
     year, zone = int(match[1]), match[8]
-    if year < 1 or _moment(match) is None:
-        raise _not_allowed(text, "a date and time that exist")
+    if year < 1 or moment_of(match) is None:
+        raise not_allowed(text, "a date and time that exist")
     if stripped in (UNKNOWN_TIME, INFINITE_TIME):
         return stripped
     if zone is None:
         if year >= 1000:
-            raise _not_allowed(
+            raise not_allowed(
                 text,
                 "UTC, that is with Z at the end (only a time relative to boot has no zone, and its year is below 1000)",
             )
     elif zone not in ("Z", "+00:00", "-00:00"):
-        raise _not_allowed(text, "UTC, that is with Z at the end")
+        raise not_allowed(text, "UTC, that is with Z at the end")
     return stripped
-
-
-def _moment(match: re.Match[str]) -> datetime | None:
-    micro = int(((match[7] or "") + "000000")[:6])
-    hour, second = int(match[4]), int(match[6])
-    try:
-        return datetime(
-            int(match[1]), int(match[2]), int(match[3]), hour, int(match[5]), min(second, 59), micro, tzinfo=UTC
-        )
-    except (ValueError, OverflowError):
-        return None
 
 
 def _sizes_text(sizes: Iterable[tuple[int, int | None]], unit: str) -> str:
@@ -275,9 +250,9 @@ def _binary_checker(syntax: Syntax) -> Checker:
         try:
             octets = bytes.fromhex(stripped) if hexadecimal else base64.b64decode(stripped, validate=True)
         except (ValueError, binascii.Error):
-            raise _not_of_type(text, expected) from None
+            raise not_of_type(text, expected) from None
         if syntax.sizes and not _size_fits(len(octets), syntax.sizes):
-            raise _not_allowed(text, _sizes_text(syntax.sizes, f"octets, this has {len(octets)}"))
+            raise not_allowed(text, _sizes_text(syntax.sizes, f"octets, this has {len(octets)}"))
         return stripped
 
     return check
@@ -300,17 +275,17 @@ def _string_checker(syntax: Syntax) -> Checker:
         if values:
             read_only = values.get(text)
             if read_only is None:
-                raise _not_allowed(text, "one of " + ", ".join(repr(v) for v, ro in values.items() if device or not ro))
+                raise not_allowed(text, "one of " + ", ".join(repr(v) for v, ro in values.items() if device or not ro))
             if read_only and not device:
-                raise _not_allowed(text, "one of " + ", ".join(repr(v) for v, ro in values.items() if not ro))
+                raise not_allowed(text, "one of " + ", ".join(repr(v) for v, ro in values.items() if not ro))
         if sizes and not _size_fits(len(text), sizes):
-            raise _not_allowed(text, _sizes_text(sizes, f"characters, this has {len(text)}"))
+            raise not_allowed(text, _sizes_text(sizes, f"characters, this has {len(text)}"))
         if patterns and not any(p.match(text) for p in patterns):
-            raise _not_allowed(
+            raise not_allowed(
                 text, f"{syntax.named or 'text'} of the form {' or '.join(repr(p) for p in syntax.patterns)}"
             )
         if alias and not is_alias(text):
-            raise _not_allowed(text, "an alias: a letter first, then letters, digits, - and _, at most 64")
+            raise not_allowed(text, "an alias: a letter first, then letters, digits, - and _, at most 64")
         return text
 
     return check
@@ -341,149 +316,20 @@ def checker(syntax: Syntax) -> Checker:
         items = split_list(text, nested=syntax.nested)
         # An empty list stands for "not set" whatever the least number of items or characters is (unverified).
         if not (least if items else 0) <= len(items) <= (len(items) if most is None else most):
-            raise _not_allowed(text, _sizes_text([(least, most)], f"items, this has {len(items)}"))
+            raise not_allowed(text, _sizes_text([(least, most)], f"items, this has {len(items)}"))
         canonical = join_list([single(item, device) for item in items], nested=syntax.nested)
         if items and syntax.list_sizes and not _size_fits(len(canonical), syntax.list_sizes):
-            raise _not_allowed(text, _sizes_text(syntax.list_sizes, f"characters, this has {len(canonical)}"))
+            raise not_allowed(text, _sizes_text(syntax.list_sizes, f"characters, this has {len(canonical)}"))
         return canonical
 
     return check
 
 
-# --- lists ----------------------------------------------------------------------------------------------------------------------
-
-
-def split_list(text: str, *, nested: bool = False) -> list[str]:
-    """The items of a comma-separated list, with their %XX escapes undone; blanks around an item do not count.
-
-    nested: an item may be a list in square brackets; its text is then given as it is. Raises Fault 9007 for unbalanced brackets.
-    Source: TR-106a7 3.2.3.
-    """
-    if not text.strip():
-        return []
-    if not nested or "[" not in text:
-        return [_unescaped(item.strip()) for item in text.split(",")]
-    items, depth, start = [], 0, 0
-    for position, character in enumerate(text):
-        if character == "[":
-            depth += 1
-        elif character == "]":
-            depth -= 1
-            if depth < 0:
-                break
-        elif character == "," and depth == 0:
-            items.append(text[start:position].strip())
-            start = position + 1
-    if depth:
-        raise _not_allowed(text, "as many opening as closing brackets")
-    items.append(text[start:].strip())
-    return items
-
-
-def join_list(items: Sequence[str], *, nested: bool = False) -> str:
-    """A list as one text: commas, blanks and percent signs inside an item are escaped."""
-    if nested:
-        return ",".join(items)
-    return ",".join([_escaped(i) if ("," in i or " " in i or "%" in i) else i for i in items])
-
-
-def _unescaped(item: str) -> str:
-    return _ESCAPE.sub(lambda m: chr(int(m[1], 16)), item) if "%" in item else item
-
-
-_ESCAPE: Final = re.compile(r"%(2[05cC])")
-"""Only what a list has to escape is undone, so that an item such as `50%AB` stays what it is: blank, percent, comma."""
-
-
-def _escaped(item: str) -> str:
-    return item.replace("%", "%25").replace(",", "%2C").replace(" ", "%20")
-
-
-# --- meaning --------------------------------------------------------------------------------------------------------------------
-
-
 def to_value(syntax: Syntax, text: str) -> Value | list[Value]:
     """What a text means as a Python value; lists become lists. Raises Fault 9006 where it is not of the type."""
     if syntax.is_list:
-        return [_to_single(syntax.base, item) for item in split_list(text, nested=syntax.nested)]
-    return _to_single(syntax.base, text)
-
-
-def _to_single(base: ValueType, text: str) -> Value:
-    try:
-        if base in _INTEGERS:
-            return int(text)
-        if base is ValueType.BOOLEAN:
-            return _boolean(text, True) == "true"
-        if base is ValueType.DECIMAL:
-            return _number(text.strip())
-        if base is ValueType.HEX_BINARY:
-            return bytes.fromhex(text)
-        if base is ValueType.BASE64:
-            return base64.b64decode(text, validate=False)
-        if base is ValueType.DATE_TIME:
-            return to_time(text)
-    except (ValueError, ArithmeticError, binascii.Error):
-        raise _not_of_type(text, f"of type {base.value}") from None
-    return text
-
-
-def to_time(text: str) -> datetime | timedelta | None:
-    """The moment that a dateTime names: aware, in UTC; a timedelta since boot; None for the unknown time.
-
-    More is read than may be written: a zone other than UTC is converted, and a missing one is taken as UTC, because devices
-    send both. The infinite time is the last second of the year 9999. Raises Fault 9006 where the text is no dateTime.
-    Source: TR-106a7 3.2.2.
-    """
-    stripped = text.strip()
-    if stripped == UNKNOWN_TIME:
-        return None
-    match = _TIME.match(stripped)
-    moment = _moment(match) if match else None
-    if match is None or moment is None:
-        raise _not_of_type(text, "a dateTime such as 2026-01-31T12:00:00Z")
-    zone = match[8]
-    if zone is None and moment.year < 1000:
-        return moment - datetime(1, 1, 1, tzinfo=UTC)
-    if zone is None or zone == "Z":
-        return moment
-    offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
-    try:
-        return moment - offset if zone[0] == "+" else moment + offset
-    except OverflowError:
-        return moment
-
-
-def time_text(moment: datetime | timedelta | None) -> str:
-    """A dateTime's text: UTC with Z, relative to boot for a timedelta, the unknown time for None. A naive moment is UTC."""
-    if moment is None:
-        return UNKNOWN_TIME
-    if isinstance(moment, timedelta):
-        at = datetime(1, 1, 1, tzinfo=UTC) + moment
-        return f"{at.year:04d}-{at:%m-%dT%H:%M:%S}"
-    at = moment if moment.tzinfo is None else moment.astimezone(UTC)
-    text = f"{at.year:04d}-{at:%m-%dT%H:%M:%S}"
-    return f"{text}.{at.microsecond:06d}Z" if at.microsecond else text + "Z"
-
-
-def to_text(value: Value | Sequence[Value]) -> str:
-    """The wire's text for a Python value: `true`/`false`, decimal numbers, UTC times, hexadecimal octets, comma lists.
-
-    bytes become hexadecimal; a base64 parameter is given its text by the caller (`base64.b64encode`).
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex().upper()
-    if value is None or isinstance(value, datetime | timedelta):
-        return time_text(value)
-    if isinstance(value, list | tuple):
-        return join_list([to_text(item) for item in value])
-    return str(value)
+        return [to_single(syntax.base, item) for item in split_list(text, nested=syntax.nested)]
+    return to_single(syntax.base, text)
 
 
 # --- first values ---------------------------------------------------------------------------------------------------------------
@@ -541,4 +387,4 @@ def _first_number(syntax: Syntax) -> str:
     if not syntax.ranges or _fits(0, syntax.ranges):
         return "0"
     bounds = [b for row in syntax.ranges for b in (row.minimum, row.maximum) if b is not None]
-    return str(min(bounds, key=lambda b: abs(_number(str(b))))) if bounds else "0"
+    return str(min(bounds, key=lambda b: abs(number_of(str(b))))) if bounds else "0"

@@ -20,13 +20,9 @@ from homeport.model.types import (
     check_type,
     checker,
     first_value,
-    join_list,
-    split_list,
-    time_text,
-    to_text,
-    to_time,
     to_value,
 )
+from homeport.model.values import join_list, split_list, time_text, to_text, to_time
 from homeport.terms import INFINITE_TIME, UNKNOWN_TIME, ValueType
 
 S = ValueType.STRING
