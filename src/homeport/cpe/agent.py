@@ -19,6 +19,7 @@ from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
 from homeport.cpe.devices import Device, device_for
+from homeport.cpe.discovery import url_problem
 from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, Journal
 from homeport.cpe.ledger import Ledger
@@ -32,13 +33,14 @@ from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_so
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
 from homeport.cpe.verbs import verbs_of
-from homeport.errors import ConfigError, StoreError
+from homeport.errors import ConfigError, Fault, StoreError, TransportError
 from homeport.model.changes import ACTIVE, Change
 from homeport.model.profile import ProfileDef, load_profile, load_profile_file
+from homeport.model.transaction import Transaction
 from homeport.model.tree import DataModel
 from homeport.session.events import Outcome, SessionEnded
 from homeport.session.session import Session
-from homeport.terms import CwmpVersion, EventCode, Role, Writer
+from homeport.terms import CwmpVersion, EventCode, FaultCode, Role, Writer
 from homeport.transport.driver import Channel, run_cpe_session
 
 LONGEST_NAP: Final = 300.0
@@ -61,6 +63,13 @@ class Exit(Enum):
 
     STOPPED = "stopped"
     RESTART = "restart"
+
+
+def _check_url(change: Change, view: Transaction) -> None:
+    """An ACS URL that cannot be one is refused (9007), so that a slip of the pen does not cut the device off. "" is none at all."""
+    problem = url_problem(change.new) if change.new else None
+    if problem:
+        raise Fault(FaultCode.INVALID_PARAMETER_VALUE, problem)
 
 
 def profile_of(name: str) -> ProfileDef:
@@ -114,6 +123,7 @@ class Agent:
             self.management = Management(self.model)
             apply_identity(settings, self.management, self.store)
             self.device.attach(self.model)
+            self.model.hook(f"{root}ManagementServer.URL", validate=_check_url)
             apply_settings(
                 settings,
                 self.management,
@@ -346,7 +356,12 @@ class Agent:
     async def _talk(self, url: str, conversation: Conversation) -> SessionEnded:
         versions = tuple(v for v in CwmpVersion if str(v) <= self.settings.cwmp_version)
         session = Session(Role.CPE, timeout=self.settings.session_timeout, cwmp_versions=versions)
-        channel = self._channel(url)
+        try:
+            channel = self._channel(url)
+        except TransportError as e:
+            return session.end(Outcome.FAILED, str(e), e.kind)
+        except ConfigError as e:
+            return session.end(Outcome.FAILED, str(e), "config")
         ended = await run_cpe_session(session, conversation, channel, clock=self.clock.monotonic)
         if getattr(channel, "compression_refused", False):
             self._uncompressed = url

@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -79,6 +78,8 @@ def _execute_again() -> None:
 
 
 def _run_command(command: tuple[str, ...]) -> int:
+    import subprocess
+
     LOG.info("rebooting: %s", " ".join(command))
     try:
         return subprocess.run(command, check=False).returncode

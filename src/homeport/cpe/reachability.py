@@ -44,6 +44,7 @@ class Doors:
         self._settings = settings
         self._listener: ConnectionRequestListener | None = None
         self._port = 0
+        self._followed = False
         self._path = str(store.get(AGENT, _PATH, ""))
         if not self._path:
             # Random per device, so that a scan of the network does not find it; kept, so that the URL stays the same.
@@ -57,7 +58,7 @@ class Doors:
     async def open(self) -> None:
         """Listen, and tell where in ConnectionRequestURL. Raises ConfigError where the address cannot be used."""
         if self._host.management.http_connection_request_enabled:
-            await self._listen()
+            await self._listen()  # at the start a port that cannot be had is a setting to correct
         await self.follow_address(self._host.management.url)
 
     async def close(self) -> None:
@@ -68,14 +69,17 @@ class Doors:
 
     @property
     def in_step(self) -> bool:
-        """Whether the port is open exactly where HTTPConnectionRequestEnable says so."""
-        return self._host.management.http_connection_request_enabled == (self._listener is not None)
+        """Whether the last look at HTTPConnectionRequestEnable found what it says now."""
+        return self._host.management.http_connection_request_enabled == self._followed
 
     async def follow_address(self, acs_url: str) -> None:
         """Open or close as the model says, and bring ConnectionRequestURL up to date with the address used towards the ACS."""
-        enabled = self._host.management.http_connection_request_enabled
+        enabled = self._followed = self._host.management.http_connection_request_enabled
         if enabled and self._listener is None:
-            await self._listen()
+            try:
+                await self._listen()
+            except ConfigError as e:
+                LOG.error("no connection requests: %s", e)
         elif not enabled and self._listener is not None:
             await self.close()
         url = ""

@@ -655,3 +655,39 @@ async def test_a_computed_parameter_with_notification_is_watched(bench):
     await bench.ask()
     assert bench.events() == ["4 VALUE CHANGE", "6 CONNECTION REQUEST"]
     assert bench.values()["Device.DeviceInfo.UpTime"] == "100"
+
+
+@pytest.mark.parametrize("url", ["ftp://a/", "http://", "nonsense", "http://a b/"])
+def test_a_url_that_cannot_be_one_is_refused(tmp_path, url):
+    """9007: a slip of the pen does not cut the device off."""
+
+    async def play():
+        bench = Bench(tmp_path)
+        await bench.start()
+        (fault,) = await bench.ask(setting(URL=url))
+        await bench.stop()
+        return fault
+
+    fault = asyncio.run(play())
+    assert [p.fault_code for p in fault.set_parameter_values_faults] == [9007]
+
+
+@scene
+async def test_a_way_to_the_acs_that_cannot_be_made_counts_as_a_failed_session(bench):
+    """A CA file that is gone, say: said in the status, retried, and never the end of the agent."""
+    from homeport.errors import ConfigError
+
+    agent = await bench.start()
+
+    def broken(url: str):
+        raise ConfigError("cannot read the CA file /none.pem")
+
+    agent._channel = broken
+    agent.trigger(EventCode.PERIODIC)
+    await bench.clock.settle()
+    assert agent.status.connected is False
+    assert "/none.pem" in agent.status.reason
+    agent._channel = bench._channel
+    await bench.clock.advance(10)
+    assert bench.events() == ["2 PERIODIC"]
+    assert bench.informs[-1].retry_count == 1
