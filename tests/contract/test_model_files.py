@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from homeport.errors import ConfigError
-from homeport.model.schema import Schema, load_schema, pack, unpack
+from homeport.model.schema import Schema, load_schema
 from homeport.model.schema_xml import compile_schema, import_model, list_models
+from homeport.model.tables import pack, unpack
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data-models"
 

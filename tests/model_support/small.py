@@ -1,6 +1,7 @@
 """A small hand-made model that has one of everything: tables of each kind, keys, references, hidden and command parameters."""
 
-from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema, UniqueKey
+from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema
+from homeport.model.tables import UniqueKey
 from homeport.model.types import BOOLEAN, STRING, UNSIGNED_INT, Enumerated, Range, Reference, Syntax
 from homeport.terms import ValueType
 

@@ -161,7 +161,8 @@ def _model_of(path: str) -> str:
 
 
 def _schema(name: str, services: tuple[str, ...] = ()) -> "Schema":
-    from homeport.model.schema import Schema, load_schema, unpack
+    from homeport.model.schema import Schema, load_schema
+    from homeport.model.tables import unpack
 
     if name.endswith((".model", ".xml")) or "/" in name:
         file = Path(name)
@@ -198,8 +199,9 @@ def import_(
     ] = "",
 ) -> None:
     """Compile a model file (full, in parts, or a vendor's extension) into what Homeport loads."""
-    from homeport.model.schema import Schema, pack
+    from homeport.model.schema import Schema
     from homeport.model.schema_xml import compile_schema, import_extension, import_model
+    from homeport.model.tables import pack
 
     schema = import_extension(file, _schema(on)) if on else import_model(file, model)
     if with_:

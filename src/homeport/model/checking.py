@@ -15,7 +15,8 @@ from msgspec import Struct
 from homeport.errors import ConfigError, Fault
 from homeport.model.path import generic
 from homeport.model.profile import ProfileDef
-from homeport.model.schema import ObjectDef, ParameterDef, ProfileRow, Schema
+from homeport.model.schema import ObjectDef, ParameterDef, Schema
+from homeport.model.tables import ProfileRow
 from homeport.model.types import check_type
 
 

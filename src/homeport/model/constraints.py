@@ -10,7 +10,8 @@ from homeport.errors import Fault
 from homeport.model.nodes import Node, Table
 from homeport.model.path import Path, generic
 from homeport.model.reading import Place, View
-from homeport.model.schema import REFERENCES_BELOW, ParameterDef, UniqueKey
+from homeport.model.schema import ParameterDef
+from homeport.model.tables import REFERENCES_BELOW, UniqueKey
 from homeport.model.values import join_list, split_list
 from homeport.terms import FaultCode
 

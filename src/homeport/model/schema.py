@@ -8,7 +8,6 @@ Source: TR-106a7 2 and 3, cwmp-datamodel-1-15.xsd.
 import functools
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Final
@@ -17,12 +16,29 @@ import msgspec
 
 from homeport.errors import ConfigError, Fault
 from homeport.model.path import generic
+from homeport.model.tables import (
+    ACTIVE_BELOW,
+    BELOW,
+    COMMAND,
+    FORCED_BELOW,
+    FORCED_INFORM,
+    HIDDEN,
+    REFERENCES_BELOW,
+    SECURED,
+    TABLE,
+    WRITABLE,
+    WRITE_ONCE,
+    ObjectRow,
+    ProfileRow,
+    Table,
+    UniqueKey,
+    decode_parameters,
+    decode_syntax,
+    unpack,
+)
 from homeport.model.types import Checker, Syntax, checker, first_value
 from homeport.model.values import to_text
 from homeport.terms import ValueType
-
-FORMAT: Final = 1
-"""Version of the compiled table; a table of another version is refused."""
 
 
 class ActiveNotify(IntEnum):
@@ -32,86 +48,6 @@ class ActiveNotify(IntEnum):
     CAN_DENY = 1
     FORCE_ENABLED = 2
     FORCE_DEFAULT_ENABLED = 3
-
-
-class UniqueKey(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Parameters whose values together differ from row to row. functional: among enabled rows only, where rows can be disabled."""
-
-    parameters: tuple[str, ...]
-    functional: bool = True
-
-
-class ParameterRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One parameter as the compiled table holds it. syntax: its index in the table's list of syntaxes. Defaults: None is "none".
-
-    initial: what the type alone makes of a parameter without a default.
-    """
-
-    name: str
-    syntax: int
-    since: str = ""
-    flags: int = 0
-    notify: int = 0
-    default_object: str | None = None
-    default_factory: str | None = None
-    default_implementation: str | None = None
-    status: str = ""
-    initial: str = ""
-
-
-class ObjectRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One object as the compiled table holds it. parent: index of the object above, -1 for the root of the model."""
-
-    name: str
-    parent: int
-    flags: int = 0
-    since: str = ""
-    minimum: int = 1
-    maximum: int | None = 1
-    count: str = ""
-    enable: str = ""
-    keys: tuple[UniqueKey, ...] = ()
-    status: str = ""
-    parameters: msgspec.Raw = msgspec.Raw(b"\x90")
-
-
-class ProfileRow(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A profile: what a device that claims it has. objects: (path, requirement), parameters: (path, writable), both with `{i}`.
-
-    includes: profiles whose content belongs to this one too.
-    """
-
-    name: str
-    since: str = ""
-    includes: tuple[str, ...] = ()
-    objects: tuple[tuple[str, str], ...] = ()
-    parameters: tuple[tuple[str, bool], ...] = ()
-    status: str = ""
-
-
-class Table(msgspec.Struct, frozen=True, array_like=True):
-    """A compiled model: what a file in `schemas/` holds, msgpack, compressed."""
-
-    format: int
-    name: str
-    prefix: str
-    objects: tuple[ObjectRow, ...]
-    syntaxes: tuple[msgspec.Raw, ...]
-    profiles: msgspec.Raw
-
-
-WRITABLE: Final = 1
-FORCED_INFORM: Final = 2
-HIDDEN: Final = 4
-SECURED: Final = 8
-COMMAND: Final = 16
-WRITE_ONCE: Final = 32
-TABLE: Final = 64
-FORCED_BELOW: Final = 128
-ACTIVE_BELOW: Final = 256
-REFERENCES_BELOW: Final = 512
-BELOW: Final = FORCED_BELOW | ACTIVE_BELOW | REFERENCES_BELOW
-"""Flags of an object: it, or an object below it, has parameters in every Inform, always-active ones, or references."""
 
 
 class ParameterDef:
@@ -430,7 +366,7 @@ class Schema:
         return found
 
     def _parameters(self, index: int, row: ObjectRow, path: str) -> tuple[ParameterDef, ...]:
-        rows = _decode_parameters(row.parameters)
+        rows = decode_parameters(row.parameters)
         return tuple(
             ParameterDef(
                 r.name,
@@ -457,7 +393,7 @@ class Schema:
         known = self._syntaxes[index]
         found = known[number]
         if found is None:
-            found = known[number] = _decode_syntax(self._tables[index].syntaxes[number])
+            found = known[number] = decode_syntax(self._tables[index].syntaxes[number])
         return found
 
     def objects(self) -> Iterator[ObjectDef]:
@@ -503,31 +439,6 @@ def _flags_of(definition: ObjectDef) -> int:
         flags |= ACTIVE_BELOW if parameter.active_notify >= ActiveNotify.FORCE_ENABLED else 0
         flags |= REFERENCES_BELOW if parameter.syntax.reference is not None else 0
     return flags
-
-
-_decode_parameters = msgspec.msgpack.Decoder(tuple[ParameterRow, ...]).decode
-_decode_syntax = msgspec.msgpack.Decoder(Syntax).decode
-_decode_table = msgspec.msgpack.Decoder(Table).decode
-
-
-def unpack(data: bytes, *, origin: str = "this file") -> Table:
-    """The table in a compiled model file. Raises ConfigError where it is not one, with the cure."""
-    try:
-        table = _decode_table(zlib.decompress(data))
-    except (zlib.error, msgspec.DecodeError) as error:
-        raise ConfigError(
-            f"{origin} is not a compiled model ({error}); make one with `homeport model import`"
-        ) from None
-    if table.format != FORMAT:
-        raise ConfigError(
-            f"{origin} has table format {table.format}, this version reads {FORMAT}; import the model again"
-        )
-    return table
-
-
-def pack(table: Table) -> bytes:
-    """A compiled model as the bytes of its file."""
-    return zlib.compress(msgspec.msgpack.encode(table), 9)
 
 
 def _file_of(name: str) -> str:

@@ -14,18 +14,9 @@ from typing import Final
 import msgspec
 
 from homeport.errors import ConfigError
-from homeport.model import schema as tables
-from homeport.model.schema import (
-    ActiveNotify,
-    ObjectDef,
-    ObjectRow,
-    ParameterDef,
-    ParameterRow,
-    ProfileRow,
-    Schema,
-    Table,
-    UniqueKey,
-)
+from homeport.model import tables
+from homeport.model.schema import ActiveNotify, ObjectDef, ParameterDef, Schema
+from homeport.model.tables import ObjectRow, ParameterRow, ProfileRow, Table, UniqueKey
 from homeport.model.types import Syntax
 from homeport.model.xml_files import Document, Element, Library
 from homeport.model.xml_syntax import Declared, Place, read_syntax

@@ -26,9 +26,10 @@ from homeport.model.changes import (
 from homeport.model.nodes import Blueprint, Node, Shape, Table, blueprint_of
 from homeport.model.profile import ProfileDef
 from homeport.model.reading import ParameterAttribute, ParameterName, ParameterValue, View, no_such
-from homeport.model.schema import ACTIVE_BELOW, FORCED_BELOW, ParameterDef, Schema
+from homeport.model.schema import ParameterDef, Schema
 from homeport.model.sources import Read, ReadGroup, ReadOf, Registry
 from homeport.model.state import State
+from homeport.model.tables import ACTIVE_BELOW, FORCED_BELOW
 from homeport.model.transaction import Transaction
 from homeport.terms import Notification, Writer
 

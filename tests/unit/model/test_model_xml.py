@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from homeport.errors import ConfigError, Fault
-from homeport.model.schema import ActiveNotify, Schema, UniqueKey, load_schema, pack, unpack
+from homeport.model.schema import ActiveNotify, Schema, load_schema
 from homeport.model.schema_xml import compile_schema, import_extension, import_model, list_models
+from homeport.model.tables import UniqueKey, pack, unpack
 from homeport.model.tree import DataModel
 from homeport.model.types import Enumerated, Range, Reference
 from homeport.terms import ValueType, Writer
