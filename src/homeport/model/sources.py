@@ -6,7 +6,7 @@ A registry belongs to one device, or to a fleet of them, which then share its ca
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from homeport.model.path import Path, Wildcard
 
@@ -22,6 +22,9 @@ ReadGroup = Callable[[Sequence[str]], Mapping[str, object]]
 """(paths) -> values by path; a path that is left out keeps its stored value. Called once per RPC with all its paths."""
 ReadOf = Callable[["DataModel", Sequence[str]], Mapping[str, object]]
 """The same, told which device is read: for registries that many devices share."""
+
+
+_REMEMBERED: Final = 8192  # paths whose hooks are remembered; a device that is written has a few hundred
 
 
 class Source:
@@ -100,6 +103,7 @@ class Registry:
         self._hooks: list[Hook] = []
         self._denied: list[Pattern] = []
         self._by_shape: dict[Shape, tuple[tuple[int, Source], ...]] = {}
+        self._by_path: dict[str, tuple[Hook, ...]] = {}
 
     def source(
         self,
@@ -136,6 +140,7 @@ class Registry:
     ) -> None:
         """Has a say in changes at a pattern. Hooks run in the order in which they were registered."""
         self._hooks.append(Hook(Pattern(pattern), validate, apply, undo, notify))
+        self._by_path.clear()
 
     def deny_active(self, pattern: str) -> None:
         """Refuses active notification (9009) for parameters at a pattern that the model marks `canDeny`."""
@@ -146,14 +151,26 @@ class Registry:
         segments = Path.parse(path).segments
         return any(p.covers(segments) for p in self._denied)
 
-    @property
-    def hooks(self) -> tuple[Hook, ...]:
-        return tuple(self._hooks)
+    def hooks_for(self, path: str) -> "tuple[Hook, ...]":
+        """The hooks that have a say in a change of this parameter or object, in the order of their registration."""
+        found = self._by_path.get(path)
+        if found is None:
+            segments = Path.parse(path).segments
+            found = tuple(h for h in self._hooks if h.pattern.covers(segments))
+            if len(self._by_path) >= _REMEMBERED:
+                self._by_path.clear()
+            self._by_path[path] = found
+        return found
 
-    def hooks_for(self, path: str) -> list[Hook]:
-        """The hooks that have a say in a change of this parameter or object."""
-        segments = Path.parse(path).segments
-        return [h for h in self._hooks if h.pattern.covers(segments)]
+    def batches(self, changes: "Sequence[Change]") -> "list[tuple[Hook, tuple[Change, ...]]]":
+        """Each hook that is concerned with its changes, in the order of registration."""
+        if not self._hooks:
+            return []
+        mine: dict[Hook, list[Change]] = {}
+        for change in changes:
+            for hook in self.hooks_for(change.path):
+                mine.setdefault(hook, []).append(change)
+        return [(hook, tuple(mine[hook])) for hook in self._hooks if hook in mine]
 
     def sources_of(self, shape: "Shape") -> tuple[tuple[int, Source], ...]:
         """(parameter index, source) of a shape, strongest first for each index; () for most shapes, quickly."""

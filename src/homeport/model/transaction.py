@@ -9,6 +9,7 @@ Order of deeds at commit: keys, references and validate hooks; apply hooks; the 
 notify hooks and listeners. Whatever refuses before that point leaves no trace: hooks that had been applied are undone in reverse.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from homeport.errors import Fault, LocalProtocolError, ParameterFault
@@ -49,7 +50,7 @@ class Transaction(Staging):
             raise self._refusal()
         changes = self._changes()
         self._open = True  # hooks may add the device's own values
-        done: list[tuple[Hook, list[Change]]] = []
+        done: list[tuple[Hook, tuple[Change, ...]]] = []
         try:
             status = self._apply(changes, done)
             self._open = False
@@ -146,19 +147,16 @@ class Transaction(Staging):
             return []
         return [Change(parent + name, str(before), str(after), self.writer)]
 
-    def _apply(self, changes: list[Change], done: list[tuple[Hook, list[Change]]]) -> int:
+    def _apply(self, changes: list[Change], done: list[tuple[Hook, tuple[Change, ...]]]) -> int:
         if self.registry is None:
             return 0
         status = 0
-        for hook in self.registry.hooks:
+        for hook, mine in self.registry.batches(changes):
             if hook.apply is None:
-                continue
-            mine = [c for c in changes if hook.pattern.covers(Path.parse(c.path).segments)]
-            if not mine:
                 continue
             done.append((hook, mine))
             try:
-                status = max(status, int(hook.apply(tuple(mine), self) or 0))
+                status = max(status, int(hook.apply(mine, self) or 0))
             except Fault as fault:
                 raise self._blamed_on(mine, fault) from fault
             except Exception as error:
@@ -166,7 +164,7 @@ class Transaction(Staging):
                 raise self._blamed_on(mine, Fault(FaultCode.INTERNAL_ERROR, text)) from error
         return status
 
-    def _blamed_on(self, changes: list[Change], fault: Fault) -> Fault:
+    def _blamed_on(self, changes: Sequence[Change], fault: Fault) -> Fault:
         if not self._set_used or fault.parameters:
             return fault
         for change in changes:
@@ -174,7 +172,7 @@ class Transaction(Staging):
                 self._blame(change.path, fault)
         return self._refusal() if self.errors else fault
 
-    def _undo(self, done: list[tuple[Hook, list[Change]]]) -> None:
+    def _undo(self, done: list[tuple[Hook, tuple[Change, ...]]]) -> None:
         for hook, changes in reversed(done):
             back = tuple(c.reversed() for c in reversed(changes))
             take_back = hook.undo or hook.apply
@@ -250,11 +248,8 @@ class Transaction(Staging):
             return
         told = tuple(changes)
         if self.registry is not None:
-            for hook in self.registry.hooks:
-                if hook.notify is None:
-                    continue
-                mine = tuple(c for c in told if hook.pattern.covers(Path.parse(c.path).segments))
-                if mine:
+            for hook, mine in self.registry.batches(told):
+                if hook.notify is not None:
                     try:
                         hook.notify(mine, self)
                     except Exception:
