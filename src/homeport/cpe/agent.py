@@ -7,6 +7,7 @@ Source: TR-069a6 3.2, 3.7.1.
 
 import asyncio
 import logging
+import os
 import random as _random
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -150,7 +151,8 @@ class Agent:
         self._next_notice = 0.0
         self._doors = Doors(self, self.store, settings) if doors else None
         self._control = ControlServer(settings.directory, verbs_of(self)) if doors else None
-        self.status = AgentStatus(started=date_time(self.clock.now()), profile=profile.name)
+        self._saved_status = b""
+        self.status = AgentStatus(pid=os.getpid(), started=date_time(self.clock.now()), profile=profile.name)
 
     # --- what others ask ------------------------------------------------------------------------------------------------------
 
@@ -525,7 +527,7 @@ class Agent:
         status.connection_request_url = self.management.text("ConnectionRequestURL")
         status.pending_events = tuple(e.event_code for e in self.ledger.events)
         status.storage = "events wait for room on the disk" if self.ledger.unsaved else "ok"
-        status_file.save(status, self.settings.directory)
+        self._saved_status = status_file.save(status, self.settings.directory, self._saved_status)
 
 
 def main(settings: CpeSettings) -> int:

@@ -56,16 +56,23 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     storage: str = "ok"
 
 
-def save(status: AgentStatus, directory: Path) -> None:
-    """Write status.json at one stroke. It informs people and is no fact that must survive: not synced, and a full disk is no error."""
+def save(status: AgentStatus, directory: Path, before: bytes = b"") -> bytes:
+    """What status.json holds now: written at one stroke, and only where it differs from before, what the last call gave.
+
+    It informs people and is no fact that must survive: not synced, and a full disk is no error. Flash is spared.
+    """
+    content = msgspec.json.encode(status)
+    if content == before:
+        return content
     path = directory / FILE
     temporary = directory / (FILE + ".new")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
+        temporary.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
         os.replace(temporary, path)
     except OSError:
         # The same status can be read through the control socket; there is nothing more to do about a full disk here.
-        pass
+        return b""
+    return content
 
 
 def load(directory: Path) -> AgentStatus | None:

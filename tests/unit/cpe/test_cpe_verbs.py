@@ -1,6 +1,7 @@
 """What a person on the device can ask and set, while the agent runs."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_status_is_the_same_from_the_socket_and_from_the_file(tmp_path):
     async def scene(bench, ask):
         status = await ask("status")
         assert status["connected"] is True
+        assert status["pid"] == os.getpid()
         assert list(status["last_session"]["events"]) == ["0 BOOTSTRAP", "1 BOOT"]
         assert status_file.load(tmp_path).device_id == status["device_id"] == "00256D-Bench-0001"
 
