@@ -256,6 +256,22 @@ def test_sessions_become_ladders(say: Say) -> None:
     assert "<EventCode>" in say("device", "session", str(first["id"]), "--bodies")[1]
 
 
+def test_events_and_faults_are_kept(say: Say) -> None:
+    """What the device told and what it refused can be looked up afterwards."""
+    assert "0 BOOTSTRAP" in say("device", "events", SERIAL)[1]
+    assert "Device.DeviceInfo.SerialNumber: 9008" in say("device", "faults", SERIAL)[1]
+
+
+def test_a_refused_device_is_shut_out_until_it_is_approved(say: Say) -> None:
+    """refuse and approve change the state; tags come and go."""
+    assert say("device", "refuse", SERIAL, "--yes")[0] == 0
+    assert json.loads(say("device", "show", SERIAL, "--json")[1])["state"] == "refused"
+    assert say("device", "reboot", SERIAL, "--yes")[0] == ExitCode.REFUSED
+    assert say("device", "approve", SERIAL)[0] == 0
+    assert say("device", "tag", SERIAL, "lead")[0] == say("device", "untag", SERIAL, "lead")[0] == 0
+    assert "lead" not in json.loads(say("device", "show", SERIAL, "--json")[1])["tags"]
+
+
 def test_a_queued_task_is_listed_waited_for_and_cancelled(say: Say) -> None:
     """--wait 0 leaves the task in the queue; `task` shows it, times out with 6, cancels it, and tells so with 1."""
     code, out, _ = say("device", "set", SERIAL, f"{INTERVAL}=778", "--no-connection-request", "--wait", "0")
@@ -326,6 +342,16 @@ def test_without_an_agent_the_last_status_is_shown(say: Say, site: Site, tmp_pat
     assert code == ExitCode.UNREACHABLE
     assert "dkt-797xx" in out
     assert "the last one" in err
+
+
+def test_a_device_with_credentials_must_log_in(say: Say) -> None:
+    """After its credentials are set at the ACS only, the device is turned away, and says so; with them it comes again."""
+    assert say("device", "credentials", SERIAL, "cli-user")[0] == ExitCode.USAGE  # nobody to ask for the password
+    code, out, err = say("device", "credentials", SERIAL, "cli-user", "--password", "p1")
+    assert code == 0, err
+    assert "cli-user" in out
+    assert say("cpe", "set", "cwmp.acs_username=cli-user", "cwmp.acs_password=p1")[0] == 0
+    assert say("device", "get", SERIAL, "Device.DeviceInfo.")[0] == 0
 
 
 def test_forget_removes_the_device(say: Say) -> None:

@@ -90,6 +90,13 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CliError("nothing was done")
 
 
+def ask_password(question: str) -> str:
+    """What the person types, unseen. Raises CliError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise CliError(f"{question}: nobody is here to ask; give it with --password or its variable", ExitCode.USAGE)
+    return str(typer.prompt(question, hide_input=True))
+
+
 def connect(acs: str | None, token: str | None) -> RestClient:
     """The client for the options --acs and --token."""
     return find_acs(acs, token)

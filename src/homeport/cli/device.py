@@ -3,6 +3,7 @@
 Every deed is one RPC of the standard, given to the ACS as a task; the command waits for its outcome and shows it.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,8 @@ from homeport.cli.common import (
     resolve,
     run_task,
 )
+from homeport.cli.device_admission import approve, credentials, forget, refuse, tag, untag
+from homeport.cli.device_history import events, faults, session, session_row, sessions
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.rpc_args import parse_args
 from homeport.cli.when import ago
@@ -98,41 +101,13 @@ def show(device: Device, acs: Acs = None, token: Token = None, json: AsJson = Fa
     sessions = list(client.items(f"{path}/sessions", limit=5))
     if sessions:
         print("\nlast sessions")
-        output.print_table(("SESSION", "WHEN", "EVENTS", "OUTCOME"), [_session_row(s) for s in sessions])
+        output.print_table(("SESSION", "WHEN", "EVENTS", "OUTCOME"), [session_row(s) for s in sessions])
         output.note(f"see one as a ladder: {output.program()} device session {sessions[0]['id']}")
 
 
-@app.command()
-def approve(device: Device, acs: Acs = None, token: Token = None) -> None:
-    """Let a device out of quarantine: from its next contact on it is managed."""
-    client = connect(acs, token)
-    found = resolve(client, device)
-    client.call("POST", f"/devices/{quoted(found)}/approve")
-    print(f"{found} is approved")
-
-
-@app.command()
-def tag(
-    device: Device,
-    tag: Annotated[str, typer.Argument(metavar="TAG", help="A word to find the device by.")],
-    acs: Acs = None,
-    token: Token = None,
-) -> None:
-    """Give a device a tag, for use in --where."""
-    client = connect(acs, token)
-    found = resolve(client, device)
-    client.call("PUT", f"/devices/{quoted(found)}/tags/{quoted(tag)}")
-    print(f"{found} has the tag {tag}")
-
-
-@app.command()
-def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
-    """Remove a device and its history from the ACS; it comes back as new when it contacts the ACS again."""
-    client = connect(acs, token)
-    found = resolve(client, device)
-    confirm(f"Remove {found} with its values, tasks and sessions?", yes=yes)
-    client.call("DELETE", f"/devices/{quoted(found)}")
-    print(f"{found} is removed")
+_ADMISSION: tuple[Callable[..., None], ...] = (approve, refuse, tag, untag, credentials, forget)
+for verb in _ADMISSION:
+    app.command(rich_help_panel="Which devices are managed")(verb)
 
 
 @app.command()
@@ -432,43 +407,9 @@ def upload(
     _deed(client, device, "Upload", arguments, f"the device has sent its file to {url}", wait, later, json)
 
 
-@app.command()
-def sessions(
-    device: Device,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 20,
-    acs: Acs = None,
-    token: Token = None,
-    json: AsJson = False,
-) -> None:
-    """List the sessions that a device has had."""
-    client = connect(acs, token)
-    found = list(client.items(f"/devices/{quoted(resolve(client, device))}/sessions", limit=limit))
-    if json:
-        output.print_json(found)
-        return
-    output.print_table(
-        ("SESSION", "WHEN", "EVENTS", "OUTCOME"), [_session_row(s) for s in found], empty="no sessions yet"
-    )
-
-
-@app.command()
-def session(
-    session: Annotated[
-        str, typer.Argument(metavar="SESSION", help="Session id, as `homeport device sessions` prints it.")
-    ],
-    bodies: Annotated[bool, typer.Option("--bodies", help="Print the messages themselves, too.")] = False,
-    acs: Acs = None,
-    token: Token = None,
-    json: AsJson = False,
-) -> None:
-    """Show one session as a ladder: who sent what, when."""
-    found = connect(acs, token).get(f"/sessions/{quoted(session)}")
-    if json:
-        output.print_json(found)
-        return
-    from homeport.cli.ladder import print_session
-
-    print_session(found, bodies=bodies)
+_HISTORY: tuple[Callable[..., None], ...] = (sessions, session, events, faults)
+for verb in _HISTORY:
+    app.command(rich_help_panel="What has happened")(verb)
 
 
 def _deed(
@@ -504,10 +445,3 @@ def _field(key: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
     return str(value)
-
-
-def _session_row(session: dict[str, Any]) -> tuple[str, ...]:
-    said = session["outcome"] + (
-        f": {session['reason']}" if session.get("reason") and session["outcome"] != "success" else ""
-    )
-    return str(session["id"]), ago(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said

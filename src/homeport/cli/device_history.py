@@ -1,0 +1,83 @@
+"""Verbs of `homeport device` that look back: sessions, one session as a ladder, events, faults."""
+
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.client import quoted
+from homeport.cli.common import Acs, AsJson, Device, Token, connect, resolve
+from homeport.cli.faults import fault_lines
+from homeport.cli.when import ago
+
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")]
+
+
+def sessions(
+    device: Device,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 20,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List the sessions that a device has had."""
+    client = connect(acs, token)
+    found = list(client.items(f"/devices/{quoted(resolve(client, device))}/sessions", limit=limit))
+    if json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("SESSION", "WHEN", "EVENTS", "OUTCOME"), [session_row(s) for s in found], empty="no sessions yet"
+    )
+
+
+def session(
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="Session id, as `homeport device sessions` prints it.")
+    ],
+    bodies: Annotated[bool, typer.Option("--bodies", help="Print the messages themselves, too.")] = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Show one session as a ladder: who sent what, when."""
+    found = connect(acs, token).get(f"/sessions/{quoted(session)}")
+    if json:
+        output.print_json(found)
+        return
+    from homeport.cli.ladder import print_session
+
+    print_session(found, bodies=bodies)
+
+
+def events(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+    """List what a device has told: the events of its Informs, and its own requests."""
+    client = connect(acs, token)
+    found = list(client.items(f"/devices/{quoted(resolve(client, device))}/events", limit=limit))
+    if json:
+        output.print_json(found)
+        return
+    rows = [(ago(e["at"]), e["code"], e.get("command_key") or "", str(e["session"])) for e in found]
+    output.print_table(("WHEN", "EVENT", "COMMAND KEY", "SESSION"), rows, empty="no events yet")
+
+
+def faults(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+    """List the faults that a device has answered."""
+    client = connect(acs, token)
+    found = list(client.items("/faults", {"device": resolve(client, device)}, limit=limit))
+    if json:
+        output.print_json(found)
+        return
+    rows = [
+        (ago(f["at"]), f["rpc"], "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line))
+        for f in found
+    ]
+    output.print_table(("WHEN", "RPC", "FAULT"), rows, empty="no faults")
+
+
+def session_row(session: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of one session in a table: id, when, events, outcome."""
+    said = session["outcome"] + (
+        f": {session['reason']}" if session.get("reason") and session["outcome"] != "success" else ""
+    )
+    return str(session["id"]), ago(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said
