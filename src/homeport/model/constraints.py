@@ -13,7 +13,7 @@ from homeport.model.reading import Place, View
 from homeport.model.schema import ParameterDef
 from homeport.model.tables import REFERENCES_BELOW, UniqueKey
 from homeport.model.values import join_list, split_list
-from homeport.terms import FaultCode
+from homeport.terms import EventCode, FaultCode
 
 
 def key_clashes(table: Table) -> Iterator[tuple[UniqueKey, int, int]]:
@@ -120,6 +120,24 @@ def check_value_reference(view: View, parameter: ParameterDef, text: str) -> Non
             raise Fault(
                 FaultCode.INVALID_PARAMETER_VALUE, f"{item!r} is not in {path}: expected one of {', '.join(allowed)}"
             )
+
+
+def check_inform_parameter(view: View, path: str, text: str) -> None:
+    """Refuses with 9007 what an InformParameter row may not say: a parameter that is in every Inform anyway, or the event
+    `4 VALUE CHANGE`, which has a list of its own. Source: TR-181 2.8, ManagementServer.InformParameter.{i}."""
+    table = view.blueprint.root_path + "ManagementServer.InformParameter."
+    if not path.startswith(table) or not text:
+        return
+    leaf = path.rpartition(".")[2]
+    if leaf == "EventList" and EventCode.VALUE_CHANGE.value in split_list(text):
+        raise Fault(FaultCode.INVALID_PARAMETER_VALUE, f"{EventCode.VALUE_CHANGE.value} is not allowed in an EventList")
+    if leaf == "ParameterName":
+        try:
+            named = view.blueprint.schema.parameter(generic(text))
+        except Fault as fault:
+            raise Fault(FaultCode.INVALID_PARAMETER_VALUE, fault.text) from None
+        if named is not None and named.forced_inform:
+            raise Fault(FaultCode.INVALID_PARAMETER_VALUE, f"{text} is in every Inform already")
 
 
 def references_to(root: Node, prefix: str, root_path: str) -> Iterator[tuple[str, Node, int, str]]:

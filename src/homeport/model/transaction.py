@@ -78,12 +78,10 @@ class Transaction(Staging):
 
     def _check_staged(self) -> None:
         for path, staged in self._values.items():
-            syntax = staged.parameter.syntax
-            if syntax.reference is None and syntax.value_reference is None:
-                continue
             try:
                 constraints.check_reference(self, staged.parameter, staged.new)
                 constraints.check_value_reference(self, staged.parameter, staged.new)
+                constraints.check_inform_parameter(self, path, staged.new)
             except Fault as fault:
                 self._blame(path, fault)
         self._check_keys()

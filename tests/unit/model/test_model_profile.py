@@ -206,6 +206,35 @@ def test_an_internet_gateway_informs_of_its_default_connections_address() -> Non
     assert [p for p in model.forced_inform() if "External" in p] == [connection + "2.ExternalIPAddress"]
 
 
+@pytest.mark.case("N11")
+@pytest.mark.parametrize(
+    ("leaf", "text", "fine"),
+    [
+        ("ParameterName", "Device.DeviceInfo.UpTime", True),
+        ("ParameterName", "Device.IP.Interface.*.Status", True),
+        ("ParameterName", "Device.DeviceInfo.SoftwareVersion", False),
+        ("ParameterName", "not a path", False),
+        ("EventList", "2 PERIODIC", True),
+        ("EventList", "2 PERIODIC,4 VALUE CHANGE", False),
+        ("EventList", "2%20PERIODIC,4%20VALUE%20CHANGE", False),
+    ],
+)
+def test_an_inform_parameter_row_says_only_what_it_may(leaf: str, text: str, fine: bool) -> None:
+    """A forced parameter and the event 4 VALUE CHANGE are 9007."""
+    model = DataModel(load_schema("Device:2.19"))
+    with model.transaction(Writer.ACS) as change:
+        change.add_object("Device.ManagementServer.InformParameter.")
+        change.commit()
+    with model.transaction(Writer.ACS) as change:
+        change.set(f"Device.ManagementServer.InformParameter.1.{leaf}", text)
+        if fine:
+            assert change.commit() == 0
+        else:
+            with pytest.raises(Fault) as caught:
+                change.commit()
+            assert [int(p.code) for p in caught.value.parameters] == [9007]
+
+
 def test_a_service_is_mounted_below_services() -> None:
     """Its table, its NumberOfEntries, and references inside it."""
     schema = load_schema("Device:2.9", "VoiceService:2.0", "STBService:1.4")

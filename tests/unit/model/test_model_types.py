@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport.errors import Fault
+from homeport.model.schema import load_schema
 from homeport.model.types import (
     BOOLEAN,
     DATE_TIME,
@@ -299,3 +300,27 @@ def test_a_first_value_is_always_allowed(syntax: Syntax) -> None:
     """What a parameter without a default begins with fits its own type."""
     text = first_value(syntax)
     assert accepts(syntax, text, device=True) == text
+
+
+_SYNTAXES = list(
+    dict.fromkeys(p.syntax for name in ("Device:2.19", "VoiceService:2.0") for p in load_schema(name).parameters())
+)
+
+
+@given(
+    st.sampled_from(_SYNTAXES),
+    st.one_of(
+        st.text(max_size=30),
+        st.integers(-(2**70), 2**70).map(str),
+        st.sampled_from(["true", "0", "", UNKNOWN_TIME, "0AFF", "1.5", "AQID", "a,b", "%20", "[1],[2]", "192.0.2.1"]),
+    ),
+)
+def test_any_text_is_refused_or_has_one_canonical_form(syntax: Syntax, text: str) -> None:
+    """For every type of the published models: 9006 or 9007, or a text that is its own canonical form and has a meaning."""
+    try:
+        canonical = accepts(syntax, text)
+    except Fault as fault:
+        assert fault.code in (9006, 9007)
+        return
+    assert accepts(syntax, canonical) == canonical
+    to_value(syntax, canonical)
