@@ -5,6 +5,7 @@ Source: TR-069a6 3.7.1.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from homeport.codec.messages import (
@@ -29,7 +30,7 @@ from homeport.codec.messages import (
 )
 from homeport.cpe.clock import Clock, date_time
 from homeport.cpe.handlers import Handlers
-from homeport.cpe.journal import LOG, Journal, masked, masked_body
+from homeport.cpe.journal import LOG, MASK, Journal, is_secret, masked, masked_body
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management
 from homeport.cpe.parts.part import Parts
@@ -125,7 +126,7 @@ class Conversation:
 
     async def handle(self, request: Request | VendorMessage) -> Response | FaultMessage:
         """The answer to a request of the ACS; everything that must survive is on disk when this returns."""
-        self._say("<-", describe(request))
+        self._say("<-", describe(request, secret=self._is_secret))
         self.requests_answered += 1
         answer: Response | FaultMessage
         try:
@@ -209,12 +210,22 @@ class Conversation:
                 LOG.debug("InformParameter names %s, which this device does not have", name)
         return found
 
+    def _is_secret(self, name: str) -> bool:
+        """Whether a value must not be shown: by its name, or because the model says that it is hidden."""
+        if is_secret(name):
+            return True
+        try:
+            definition = self._model.definition(name)
+        except Fault:
+            return False  # no such parameter: it will be refused, and its value means nothing
+        return definition.hidden or definition.secured
+
     def _say(self, direction: str, text: str) -> None:
         self._journal.write(f"{direction} {text}")
 
 
-def describe(message: Message) -> str:
-    """A message in one line, without secrets."""
+def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> str:
+    """A message in one line, without secrets. secret: whether the value of a parameter of that name is one."""
     if isinstance(message, FaultMessage):
         inner = "".join(f"; {p.parameter_name}: {p.fault_code}" for p in message.set_parameter_values_faults[:_SHOWN])
         return f"Fault {message.fault_code} {message.fault_string}{inner}"
@@ -222,7 +233,9 @@ def describe(message: Message) -> str:
         return message.method
     detail = ""
     if isinstance(message, SetParameterValues):
-        detail = _listed([f"{p.name}={masked(p.name, p.value)}" for p in message.parameter_list])
+        detail = _listed(
+            [f"{p.name}={MASK if secret(p.name) else masked(p.name, p.value)}" for p in message.parameter_list]
+        )
     elif isinstance(message, GetParameterValues | GetParameterAttributes):
         detail = _listed([name or "(everything)" for name in message.parameter_names])
     elif isinstance(message, SetParameterAttributes):

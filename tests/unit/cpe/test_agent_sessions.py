@@ -623,6 +623,18 @@ async def test_the_status_tells_what_the_last_session_was(bench):
     assert agent.status.device_id == "00256D-Bench-0001"
 
 
+@pytest.mark.case("X07")
+@scene
+async def test_what_the_model_hides_is_not_in_the_log_either(bench):
+    """By the model's word, whatever the parameter is called."""
+    agent = await bench.start()
+    await bench.ask(setting(ConnectionRequestPassword="hunter2", Username="joe"))
+    shown = "\n".join(agent.client_log.lines())
+    assert "ConnectionRequestPassword=********" in shown
+    assert "Username=joe" in shown
+    assert "hunter2" not in shown
+
+
 def test_log_lines_name_what_was_asked_without_secrets():
     """A SetParameterValues of a password shows that it was set, not to what."""
     line = describe(setting(Password="hunter2", URL="http://a/"))

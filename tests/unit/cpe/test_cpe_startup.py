@@ -63,6 +63,7 @@ def test_dhcp_beats_the_factory_and_brings_its_other_facts(tmp_path):
     )
 
 
+@pytest.mark.case("D01")
 def test_a_new_dhcp_url_means_bootstrap_and_the_same_one_does_not(tmp_path):
     """As long as nobody else has set the URL."""
 
@@ -79,6 +80,7 @@ def test_a_new_dhcp_url_means_bootstrap_and_the_same_one_does_not(tmp_path):
     play(tmp_path, scene, option43=option43())
 
 
+@pytest.mark.case("D07")
 def test_what_the_acs_set_beats_dhcp_for_good(tmp_path):
     """Also after a restart."""
 

@@ -41,6 +41,7 @@ def test_status_is_the_same_from_the_socket_and_from_the_file(tmp_path):
     assert status_file.load(tmp_path).state == "stopped"
 
 
+@pytest.mark.case("X07")
 def test_no_verb_shows_a_password(tmp_path):
     """Neither settings nor parameters nor logs nor the support bundle."""
 

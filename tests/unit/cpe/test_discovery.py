@@ -27,6 +27,7 @@ def tlv(*pairs: tuple[int, bytes]) -> bytes:
     return b"".join(bytes((code, len(content))) + content for code, content in pairs)
 
 
+@pytest.mark.case("D02")
 def test_the_dkt_servers_option_gives_all_four_facts():
     """DKT's document: URL, provisioning code, retry wait and multiplier, all as text."""
     data = tlv((1, b"http://192.168.10.10:7547/"), (2, b"special-code"), (3, b"5"), (4, b"2000"))
@@ -35,6 +36,7 @@ def test_the_dkt_servers_option_gives_all_four_facts():
     )
 
 
+@pytest.mark.case("D03")
 def test_vegas_printed_example_is_read_with_a_warning_about_its_length():
     """The manual prints the length 44 as a decimal number in a hex dump; the URL has 44 bytes, and hex 44 would be 68."""
     found = decode_option43(option_bytes(VEGA_AS_PRINTED), form="vega")
@@ -51,6 +53,7 @@ def test_vegas_codes_3_and_4_are_the_periodic_inform():
     assert found.retry_minimum_wait is None
 
 
+@pytest.mark.case("D03")
 def test_a_bare_url_is_accepted_with_a_warning():
     """Some servers put the URL alone into the option, with a NUL or a blank behind it."""
     found = decode_option43(b"https://acs.example.net/cwmp\x00 ")
@@ -144,6 +147,7 @@ def test_option_125_with_the_url_under_code_1_is_tolerated():
     assert decode_option125((3561).to_bytes(4, "big") + bytes((len(inner),)) + inner).url is None
 
 
+@pytest.mark.case("D06")
 def test_option_17_has_wide_codes_and_lengths():
     """DHCPv6: 16-bit codes and lengths; 1 is the URL, 2 the provisioning code."""
     url = b"http://[2001:db8::1]/"
@@ -153,6 +157,7 @@ def test_option_17_has_wide_codes_and_lengths():
         decode_option17(data[:-1])
 
 
+@pytest.mark.case("D05")
 def test_option_43_wins_over_125():
     """A server that sends both: 43 counts, 125 fills the gaps (TR-069a6 3.1)."""
     both = merge(Discovered(url="http://a/"), Discovered(url="http://b/", provisioning_code="gold"))
