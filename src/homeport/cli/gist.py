@@ -24,7 +24,7 @@ def gist(message: Mapping[str, Any]) -> str:
         codes = _FAULT.findall(body)
         return f"fault {codes[0]}" if codes else ""
     if element == "GetParameterValues":
-        return _listed([text or "everything" for text in _STRINGS.findall(body)])
+        return _listed([_last(text) or "everything" for text in _STRINGS.findall(body)])
     if element == "SetParameterValues":
         return _listed([f"{_last(name)}={value}" for name, value in _NAME.findall(body)])
     if element in ("GetParameterNames", "AddObject", "DeleteObject"):
@@ -47,7 +47,8 @@ def _text(body: str, name: str) -> str:
 
 
 def _last(path: str) -> str:
-    return path.rsplit(".", 1)[-1]
+    """A parameter's own name; an object's whole path, because its last word alone says little."""
+    return path if path.endswith(".") else path.rsplit(".", 1)[-1]
 
 
 def _listed(items: list[str]) -> str:

@@ -102,6 +102,11 @@ def test_every_arrow_has_the_same_length(sender: str, element: str) -> None:
         ("Fault", "<FaultCode>9005</FaultCode>", "fault 9005"),
         ("GetParameterValues", "<string>Device.</string>", "Device."),
         ("GetParameterValues", "<string></string>", "everything"),
+        (
+            "GetParameterValues",
+            "<string>Device.A.B</string><string>Device.C</string><string>Device.D</string>",
+            "B, C and 1 more",
+        ),
         ("SetParameterValues", "<Name>Device.A.B</Name><Value xsi:type='x'>1</Value>", "B=1"),
         (
             "GetParameterValuesResponse",
