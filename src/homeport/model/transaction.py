@@ -54,6 +54,8 @@ class Transaction(Staging):
         try:
             status = self._apply(changes, done)
             self._open = False
+            if self.model.state is not self._start:
+                raise LocalProtocolError("an apply hook wrote to the model by itself; let it use view.also(path, text)")
             changes = self._changes()
             state, ops, durable = self._next_state(changes)
             if ops:
@@ -94,6 +96,10 @@ class Transaction(Staging):
                         hook.validate(change, self)
                     except Fault as fault:
                         self._blame(change.path, fault)
+                    except Exception as error:
+                        text = f"{hook.pattern.text} could not be checked: {type(error).__name__}: {error}"
+                        self._blame(change.path, Fault(FaultCode.INTERNAL_ERROR, text))
+                        _log_failure("a validate hook at %s failed", hook.pattern.text)
 
     def _check_keys(self) -> None:
         rows: dict[str, set[int]] = {}

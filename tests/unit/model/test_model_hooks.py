@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from homeport.errors import Fault, StoreError
+from homeport.errors import Fault, LocalProtocolError, StoreError
 from homeport.model.changes import Change, ChangeKind, CommitRecord
 from homeport.model.schema import Schema
 from homeport.model.sources import Registry
@@ -243,3 +243,25 @@ def test_notify_comes_after_the_commit_and_cannot_undo_it(model: DataModel, capl
     assert seen == ["x", UPTIME, CODE]
     assert model.value(UPTIME) == "77"
     assert "commit stands" in caplog.text
+
+
+def test_an_apply_hook_that_commits_by_itself_is_told_how_to_do_it(model: DataModel) -> None:
+    """Its own commit would be lost under the one that is on its way; that is a bug of the hook, and nothing of it stays hidden."""
+    model.hook(CODE, apply=lambda changes, view: model.set_local(UPTIME, "5"), undo=lambda changes, view: None)
+    with pytest.raises(LocalProtocolError, match=r"view\.also"):
+        write(model, (CODE, "x"))
+    assert model.value(CODE) == ""
+    assert model.value(UPTIME) == "5"
+
+
+def test_a_validate_hook_that_breaks_is_an_internal_error(model: DataModel, caplog: pytest.LogCaptureFixture) -> None:
+    """9002 for its parameter, with the traceback in the log."""
+
+    def broken(change: Change, view: Transaction) -> None:
+        raise KeyError("oops")
+
+    model.hook(CODE, validate=broken)
+    with pytest.raises(Fault) as caught:
+        write(model, (CODE, "x"))
+    assert [(p.name, int(p.code)) for p in caught.value.parameters] == [(CODE, 9002)]
+    assert "validate hook" in caplog.text
