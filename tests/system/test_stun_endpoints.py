@@ -1,6 +1,7 @@
 """The UDP drivers of both ends on loopback, time by a virtual clock: the device's port and the ACS's STUN server."""
 
 import asyncio
+import gc
 import heapq
 import itertools
 import socket
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from homeport.errors import HomeportError, LocalProtocolError, StoreUnavailable, TransportError
 from homeport.transport.addresses import Address
@@ -153,12 +155,12 @@ def test_keep_alives_come_at_the_fixed_period() -> None:
     async def story() -> None:
         async with line() as both:
             await both.use_stun(FIXED)
-            await until(lambda: both.reports)
+            await until(lambda: both.bindings)
             for count in (2, 3, 4):
                 await both.timers.advance(19.9)
                 assert len(both.reports) == count - 1
                 await both.timers.advance(0.1)
-                await until(lambda count=count: len(both.reports) == count)
+                await until(lambda count=count: len(both.bindings) == count)
 
     asyncio.run(story())
 
@@ -385,6 +387,55 @@ def test_mistakes_of_the_caller_are_told() -> None:
         with pytest.raises(LocalProtocolError, match="not started"):
             both.acs.request_connection(both.device_address, username="user", password="secret")
         await both.device.stop()
+        with pytest.raises(LocalProtocolError, match="not started"):
+            await both.use_stun(FIXED)
+        with pytest.raises(LocalProtocolError, match="not started"):
+            await both.device.without_stun()
+
+    asyncio.run(story())
+
+
+def test_keep_alives_go_on_when_the_owner_fails() -> None:
+    """A mistake in a callback is the owner's; the device must stay reachable all the same."""
+
+    async def story() -> None:
+        failures: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        async with line() as both:
+
+            def fails(binding: BindingKnown) -> None:
+                both.bindings.append(binding)
+                raise ZeroDivisionError
+
+            both.device._on_binding = fails
+            await both.use_stun(FIXED)
+            await until(lambda: both.bindings)
+            await settle()
+            await both.timers.advance(20)
+            await until(lambda: len(both.bindings) == 2)
+        gc.collect()
+        assert failures and isinstance(failures[0]["exception"], ZeroDivisionError)
+
+    asyncio.run(story())
+
+
+def test_second_port_that_cannot_be_had_only_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The binding itself is kept alive at the minimum period."""
+
+    async def story() -> None:
+        async with line() as both:
+
+            async def taken(self: UdpSocket, host: str, port: int) -> Address:
+                raise TransportError("cannot listen on UDP: no port is free", kind="refused")
+
+            monkeypatch.setattr(UdpSocket, "open", taken)
+            await both.use_stun(StunSettings(minimum_keep_alive_period=20, maximum_keep_alive_period=80))
+            await until(lambda: both.troubles)
+            for _ in range(45):
+                await both.timers.advance(1.0)
+                await settle()
+            assert set(both.troubles) == {"cannot listen on UDP: no port is free"}
+            assert len(both.reports) == 3
 
     asyncio.run(story())
 
@@ -393,6 +444,32 @@ def test_local_address_towards_a_peer_is_the_routes() -> None:
     """A socket bound to all addresses is seen from the peer's side as one of them."""
     assert local_address_towards(Address("0.0.0.0", 7547), Address(LOOPBACK, 3478)) == Address(LOOPBACK, 7547)
     assert local_address_towards(Address("192.0.2.4", 7547), Address(LOOPBACK, 3478)) == Address("192.0.2.4", 7547)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_socket_whose_opening_is_cancelled_is_closed(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A device that is switched off meanwhile leaves nothing behind: the port is free, and uvloop can end."""
+
+    async def story() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = probe.getsockname()[1]
+        for patience in range(6):
+            opening = UdpSocket(lambda datagram, source: None)
+            task = asyncio.ensure_future(opening.open(LOOPBACK, port))
+            for _ in range(patience):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            opening.close()
+            await settle()
+        again = UdpSocket(lambda datagram, source: None)
+        assert (await again.open(LOOPBACK, port)).port == port
+        again.close()
+        await settle()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(story())
 
 
 def test_dual_socket_talks_to_ipv4() -> None:

@@ -103,10 +103,11 @@ class UdpRequestListener:
         leaves the bound address.
         """
         self._forget_client()
-        local = self._sockets[Port.PRIMARY].local
+        primary = self._started()
+        local = primary.local
         if towards:
             try:
-                local = local_address_towards(local, await resolve(towards, port, self._sockets[Port.PRIMARY].family))
+                local = local_address_towards(local, await resolve(towards, port, primary.family))
             except TransportError as e:
                 self._on_trouble(str(e))
         self._on_binding(BindingKnown(mapped=local, local=local, nat_detected=False, changed=False))
@@ -131,8 +132,8 @@ class UdpRequestListener:
     # --- the client's wishes --------------------------------------------------------------------------------------------------
 
     async def _begin(self, settings: StunSettings, last_reported: Address | None) -> None:
+        primary = self._started()
         assert self._timers is not None
-        primary = self._sockets[Port.PRIMARY]
         wanted = self._server
         try:
             server = await resolve(*wanted, primary.family)
@@ -147,6 +148,13 @@ class UdpRequestListener:
         local = local_address_towards(primary.local, server)
         self._client = StunClient(settings, server=server, local=local, last_reported=last_reported)
         await self._carry_out(self._client, self._client.start(self._timers.time()))
+
+    def _started(self) -> UdpSocket:
+        """The primary socket. Raises LocalProtocolError where there is none."""
+        socket = self._sockets.get(Port.PRIMARY)
+        if socket is None:
+            raise LocalProtocolError("the listener is not started; call start() before it is told about STUN")
+        return socket
 
     def _forget_client(self) -> None:
         self._client = None
@@ -178,23 +186,32 @@ class UdpRequestListener:
             self._spawn(self._carry_out(client, client.deadline_passed(self._timers.time())))
 
     async def _carry_out(self, client: StunClient, outputs: list[Output]) -> None:
-        for output in outputs:
-            if client is not self._client:
-                return
-            match output:
-                case SendDatagram(port, datagram, to):
-                    socket = await self._socket(port)
-                    if socket is not None:
-                        socket.send(datagram, to)
-                case BindingKnown():
-                    self._on_binding(output)
-                case BindingRefused(code, reason):
-                    self._on_trouble(f"STUN server {client.server} refuses the request: {code} {reason}".rstrip())
-                case ServerSilent(tries):
-                    self._on_trouble(f"STUN server {client.server} does not answer ({tries} tries)")
-                    self._spawn(self._look_up_again(client))
-                case LifetimeKnown():
-                    self._close_extra_ports()
+        try:
+            for output in outputs:
+                if client is not self._client:
+                    return
+                await self._do(client, output)
+        finally:
+            # Even where the owner's callback failed: keep-alives must not end by its mistake.
+            self._set_timer(client)
+
+    async def _do(self, client: StunClient, output: Output) -> None:
+        match output:
+            case SendDatagram(port, datagram, to):
+                socket = await self._socket(port)
+                if socket is not None:
+                    socket.send(datagram, to)
+            case BindingKnown():
+                self._on_binding(output)
+            case BindingRefused(code, reason):
+                self._on_trouble(f"STUN server {client.server} refuses the request: {code} {reason}".rstrip())
+            case ServerSilent(tries):
+                self._on_trouble(f"STUN server {client.server} does not answer ({tries} tries)")
+                self._spawn(self._look_up_again(client))
+            case LifetimeKnown():
+                self._close_extra_ports()
+
+    def _set_timer(self, client: StunClient) -> None:
         if client is not self._client or self._timers is None:
             return
         if not client.searching:
@@ -213,6 +230,9 @@ class UdpRequestListener:
             except TransportError as e:
                 self._on_trouble(str(e))  # no second port: the search meets silence and gives up
                 return None
+            if self._client is None or port in self._sockets:
+                socket.close()  # stopped, or opened twice, while the system was asked
+                return self._sockets.get(port)
             self._sockets[port] = socket
         return socket
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from homeport.errors import TransportError
 from homeport.transport.addresses import Address, address_of
@@ -39,20 +39,34 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._receive = receive
         self._transport: asyncio.DatagramTransport | None = None
         self._mapped_ipv4 = False
+        self._closed = False
         self.local = Address("", 0)
 
     async def open(self, host: str, port: int) -> Address:
         """The address that was bound. port: 0 for any free one. Raises TransportError where it is taken or not ours."""
         loop = asyncio.get_running_loop()
         try:
-            transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
-        except OSError as e:
-            raise TransportError(f"cannot listen on UDP {host}:{port}: {e.strerror or e}", kind="refused") from e
-        self._transport = transport
-        name = transport.get_extra_info("sockname")
+            found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+            bound = _bound(found[0][0], found[0][4])
+        except (OSError, UnicodeError) as e:
+            reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+            raise TransportError(f"cannot listen on UDP {host}:{port}: {reason}", kind="refused") from e
+        name = bound.getsockname()
         self._mapped_ipv4 = len(name) == 4
         self.local = address_of(name)
+        try:
+            await loop.create_datagram_endpoint(lambda: self, sock=bound)
+        except BaseException:
+            # A cancelled caller: uvloop would leave the transport open, and may never finish closing the loop then.
+            self.close()
+            raise
         return self.local
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._closed:
+            transport.close()
+        else:
+            self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is one by its methods only
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -72,7 +86,8 @@ class UdpSocket(asyncio.DatagramProtocol):
             pass  # no route, or a host name in place of an address: as good as lost on the way
 
     def close(self) -> None:
-        """Closes the socket; safe more than once."""
+        """Closes the socket for good; safe more than once, and while it is being opened."""
+        self._closed = True
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -82,6 +97,20 @@ class UdpSocket(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         pass  # an ICMP error about an earlier datagram; the timetable of repetitions covers it
+
+
+def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
+    """A bound socket; one for IPv6 takes IPv4 too, whatever the system's default is. Bound here, for uvloop leaks what fails to."""
+    result = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        result.setblocking(False)
+        if family == socket.AF_INET6:
+            result.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        result.bind(where)
+    except OSError:
+        result.close()
+        raise
+    return result
 
 
 async def resolve(host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> Address:
