@@ -1,7 +1,7 @@
 """One agent on a virtual clock, talking to an ACS in memory: what most tests of the agent stand on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cpe_support.bench_profile import bench_profile
@@ -9,6 +9,7 @@ from cpe_support.virtual_clock import VirtualClock
 from homeport.codec.messages import Inform, Message, Request
 from homeport.cpe.agent import Agent, Exit
 from homeport.cpe.config import CpeSettings
+from homeport.cpe.parts.part import Part
 from homeport.errors import TransportError
 from homeport.model.profile import ProfileDef
 from homeport.transport.driver import HttpAnswer
@@ -31,11 +32,13 @@ class Bench:
         clock: VirtualClock | None = None,
         profile: ProfileDef | None = None,
         acs: LoopbackAcs | None = None,
+        parts: Callable[[Agent], Sequence[Part]] | None = None,
         **settings: object,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.profile = profile or bench_profile()
         self.acs = acs or LoopbackAcs(clock=self.clock.monotonic)
+        self.parts = parts
         self.refuse = False
         self.on_post: Callable[[bytes], None] | None = None
         self.silent = ""
@@ -57,6 +60,7 @@ class Bench:
             channel=self._channel,
             profile=self.profile,
             doors=False,
+            parts=self.parts,
             notice_every=1e9,
         )
         self._task = asyncio.ensure_future(self.agent.run())

@@ -27,7 +27,7 @@ from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.model_store import ModelStore
 from homeport.cpe.parts.choose import parts_of
-from homeport.cpe.parts.part import Parts
+from homeport.cpe.parts.part import Part, Parts
 from homeport.cpe.reachability import Doors
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_source
@@ -95,12 +95,14 @@ class Agent:
         channel: ChannelFactory | None = None,
         profile: ProfileDef | None = None,
         doors: bool = True,
+        parts: Callable[["Agent"], Sequence[Part]] | None = None,
         notice_every: float = NOTICE_EVERY,
     ) -> None:
         """Reads the state directory and settles what was accepted before the restart.
 
         channel: makes the way to the ACS for a URL; default HTTP. profile: default the one that the settings name.
-        doors: False opens no listener (tests, fleets). notice_every: seconds between looks at computed parameters.
+        doors: False opens no listener and no control socket (tests, fleets). parts: what works beside the sessions; default what the
+        model has parameters for, nothing without doors. notice_every: seconds between looks at computed parameters.
         Raises ConfigError for settings that do not fit the device, StoreError where the state directory cannot be used.
         """
         self.settings = settings
@@ -137,7 +139,7 @@ class Agent:
             raise
         self.ledger.resume_schedule(wall=self.clock.now(), monotonic=self.started_at)
         self.random = random
-        self.parts = Parts(parts_of(self) if doors else [])
+        self.parts = Parts((parts or (parts_of if doors else _no_parts))(self))
         self.handlers = Handlers(self.model, self, self.parts.handlers())
         self.policy = SessionPolicy(random)
         self._known: dict[str, str] | None = {} if settings.minimal_inform else None
@@ -528,6 +530,10 @@ class Agent:
         status.pending_events = tuple(e.event_code for e in self.ledger.events)
         status.storage = "events wait for room on the disk" if self.ledger.unsaved else "ok"
         self._saved_status = status_file.save(status, self.settings.directory, self._saved_status)
+
+
+def _no_parts(agent: Agent) -> list[Part]:
+    return []
 
 
 def main(settings: CpeSettings) -> int:

@@ -1,14 +1,19 @@
 """What the model's XMPP objects say about the connection."""
 
+import asyncio
+
 import pytest
 
+from cpe_support.bench import Bench
 from homeport.cpe.management import Management
-from homeport.cpe.parts.xmpp import offer_algorithms, settings_of, split_ids
+from homeport.cpe.parts.xmpp import XmppPart, offer_algorithms, settings_of, split_ids
 from homeport.errors import ConfigError
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import load_schema
 from homeport.model.tree import DataModel
 from homeport.terms import Writer
+from homeport.transport.xmpp import XmppState
+from homeport.transport.xmpp_rules import XmppStatus
 
 ROW = "Device.XMPP.Connection.1."
 
@@ -82,3 +87,40 @@ def test_allowed_ids_are_a_list_with_commas():
     """Empty: everybody."""
     assert split_ids("") == []
     assert split_ids("a@x, b@y/r ,") == ["a@x", "b@y/r"]
+
+
+def test_the_state_of_the_connection_is_shown_in_the_model(tmp_path, profile):
+    """Status, JabberID and ConnReqJabberID; the address stays while the connection is lost."""
+
+    async def play() -> None:
+        everything = (*profile.parameters, *bench_names(profile.schema))
+        bench = Bench(tmp_path, profile=ProfileDef("xmpp", profile.schema, everything, values=IDENTITY))
+        agent = await bench.start()
+        with agent.model.transaction(Writer.ACS) as change:
+            change.add_object("Device.XMPP.Connection.")
+            change.set("Device.ManagementServer.ConnReqXMPPConnection", ROW.rstrip("."))
+            change.commit()
+        part = XmppPart(agent)
+        await part._connect()
+        assert part._listener is None, "the row is not enabled"
+        part._show(XmppState(XmppStatus.ENABLED, "cpe1@xmpp.example.org/a", tls_established=True))
+        part._show(XmppState(XmppStatus.SERVER_NOT_PRESENT, reason="the connection ended"))
+        assert agent.model.value(ROW + "Status") == "ServerNotPresent"
+        assert agent.model.value(ROW + "TLSEstablished") == "false"
+        assert agent.model.value(ROW + "JabberID") == "cpe1@xmpp.example.org/a"
+        assert agent.model.value("Device.ManagementServer.ConnReqJabberID") == "cpe1@xmpp.example.org/a"
+        assert "the connection ended" in agent.client_log.lines()[-1]
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+IDENTITY = {"Device.DeviceInfo.ManufacturerOUI": "00256D", "Device.DeviceInfo.SerialNumber": "1"}
+
+
+def bench_names(schema) -> tuple[str, ...]:
+    """The rest of what an agent needs: its identity and credentials."""
+    names = ("Username", "Password", "ConnectionRequestURL", "ConnectionRequestUsername", "ConnectionRequestPassword")
+    known = {p.path for p in schema.parameters()}
+    wanted = (*IDENTITY, "Device.DeviceInfo.Manufacturer", *(f"Device.ManagementServer.{n}" for n in names))
+    return tuple(n for n in wanted if n in known)

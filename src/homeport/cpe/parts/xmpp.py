@@ -82,6 +82,7 @@ class XmppPart(Part):
 
     def _show(self, state: "XmppState") -> None:
         self._write(self._row + "Status", state.status)
+        self._write(self._row + "TLSEstablished", "true" if state.tls_established else "false")
         self._write(self._row + "LastChangeDate", date_time(self._agent.clock.now()))
         if state.jid:
             # Kept while the connection is lost: an address that comes back unchanged is no news to the ACS.
