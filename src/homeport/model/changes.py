@@ -5,7 +5,6 @@ there is still something to tell is found out when the report is made.
 Source: TR-069a6 3.7.1.5 and A.3.2.4, spec of notification attributes in TR-069a6 A.3.2.4-A.3.2.5.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -130,8 +129,3 @@ def check_notification(
     if named:
         raise Fault(FaultCode.NOTIFICATION_REJECTED, refusal)
     return False
-
-
-def without_subtree(values: Mapping[str, object], prefix: str) -> bool:
-    """Whether nothing in a mapping by path lies below a prefix."""
-    return not any(path.startswith(prefix) for path in values)

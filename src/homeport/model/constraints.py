@@ -5,6 +5,7 @@ Source: TR-106a7 2.3.2 (keys), 3.2.4 (references), tr-106-types.xml (Order).
 """
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from homeport.errors import Fault
 from homeport.model.nodes import Node, Table
@@ -103,23 +104,42 @@ def check_reference(view: View, parameter: ParameterDef, text: str) -> None:
                 )
 
 
-def check_value_reference(view: View, parameter: ParameterDef, text: str) -> None:
-    """Refuses with 9007 a value that the parameter which lists the allowed ones does not hold now."""
+def check_value_reference(view: View, path: str, parameter: ParameterDef, text: str) -> None:
+    """Refuses with 9007 a value that the parameter which lists the allowed ones does not hold now.
+
+    Where that parameter is in a row, the row that the path itself goes through is meant. A list that is empty or not there says
+    nothing: the device did not tell what it supports (unverified).
+    """
     wanted = parameter.syntax.value_reference
     if wanted is None or text in ("", wanted.null):
         return
-    path = wanted.parameter if wanted.parameter.startswith(view.blueprint.root_path) else ""
-    if not path or "{i}" in path:
-        return  # which instance is meant is known to the device only; its validate hook decides
+    source = _in_the_same_rows(wanted.parameter, path)
     try:
-        allowed = split_list(view.values([path])[0].value)
+        allowed = split_list(view.values([source])[0].value) if source else []
     except Fault:
         return  # this device does not have the parameter that lists them
-    for item in split_list(text) if parameter.syntax.is_list else [text]:
-        if item not in allowed and item != wanted.null:
+    for item in split_list(text) if parameter.syntax.is_list and allowed else [text]:
+        if allowed and item not in allowed and item != wanted.null:
             raise Fault(
-                FaultCode.INVALID_PARAMETER_VALUE, f"{item!r} is not in {path}: expected one of {', '.join(allowed)}"
+                FaultCode.INVALID_PARAMETER_VALUE, f"{item!r} is not in {source}: expected one of {', '.join(allowed)}"
             )
+
+
+def _in_the_same_rows(wanted: str, path: str) -> str:
+    """A generic path with the instance numbers of another one that goes through the same tables; "" where they part before."""
+    out: list[str] = []
+    together = True
+    for theirs, ours in zip_longest(wanted.split("."), path.split(".")):
+        if theirs is None:
+            break
+        if theirs == "{i}":
+            if not together or ours is None or not ours.isdigit():
+                return ""
+            out.append(ours)
+        else:
+            together = together and theirs == ours
+            out.append(theirs)
+    return ".".join(out)
 
 
 def check_inform_parameter(view: View, path: str, text: str) -> None:

@@ -4,7 +4,6 @@ Nodes that belong to a blueprint or to a committed state are never changed. A tr
 with its token (`owner`), so that thousands of devices share every node in which they do not differ, and a rollback is to forget.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from homeport.errors import ConfigError
@@ -285,18 +284,6 @@ def _set_factory_value(root: Node, path: str, text: str, who: str) -> None:
     at = place.shape.index[name]
     assert isinstance(place.values, list)
     place.values[at] = place.shape.parameters[at].check(text, device=True)
-
-
-def walk(node: Node, prefix: str) -> Iterator[tuple[str, Node]]:
-    """Every object instance below and including a node, with its path, in document order."""
-    yield prefix, node
-    for child in node.children:
-        name = f"{prefix}{child.shape.definition.name}."
-        if isinstance(child, Table):
-            for number, row in child.rows.items():
-                yield from walk(row, f"{name}{number}.")
-        else:
-            yield from walk(child, name)
 
 
 _blueprints: dict[int, tuple[object, Blueprint]] = {}

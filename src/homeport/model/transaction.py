@@ -82,7 +82,7 @@ class Transaction(Staging):
         for path, staged in self._values.items():
             try:
                 constraints.check_reference(self, staged.parameter, staged.new)
-                constraints.check_value_reference(self, staged.parameter, staged.new)
+                constraints.check_value_reference(self, path, staged.parameter, staged.new)
                 constraints.check_inform_parameter(self, path, staged.new)
             except Fault as fault:
                 self._blame(path, fault)

@@ -3,6 +3,7 @@
 import pytest
 
 from homeport.errors import Fault
+from homeport.model.schema import load_schema
 from homeport.model.tree import DataModel
 from homeport.terms import Writer
 
@@ -148,3 +149,18 @@ def test_an_order_of_zero_is_refused(model: DataModel) -> None:
     """Order begins at 1."""
     rows(model, "Device.Net.Route.", 1)
     assert refused(model, ("Device.Net.Route.1.Order", "0")) == [("Device.Net.Route.1.Order", 9007)]
+
+
+def test_a_value_must_be_in_the_list_that_the_device_supports() -> None:
+    """enumerationRef: the parameter of the same row that lists the allowed values decides; an empty one says nothing."""
+    model = DataModel(load_schema("Device:2.19"))
+    with model.transaction(Writer.SYSTEM) as change:
+        for _ in range(2):
+            change.add_object("Device.WiFi.Radio.")
+        change.commit()
+    write(model, ("Device.WiFi.Radio.2.OperatingStandards", "ax"))
+    model.set_local("Device.WiFi.Radio.2.SupportedStandards", "g,n")
+    write(model, ("Device.WiFi.Radio.1.OperatingStandards", "ax"), ("Device.WiFi.Radio.2.OperatingStandards", "g,n"))
+    assert refused(model, ("Device.WiFi.Radio.2.OperatingStandards", "g,ax")) == [
+        ("Device.WiFi.Radio.2.OperatingStandards", 9007)
+    ]
