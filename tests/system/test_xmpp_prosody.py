@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import logging
 import os
 import shutil
 import socket
@@ -187,7 +188,7 @@ async def connected(*links: XmppListener | XmppRequester) -> AsyncIterator[None]
 
 @pytest.mark.case("C18")
 @pytest.mark.case("C20")
-def test_acs_asks_and_the_device_answers(prosody: Prosody) -> None:
+def test_acs_asks_and_the_device_answers(prosody: Prosody, caplog: pytest.LogCaptureFixture) -> None:
     """Annex K: an empty result for right credentials; not-authorized, service-unavailable and foreign JIDs as errors."""
 
     async def story() -> None:
@@ -211,6 +212,7 @@ def test_acs_asks_and_the_device_answers(prosody: Prosody) -> None:
             assert absent == XmppRequestResult(False, "service-unavailable")
             with pytest.raises(LocalProtocolError, match="not a JID"):
                 await acs.request_connection("@", **good)
+            logged.append(caplog.text)
         assert device.states[-1] is XmppStatus.DISABLED
         assert device.link.counts == {
             XmppAnswer.RESULT: 2, XmppAnswer.SERVICE_UNAVAILABLE: 2, XmppAnswer.NOT_AUTHORIZED: 1,
@@ -218,8 +220,11 @@ def test_acs_asks_and_the_device_answers(prosody: Prosody) -> None:
         with pytest.raises(TransportError, match="not connected"):
             await acs.request_connection("cpe@xmpp.test/r", **good)
 
+    caplog.set_level(logging.DEBUG)
+    logged: list[str] = []
     asyncio.run(story())
-    assert "cpe-password" not in prosody.log.read_text()
+    for text in (prosody.log.read_text(), *logged, caplog.text):
+        assert "cpe-password" not in text and "secret" not in text and "guess" not in text
 
 
 def test_error_repeats_the_request_and_odd_requests_get_an_error(prosody: Prosody) -> None:
@@ -336,6 +341,26 @@ def test_failure_has_a_status_and_a_sentence(
         assert reason in device.link.state.reason
         await device.link.stop()
         await device.link.stop()
+
+    asyncio.run(story())
+
+
+def test_owner_that_fails_is_reported_to_the_loop(prosody: Prosody) -> None:
+    """A link that ends by a mistake in a callback must not end in silence."""
+
+    async def story() -> None:
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+
+        def fails(state: object) -> None:
+            raise ZeroDivisionError
+
+        acs = XmppRequester(prosody.settings("acs"), on_state=fails)
+        acs.start()
+        await until(lambda: failures)
+        assert isinstance(failures[0]["exception"], ZeroDivisionError)
+        acs._on_state = lambda state: None
+        await acs.stop()
 
     asyncio.run(story())
 

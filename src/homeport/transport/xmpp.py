@@ -67,6 +67,7 @@ class XmppLink:
         """Begins to connect, in the background."""
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
+            self._task.add_done_callback(_report)
 
     async def stop(self) -> None:
         """Leaves the server; safe more than once."""
@@ -148,6 +149,8 @@ class XmppLink:
             return online.is_set(), state
         except TimeoutError:
             return False, XmppState(XmppStatus.ERROR, reason=f"no session within {HANDSHAKE_LIMIT:.0f} seconds")
+        except (OSError, ValueError) as e:  # a name that no resolver takes, a system without sockets
+            return False, XmppState(XmppStatus.ERROR, reason=f"cannot connect to {self.settings.domain}: {e}")
         finally:
             waiting.cancel()
             self._client = None
@@ -304,6 +307,13 @@ def _import_slixmpp() -> Any:
     log = logging.getLogger("slixmpp")
     log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
     return slixmpp
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    """Tells the loop of a link that ended by a mistake, the owner's callback for one: it must not end in silence."""
+    if not task.cancelled() and task.exception() is not None:
+        message = "an XMPP link ended unexpectedly"
+        task.get_loop().call_exception_handler({"message": message, "exception": task.exception(), "task": task})
 
 
 async def _leave(client: Any) -> None:
