@@ -148,6 +148,8 @@ class Staging(View):
         Fault end the whole request, so that nothing of it is done. What is staged later counts.
         """
         self._check_open()
+        if "*" in name:
+            raise no_such(name, "SetParameterAttributes takes no wildcards")
         parameters = self.parameters(name)
         named = not name.endswith(".") and bool(name)
         if notification is not None and not 0 <= notification <= 6:

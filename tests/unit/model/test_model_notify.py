@@ -71,6 +71,16 @@ def test_one_wrong_entry_spoils_the_whole_request(model: DataModel) -> None:
     set_attributes(model, (VERSION, 2))
 
 
+@pytest.mark.case("R60")
+def test_attributes_are_read_with_wildcards_but_not_set(model: DataModel) -> None:
+    """GetParameterAttributes takes them, SetParameterAttributes does not."""
+    with model.transaction(Writer.ACS) as change:
+        change.add_object("Device.Net.Interface.")
+        change.commit()
+    assert [a[0] for a in attributes(model, "Device.Net.Interface.*.MTU")] == ["Device.Net.Interface.1.MTU"]
+    assert code_of(model, ("Device.Net.Interface.*.MTU", 1)) == 9005
+
+
 @pytest.mark.case("R44")
 def test_a_device_may_deny_active_notification_where_the_model_lets_it(model: DataModel) -> None:
     """canDeny: 9009 when named; through a partial path it is left as it is."""

@@ -96,6 +96,18 @@ def test_a_parameter_has_what_its_element_says(tmp_path: Path) -> None:
     assert not found["Plain"].writable
 
 
+def test_a_hidden_boolean_of_an_older_model_is_a_button(tmp_path: Path) -> None:
+    """Before the attribute `command` existed, Reset was a hidden boolean: it is never stored and reads as false."""
+    schema = imported(
+        tmp_path,
+        device(parameter("Reset", "<boolean/>", 'access="readWrite"').replace("<syntax>", '<syntax hidden="true">')),
+    )
+    model = DataModel(schema)
+    assert model.set_local("Device.Reset", "true", Writer.ACS) == 0
+    assert model.value("Device.Reset") == "false"
+    assert model.dump_state()["values"] == {}
+
+
 def test_tables_have_their_keys_counts_and_kinds(tmp_path: Path) -> None:
     """minEntries = maxEntries is fixed; unbounded has no maximum; enableParameter and uniqueKey come along."""
     schema = imported(
