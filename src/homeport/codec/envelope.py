@@ -5,19 +5,21 @@ Source: SOAP 1.1; TR-069a6 3.4; cwmp-1-0.xsd to cwmp-1-4.xsd.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from lxml import etree
 from msgspec import Struct
 
 from homeport.codec import messages as m
-from homeport.codec.fast_lists import read_ahead
+from homeport.codec.fast_lists import Rows, read_ahead
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
+from homeport.codec.plans import NotPlain, plan_of
 from homeport.codec.quirks import Quirk
 from homeport.codec.reading import ArgumentProblem, Reading, read_fault_code, read_message, read_spv_fault
 from homeport.codec.refusals import InvalidMessage
 from homeport.codec.rpc_table import CLASSES
-from homeport.codec.skeletons import MAX_LENGTH, MEMORY
+from homeport.codec.skeletons import MAX_LENGTH, MEMORY, Skeleton
 from homeport.codec.xml_read import Element, local_name, namespace, parse, parse_strictly, prepare
 from homeport.codec.xml_write import DEFAULT_STYLE, WireStyle, checked_urn, escape, finish, write_message
 from homeport.errors import LocalProtocolError, MessageRefused, ProtocolError
@@ -90,11 +92,15 @@ def decode(
     rest = _small(text) if rows is None else rows.rest
     split = MEMORY.split(rest) if rest else None
     if split is not None:
-        skeleton = MEMORY.recall(*split, limits)
+        skeleton = MEMORY.recall(split[0], limits)
         if skeleton is not None:
             try:
+                if skeleton.plan is not None:
+                    planned = skeleton.plan(split[1], rows, quirks)
+                    if planned is not None:
+                        return planned  # type: ignore[no-any-return]
                 reading = Reading(limits, quirks.copy(), rows)
-                envelope = _read_envelope(skeleton.root, reading, expect)
+                envelope = _read_envelope(skeleton.fill(split[1]), reading, expect)
             finally:
                 MEMORY.keep(split[0], skeleton)
             if rows is None or reading.used:
@@ -105,7 +111,9 @@ def decode(
         envelope = _read_envelope(root, reading, expect)
         if rows is None or reading.used:
             if split is not None and _is_known(envelope):
-                MEMORY.learn(*split, root, limits)
+                learnt = MEMORY.learn(*split, root, limits)
+                if learnt is not None and len(envelope.quirks) == len(quirks):
+                    learnt.plan = _envelope_plan(learnt, envelope, limits)
             return envelope
     return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
 
@@ -201,6 +209,45 @@ def _small(text: bytes) -> str:
 def _is_known(envelope: Envelope) -> bool:
     """Whether the markup alone says which message this is, so that it may be remembered."""
     return not isinstance(envelope.body, m.VendorMessage) and Quirk.METHOD_NAME_CASE not in envelope.quirks
+
+
+def _envelope_plan(
+    skeleton: Skeleton, example: Envelope, limits: CodecLimits
+) -> Callable[[list[str], Rows | None, dict[Quirk, None]], Envelope | None] | None:
+    """How to make the envelope of this markup from its texts, where no reader found anything odd in the first one."""
+    header = body = None
+    for child in skeleton.root:
+        if child.tag == _HEADER:
+            header = child
+        elif child.tag == _BODY:
+            body = child
+    if (
+        body is None
+        or len(body) != 1
+        or not isinstance(example.body, m.Request | m.Response)
+        or not example.body.__struct_fields__
+    ):
+        return None
+    places = {id(element): place for element, place in skeleton.elements}
+    message_plan = plan_of(type(example.body), body[0], places, limits)
+    if message_plan is None:
+        return None
+    named = [(child, places[id(child)]) for child in header or () if id(child) in places]
+    urn = example.urn
+
+    def plan(texts: list[str], rows: Rows | None, quirks: dict[Quirk, None]) -> Envelope | None:
+        texts.append("")  # The text of elements that cannot have one: place -1.
+        try:
+            message = message_plan(texts, rows)
+        except NotPlain:
+            return None
+        for element, place in named:
+            element.text = texts[place]
+        reading = Reading(limits, quirks.copy())
+        facts = _read_header(header, reading) if header is not None else _Header()
+        return _envelope(message, facts, urn, reading.quirks)
+
+    return plan
 
 
 # --- the frame ----------------------------------------------------------------------------------------------------------------

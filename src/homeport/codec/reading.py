@@ -22,12 +22,12 @@ from homeport.terms import FaultCode, ValueType
 
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 XSI_TYPE: Final = f"{{{XSI}}}type"
-_ARRAY_TYPE: Final = "{http://schemas.xmlsoap.org/soap/encoding/}arrayType"
+ARRAY_TYPE: Final = "{http://schemas.xmlsoap.org/soap/encoding/}arrayType"
 _COUNT: Final = re.compile(r"\[\s*([0-9]*)\s*\]\s*$")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _TYPES: Final = {str(t): str(t) for t in ValueType}
 _TYPES_FOLDED: Final = {str(t).lower(): str(t) for t in ValueType}
-_XSD_TYPES: Final = {f"xsd:{t}": str(t) for t in ValueType}
+XSD_TYPES: Final = {f"xsd:{t}": str(t) for t in ValueType}
 _TRUTHS: Final = {"1": True, "true": True, "0": False, "false": False}
 _ODD_TRUTHS: Final = {"yes": True, "on": True, "no": False, "off": False, "true": True, "false": False, "": False}
 
@@ -275,7 +275,7 @@ def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.Para
     values: list[m.ParameterValueStruct] = []
     append = values.append
     make = m.ParameterValueStruct
-    types = _XSD_TYPES
+    types = XSD_TYPES
     for element in container:
         if len(element) == 2 and element.tag == "ParameterValueStruct":
             name_element, value_element = element
@@ -367,7 +367,7 @@ def _check_length(count: int, element: Element, reading: Reading) -> None:
 def _check_array_type(container: Element, count: int, reading: Reading) -> None:
     """Names what is odd about an array's count; the number of entries is counted, never believed."""
     _check_length(count, container, reading)
-    text = container.get(_ARRAY_TYPE)
+    text = container.get(ARRAY_TYPE)
     if text is None:
         for key, value in container.items():
             if local_name(key) == "arrayType":

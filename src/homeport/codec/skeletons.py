@@ -42,14 +42,24 @@ class Light(list[Any]):
 
 
 class Skeleton:
-    """A remembered tree. elements: with the place of each one's text among the texts of the body."""
+    """A remembered tree. elements: with the place of each one's text among the texts of the body.
 
-    __slots__ = ("elements", "limits", "root")
+    plan: whatever the owner of the memory worked out for this markup.
+    """
+
+    __slots__ = ("elements", "limits", "plan", "root")
 
     def __init__(self, root: Light, elements: list[tuple[Light, int]], limits: CodecLimits) -> None:
         self.root = root
         self.elements = elements
         self.limits = limits
+        self.plan: Any = None
+
+    def fill(self, texts: list[str]) -> Light:
+        """The root of the tree with these texts in it."""
+        for element, place in self.elements:
+            element.text = texts[place]
+        return self.root
 
 
 class Memory:
@@ -74,13 +84,11 @@ class Memory:
             return None  # Text between the prolog and the envelope.
         return "<".join(pieces[::2]), pieces[1::2]
 
-    def recall(self, markup: str, texts: list[str], limits: CodecLimits) -> Skeleton | None:
-        """The tree of this markup with these texts, taken out of the memory until `keep`."""
+    def recall(self, markup: str, limits: CodecLimits) -> Skeleton | None:
+        """The skeleton of this markup, taken out of the memory until `keep`."""
         skeleton = self._known.pop(markup, None)
         if skeleton is None or skeleton.limits is not limits:
             return None
-        for element, place in skeleton.elements:
-            element.text = texts[place]
         return skeleton
 
     def keep(self, markup: str, skeleton: Skeleton) -> None:
@@ -96,10 +104,10 @@ class Memory:
                 break
         self._known[markup] = skeleton
 
-    def learn(self, markup: str, texts: list[str], root: Any, limits: CodecLimits) -> None:
-        """Remembers what the parser made of a body, unless a text is not where the markup says."""
+    def learn(self, markup: str, texts: list[str], root: Any, limits: CodecLimits) -> Skeleton | None:
+        """Remembers what the parser made of a body, and gives it back; None where a text is not where the markup says."""
         if limits.max_text < MAX_LENGTH or not markup.startswith("<"):
-            return
+            return None
         source = root.iter()
         stack: list[Light] = []
         elements: list[tuple[Light, int]] = []
@@ -108,13 +116,13 @@ class Memory:
             if place == 0 and token.startswith("?xml "):
                 continue
             if token[:1] in ("!", "?", ""):
-                return
+                return None
             if token[0] == "/":
                 stack.pop()
                 continue
             origin = next(source, None)
             if origin is None:
-                return
+                return None
             light = Light(origin.tag, dict(origin.attrib))
             text = texts[place] if place < len(texts) else ""
             if stack:
@@ -124,10 +132,13 @@ class Memory:
             if token[-1] != "/":
                 stack.append(light)
                 if (origin.text or "") != text:
-                    return
+                    return None
                 elements.append((light, place))
-        if top is not None and next(source, None) is None:
-            self.keep(markup, Skeleton(top, elements, limits))
+        if top is None or next(source, None) is not None:
+            return None
+        skeleton = Skeleton(top, elements, limits)
+        self.keep(markup, skeleton)
+        return skeleton
 
 
 MEMORY: Final = Memory()

@@ -191,14 +191,14 @@ def test_the_memory_of_markups_is_bounded_and_keeps_the_last_used():
     for name in ("A", "B", "A", "C"):
         text = encode(Envelope(m.GetParameterValues((f"Device.{name}",) * (ord(name) - 60))))
         split = memory.split(text.decode())
-        found = memory.recall(*split, DEFAULT_LIMITS)
+        found = memory.recall(split[0], DEFAULT_LIMITS)
         if found is not None:
             memory.keep(split[0], found)
         else:
             memory.learn(*split, parse(text, limits=DEFAULT_LIMITS, quirks=quirks), DEFAULT_LIMITS)
     assert len(memory) == 2
     a = memory.split(encode(Envelope(m.GetParameterValues(("Device.A",) * 5))).decode())
-    assert memory.recall(*a, DEFAULT_LIMITS) is not None
+    assert memory.recall(a[0], DEFAULT_LIMITS) is not None
     assert memory.split("<a>" + "x" * skeletons.MAX_LENGTH + "</a>") is None
 
 
@@ -208,4 +208,4 @@ def test_a_markup_learnt_under_other_limits_is_not_used():
     memory = skeletons.Memory()
     split = memory.split(body)
     memory.learn(*split, parse(body.encode(), limits=DEFAULT_LIMITS, quirks={}), DEFAULT_LIMITS)
-    assert memory.recall(*split, type(DEFAULT_LIMITS)(max_depth=3)) is None
+    assert memory.recall(split[0], type(DEFAULT_LIMITS)(max_depth=3)) is None
