@@ -17,6 +17,7 @@ from homeport.codec.messages import (
 )
 from homeport.cpe.agent import Agent
 from homeport.cpe.config import CpeSettings
+from homeport.cpe.reachability import address_towards
 from homeport.terms import EventCode, Writer
 from homeport.transport.addresses import parse_address
 from homeport.transport.connection_request import request_connection
@@ -225,3 +226,20 @@ def test_http_compression_gzip_is_used_for_what_the_agent_sends(tmp_path):
         assert b"2 PERIODIC" in gzip.decompress(post.body)
 
     scene(tmp_path, play)
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://127.0.0.1:7547/", "127.0.0.1"),
+        ("http://localhost:7547/", "127.0.0.1"),
+        ("http://no-such-host.invalid/", ""),
+        ("http:///", ""),
+        ("http://[bad/", ""),
+        ("", ""),
+    ],
+)
+def test_the_own_address_on_the_way_to_an_acs_is_found_without_sending_anything(url, own):
+    """For ConnectionRequestURL; a name that cannot be looked up gives none."""
+    found = asyncio.run(address_towards(url))
+    assert found == own or (own and found == "::1")

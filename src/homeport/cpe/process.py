@@ -62,6 +62,7 @@ async def _run(settings: CpeSettings) -> Exit:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
     gc.freeze()  # what start-up made stays; the collector need not look at it again
+    gc.set_threshold(20_000, 20, 20)  # a large answer makes thousands of objects, all of which die by reference count
     try:
         return await agent.run()
     finally:
@@ -74,7 +75,11 @@ def _execute_again() -> None:
     LOG.info("rebooting: this process starts anew")
     sys.stderr.flush()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as e:
+        # The interpreter was replaced or removed under our feet: everything is read from disk anew in this process instead.
+        LOG.error("%s cannot be run again (%s); going on in this process", sys.executable, e.strerror)
 
 
 def _run_command(command: tuple[str, ...]) -> int:

@@ -152,19 +152,33 @@ async def address_towards(url: str, *, limit: float = 3.0) -> str:
     """This machine's address on the way to a URL's host, "" where it cannot be found out. limit: seconds for the name lookup."""
     try:
         parts = urlsplit(url)
-        if not parts.hostname:
-            return ""
-        async with asyncio.timeout(limit):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                parts.hostname, parts.port or 80, type=socket.SOCK_DGRAM
-            )
-    except (OSError, TimeoutError, ValueError):
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError:
         return ""
-    for family, kind, protocol, _, address in found:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.connect(address)  # a datagram socket: picks the route, sends nothing
-                return str(probe.getsockname()[0])
-        except OSError:
-            continue  # no route in this family: the next address may have one
-    return ""
+    if not host:
+        return ""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return await _towards_name(host, port, limit)
+    # No lookup, no thread for it: the usual case of a box that was given an address.
+    return _own_address(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))
+
+
+async def _towards_name(host: str, port: int, limit: float) -> str:
+    try:
+        async with asyncio.timeout(limit):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, TimeoutError):
+        return ""
+    return next((own for family, _, _, _, address in found if (own := _own_address(family, address))), "")
+
+
+def _own_address(family: int, address: object) -> str:
+    """Our address on the route to another, "" where there is no route in that family."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # type: ignore[arg-type]  # a datagram socket: picks the route, sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
