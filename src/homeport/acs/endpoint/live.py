@@ -105,13 +105,15 @@ class LiveSessions:
 
     def by_cookie(self, header: str) -> Live | None:
         """The session whose cookie is in a Cookie header; several of ours may be there, the first that lives counts."""
-        for match in _COOKIE.finditer(header):
+        match = _COOKIE.search(header)
+        while match is not None:
             live = self._by_cookie.get(match[1])
             if live is not None:
                 if not live.cookie_seen:
                     live.cookie_seen = True
                     self._forget_place(live)
                 return live
+            match = _COOKIE.search(header, match.end())
         return None
 
     def by_place(self, host: str, port: int) -> Live | None:

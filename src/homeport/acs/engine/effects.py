@@ -1,6 +1,5 @@
 """What a message teaches about a device's tree, and which of it is kept in the device's own fields."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -10,9 +9,19 @@ from homeport.acs.engine.args import Answer, Call
 from homeport.acs.records import StoredValue
 from homeport.codec import messages as m
 
-_SECRET: Final = re.compile(
-    r"(?:Password|PreSharedKey|KeyPassphrase|PassPhrase|Passphrase|WEPKey|SharedSecret|SecretKey|PrivateKey|PIN)$"
+SECRET_ENDINGS: Final = (
+    "Password",
+    "PreSharedKey",
+    "KeyPassphrase",
+    "PassPhrase",
+    "Passphrase",
+    "WEPKey",
+    "SharedSecret",
+    "SecretKey",
+    "PrivateKey",
+    "PIN",
 )
+"""How the names of parameters end whose value is a secret."""
 
 PROMOTED: Final[Mapping[str, str]] = {
     "DeviceInfo.ModelName": "model",
@@ -24,6 +33,11 @@ PROMOTED: Final[Mapping[str, str]] = {
 """Parameters, below the root, that have a field in the device's record."""
 
 _INTERVAL: Final = "ManagementServer.PeriodicInformInterval"
+
+ROOTS: Final = ("Device.", "InternetGatewayDevice.")
+
+_FIELDS: Final = {root + below: field for root in ROOTS for below, field in PROMOTED.items()}
+_INTERVALS: Final = tuple(root + _INTERVAL for root in ROOTS)
 
 
 class Learnt(Struct, frozen=True):
@@ -39,7 +53,7 @@ NOTHING: Final = Learnt({})
 
 def is_secret(path: str) -> bool:
     """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
-    return _SECRET.search(path) is not None
+    return path.endswith(SECRET_ENDINGS)
 
 
 def learnt(request: Call, answer: Answer, now: float) -> Learnt:
@@ -75,23 +89,23 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
 
 def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:
     """Reported values; an object that a device lists among them (netcwmp) has no value and is left out."""
-    return {
-        row.name: StoredValue("" if is_secret(row.name) else row.value, row.type, None, now)
-        for row in rows
-        if row.name and not row.name.endswith(".")
-    }
+    values: dict[str, StoredValue] = {}
+    for row in rows:
+        name = row.name
+        if name and name[-1] != ".":
+            values[name] = StoredValue("" if name.endswith(SECRET_ENDINGS) else row.value, row.type, None, now)
+    return values
 
 
 def promoted(changed: Mapping[str, StoredValue]) -> dict[str, Any]:
     """Fields of the device's record that these values give."""
     fields: dict[str, Any] = {}
-    for path, value in changed.items():
-        if value.value is None:
-            continue
-        below = path.partition(".")[2]
-        field = PROMOTED.get(below)
-        if field is not None:
-            fields[field] = value.value
-        elif below == _INTERVAL and value.value.isascii() and value.value.isdigit():
-            fields["inform_interval"] = int(value.value)
+    for path, field in _FIELDS.items():
+        told = changed.get(path)
+        if told is not None and told.value is not None:
+            fields[field] = told.value
+    for path in _INTERVALS:
+        told = changed.get(path)
+        if told is not None and told.value is not None and told.value.isascii() and told.value.isdigit():
+            fields["inform_interval"] = int(told.value)
     return fields

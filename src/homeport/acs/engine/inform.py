@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from homeport.acs.engine.effects import is_secret, promoted
+from homeport.acs.engine.effects import ROOTS, is_secret, promoted
 from homeport.acs.records import DeviceRecord, DeviceState, StoredValue, Want, device_id
 from homeport.codec.messages import Inform
 from homeport.terms import EventCode
@@ -15,8 +15,6 @@ LIGHT: Final = frozenset({EventCode.PERIODIC.value, EventCode.HEARTBEAT.value})
 
 LONGEST_NAME: Final = 64
 """Characters of each part of a DeviceId (cwmp-1-0.xsd)."""
-
-ROOTS: Final = ("Device.", "InternetGatewayDevice.")
 
 
 class Policy(Struct, frozen=True):

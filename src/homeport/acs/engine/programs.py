@@ -19,6 +19,9 @@ MOST_NAMES: Final = 256
 MOST_BYTES: Final = 28_000
 """Length of the names in one request: Orange's agent takes 32 KiB in all, and every peer must take as much."""
 
+_AROUND: Final = 17
+"""Length of the element around a name."""
+
 MOST_REFUSALS: Final = 64
 """Faults after which the reading of a tree is left unfinished: each bisection costs a round trip."""
 
@@ -262,16 +265,17 @@ def set_credentials(root: str, username: str, password: str, keep: frozenset[str
 
 def pieces(names: "Sequence[str] | dict[str, None]") -> list[tuple[str, ...]]:
     """The names in lists short enough for one request."""
+    if 0 < len(names) <= MOST_NAMES and sum(map(len, names)) + _AROUND * len(names) <= MOST_BYTES:
+        return [tuple(names)]
     out: list[tuple[str, ...]] = []
     piece: list[str] = []
     size = 0
     for name in names:
-        # 17 is the length of the element around a name.
-        if piece and (len(piece) == MOST_NAMES or size + len(name) + 17 > MOST_BYTES):
+        if piece and (len(piece) == MOST_NAMES or size + len(name) + _AROUND > MOST_BYTES):
             out.append(tuple(piece))
             piece, size = [], 0
         piece.append(name)
-        size += len(name) + 17
+        size += len(name) + _AROUND
     if piece:
         out.append(tuple(piece))
     return out

@@ -139,13 +139,13 @@ class Sessions:
         work = Work(hub.new_id(), id, now, address, tuple(e.event_code for e in inform.event))
         state = known.state if known is not None else self._policies[trusted].newcomer
         work.manage = state is DeviceState.APPROVED
-        unit = UnitOfWork()
-        if work.manage and known is not None:
-            await self._settle(work, inform.event, unit, now)
-        if not seen.durable and unit.empty:
+        settled = await self._settle(work, inform.event, now) if work.manage and known is not None else []
+        if not seen.durable and not settled:
             store.touch(id, seen.fields, seen.changed)
             hub.bus.wake(contact(id))
             return work
+        unit = UnitOfWork()
+        unit.tasks += settled
         work.weighty = True
         if seen.new is not None:
             unit.devices.append(seen.new)
@@ -181,14 +181,16 @@ class Sessions:
             raise StoreUnavailable(f"the device {id} could not be stored")
         return await self.inform(inform, known, urn=urn, address=address, trusted=trusted)
 
-    async def _settle(self, work: Work, events: Sequence[m.EventStruct], unit: UnitOfWork, now: float) -> None:
-        """Tasks whose answer was lost with an earlier session."""
+    async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
+        """What becomes of tasks whose answer was lost with an earlier session."""
+        changes = []
         for task in await self._store.open_tasks(work.device):
             was = task.status
             if was is TaskStatus.UNKNOWN or (was is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER):
                 after = settle.at_contact(task, events, attempts=self._hub.settings.task_attempts, now=now)
                 if after != task:
-                    unit.tasks.append(TaskChange(after, frozenset({was})))
+                    changes.append(TaskChange(after, frozenset({was})))
+        return changes
 
     # --- the device's own requests ---
 

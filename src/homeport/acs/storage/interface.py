@@ -99,7 +99,22 @@ class UnitOfWork:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not any(getattr(self, name) for name in self.__slots__)
+        # Asked several times in every session, so the lists that sessions fill come first.
+        return not (
+            self.tasks
+            or self.values
+            or self.patches
+            or self.events
+            or self.faults
+            or self.sessions
+            or self.devices
+            or self.credentials
+            or self.tokens
+            or self.files
+            or self.deleted_devices
+            or self.deleted_credentials
+            or self.deleted_files
+        )
 
 
 class Page(Struct, frozen=True):

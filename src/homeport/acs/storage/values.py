@@ -60,7 +60,8 @@ def apply_values(values: MutableMapping[str, StoredValue], change: ValuesChange)
         for path in [p for p in values if p in exact or p.startswith(objects)]:
             del values[path]
     for path, new in change.changed.items():
-        values[path] = merged(values.get(path), new)
+        old = values.get(path)
+        values[path] = new if old is None else merged(old, new)
 
 
 def pack_delta(delta: Mapping[str, StoredValue]) -> bytes:

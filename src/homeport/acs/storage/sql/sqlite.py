@@ -57,12 +57,12 @@ _LAST = "\x7f"
 class _Hot:
     """A device in the cache, and what of it is not on the disk yet."""
 
-    __slots__ = ("changed", "folding", "full", "idle", "record", "reported", "seen_only", "waiting")
+    __slots__ = ("changed", "folding", "full", "record", "reported", "seen_only", "tasks", "waiting")
 
     def __init__(self, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
         self.record = record
         self.reported = reported
-        self.idle = False  # known to have no open task
+        self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
         self.waiting = 0  # units on their way to the disk
         self.full: dict[str, StoredValue] | None = None  # all values, while they are on their way
         self.folding = 0
@@ -275,7 +275,7 @@ class SqliteStore:
         if hot is None:
             return
         hot.waiting -= 1
-        hot.idle = False
+        hot.tasks = None
         if hot.folding:
             hot.folding -= 1
         if not hot.folding:
@@ -330,7 +330,7 @@ class SqliteStore:
         for id in self._touched(unit):
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
-                hot.idle = False
+                hot.tasks = None
                 if id in folded:
                     hot.folding += 1
         return out
@@ -502,11 +502,11 @@ class SqliteStore:
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         hot = self._load(device)
-        if hot is None or hot.idle:
+        if hot is None:
             return ()
-        tasks = [rows.task(row[0]) for row in self._all("open_tasks", device)]
-        hot.idle = not tasks
-        return tasks
+        if hot.tasks is None:
+            hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", device))
+        return hot.tasks
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         return self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
