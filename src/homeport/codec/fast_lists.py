@@ -77,12 +77,19 @@ _recent: dict[bool, _Form] = {}
 """The form that was met last, for values and for names: devices of one make write alike, so it is tried first."""
 
 
+def _near(body: bytes) -> int:
+    """Where the search for the first row may begin: a plain find is many times faster than a pattern, and mostly hits it."""
+    plain = body.find(b"ParameterValueStruct>", 0, _HEAD)
+    opening = body.rfind(b"<", 0, plain) if plain >= 0 else 0
+    return 0 if body[opening : opening + 2] == b"</" else opening
+
+
 def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     """The long list of a body that is written evenly, and the body without it; None where the tree must decide.
 
     body: UTF-8, without byte order mark. max_text: a longer value is left to the tree, which refuses it.
     """
-    found = _BEGIN.search(body, 0, _HEAD)
+    found = _BEGIN.search(body, _near(body), _HEAD)
     if found is None:
         return None
     try:
