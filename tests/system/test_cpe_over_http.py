@@ -178,6 +178,23 @@ def test_reboot_restart_starts_anew_inside_the_process(tmp_path):
     scene(tmp_path, play, "--reboot", "restart")
 
 
+def test_reboot_command_runs_the_operators_command(tmp_path):
+    """As a list of arguments, never by a shell; the report comes when the device starts the agent again."""
+    mark = tmp_path / "rebooted; echo"
+
+    async def play(acs: HttpAcs, agent: AgentProcess) -> None:
+        acs.requests.append(Reboot("k"))
+        await request_connection(url_of(acs), [CREDENTIALS])
+        await acs.sessions(2)
+        assert await agent.gone() == 0
+        assert mark.exists()
+        await agent.start()
+        await acs.sessions(3)
+        assert acs.events() == ["1 BOOT", "M Reboot"]
+
+    scene(tmp_path, play, "--reboot", "command", "--reboot-command", f"touch,{mark}")
+
+
 def test_people_can_ask_a_running_agent(tmp_path):
     """Status, values and writes through the control socket; the file stays when the agent is gone."""
 
