@@ -243,6 +243,21 @@ def test_a_body_over_the_limit_is_cut_off_before_it_is_read(tmp_path: Path) -> N
     run(scene())
 
 
+def test_a_peer_that_sends_too_much_still_hears_why(tmp_path: Path) -> None:
+    """The whole body is on its way when the limit is found: the 413 arrives all the same, and then the end."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for _ in range(5):
+                connection = await Connection.to(bed.app.cwmp_url)
+                connection.writer.write(HEAD + b"Content-Length: 5000000\r\n\r\n" + b"x" * 5_000_000)
+                assert (await connection.answer()).status == 413
+                assert await connection.reader.read() == b""
+                await connection.close()
+
+    run(scene())
+
+
 def test_slow_senders_are_cut_off_and_delay_nobody(tmp_path: Path) -> None:
     """Headers or a body that do not arrive in time get 408; idle connections are closed; others do not notice."""
 

@@ -29,6 +29,9 @@ MOST_HEADERS: Final = 100
 MOST_WAITING: Final = 4
 """Requests that a peer may send ahead of our answers; CWMP has no use for any."""
 
+LINGER: Final = 2.0
+"""Seconds that what a refused peer still sends is thrown away before its connection is cut."""
+
 SWEEP_EVERY: Final = 1.0
 """Seconds between two looks at who is overdue: one timer for all connections, because a timer per request costs more than it saves."""
 
@@ -171,7 +174,7 @@ class Connection(asyncio.Protocol):
             # The peer waits for another answer, which this one must not overtake.
             self._close = True
             return
-        self._reply(reply, False)
+        self._reply(reply, False, linger=True)
 
     # --- httptools' callbacks ---
 
@@ -256,8 +259,11 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._reply(reply, keep)
 
-    def _reply(self, reply: HttpReply, keep: bool) -> None:
-        """Write the answer in one piece, then take up the next request that waits."""
+    def _reply(self, reply: HttpReply, keep: bool, *, linger: bool = False) -> None:
+        """Write the answer in one piece, then take up the next request that waits.
+
+        linger: the peer may still be sending; closing at once would make its system throw our answer away.
+        """
         transport, server = self._transport, self._server
         if transport.is_closing():
             return
@@ -272,7 +278,11 @@ class Connection(asyncio.Protocol):
         self.overdue_at = server.now + server.keep_alive
         if close:
             self._close = True
-            transport.close()
+            if linger and transport.can_write_eof():
+                transport.write_eof()
+                self.overdue_at = server.now + LINGER
+            else:
+                transport.close()
         elif self._waiting:
             self._serve(*self._waiting.popleft())
 
