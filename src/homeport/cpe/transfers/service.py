@@ -151,6 +151,7 @@ class TransferService:
         self._fresh: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._unsaved: set[int] = set()
+        self._save_at = 0.0
         self._restart_reason = ""
         self._leaving = False
         self._handlers: Final[dict[type[Request], Callable[[Any], Response]]] = {
@@ -507,6 +508,7 @@ class TransferService:
             LOG.error("the result of transfer %d is kept in memory only: %s", transfer.number, e)
             self.queue.hold(over)
             self._unsaved.add(over.number)
+            self._save_at = self._clock.monotonic() + BETWEEN_ATTEMPTS
             self._wake.set()
             return
         self._worker.forget(over.number)
@@ -517,12 +519,14 @@ class TransferService:
 
     def _save_again(self) -> float | None:
         """Try again to report what the disk did not take; when to look again."""
+        if not self._unsaved or self._clock.monotonic() < self._save_at:
+            return self._save_at if self._unsaved else None
         for number in sorted(self._unsaved):
             transfer = self.queue.get(number)
             self._unsaved.discard(number)
             if transfer is not None:
                 self._complete(transfer, transfer.fault_code, transfer.fault_string)
-        return self._clock.monotonic() + BETWEEN_ATTEMPTS if self._unsaved else None
+        return self._save_at if self._unsaved else None
 
     # --- restarts and trials ----------------------------------------------------------------------------------------------------------
 
