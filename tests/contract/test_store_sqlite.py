@@ -79,6 +79,26 @@ def test_more_devices_than_the_cache_holds_lose_nothing(tmp_path: Path, monkeypa
     asyncio.run(scene())
 
 
+def test_many_unwritten_devices_are_written_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for the disk stays bounded, however many devices come within the write-behind time."""
+    monkeypatch.setattr(module, "MOST_DIRTY", 10)
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        await store.commit(unit(devices=[a_device(f"S{i:03}") for i in range(25)]))
+        for i in range(25):
+            store.touch(f"S{i:03}", {"last_inform": 7.0}, {})
+        assert len(store._dirty) == 5
+        await store.flush()
+        found = await store.devices(None, limit=100, cursor=None)
+        assert {d.last_inform for d in found.items} == {7.0}
+        assert (tmp_path / "acs.db").stat().st_mode & 0o077 == 0
+        await store.close()
+
+    asyncio.run(scene())
+
+
 def test_commits_of_the_same_moment_share_a_transaction(tmp_path: Path) -> None:
     """Group commit: many units, few transactions."""
 

@@ -524,4 +524,3 @@ class Sessions:
             self._store.later(unit)
             if hub.bus.listening:
                 hub.bus.publish("session", {"device": work.device, "session": work.id, "outcome": outcome})
-        hub.bus.wake(f"ended:{work.device}")

@@ -50,6 +50,9 @@ SMALL_CHANGE: Final = 32
 CACHED_DEVICES: Final = 1_024
 """Devices in the cache: about 3 KB each; the floor is set by what arrives within one write-behind time."""
 
+MOST_DIRTY: Final = 2_000
+"""Devices with something unwritten before it is written early: they cannot leave the cache."""
+
 _LAST = "\x7f"
 """Sorts behind every id: the cursor of a first page."""
 
@@ -100,13 +103,14 @@ class SqliteStore:
 
     async def open(self) -> None:
         try:
+            self._path.touch(mode=0o600)  # it holds connection request passwords
             connection = self._connect()
             connection.execute("PRAGMA journal_mode = WAL")
             self._migrate(connection)
             connection.close()
             self._read = self._connect()
             self._search = self._connect()
-        except sqlite3.Error as e:
+        except (sqlite3.Error, OSError) as e:
             raise StoreError(f"cannot open the database {self._path}: {e}") from e
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="homeport-store-search")
         self._writer = Writer(self._connect, asyncio.get_running_loop())
@@ -146,7 +150,9 @@ class SqliteStore:
         self._search.close()
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._write_behind, self._tick)
+        # While the medium does not work, look every second whether it does again: all devices are being sent away.
+        wait = self._write_behind if self.trouble is None else min(self._write_behind, 1.0)
+        self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
 
     def _tick(self) -> None:
         writer = self._working()
@@ -220,6 +226,9 @@ class SqliteStore:
         if len(fields) > 1 or "last_inform" not in fields:
             hot.seen_only = False
         self._dirty[device] = hot
+        if len(self._dirty) >= MOST_DIRTY:
+            for statements in self._drain():
+                self._working().submit(statements, None)
 
     async def flush(self) -> None:
         writer = self._working()
@@ -274,7 +283,7 @@ class SqliteStore:
         hot = self._hots.get(id)
         if hot is None:
             return
-        hot.waiting -= 1
+        hot.waiting = max(0, hot.waiting - 1)  # after an error the entry is a new one, which nothing was counted on
         hot.tasks = None
         if hot.folding:
             hot.folding -= 1
