@@ -538,8 +538,7 @@ class MortalLedger(Ledger):
 
 @pytest.mark.case("T15")
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("restart", list(Restart))
-@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize(("restart", "works"), [*((r, True) for r in Restart), (Restart.NO, False)])
 def test_a_crash_at_any_commit_leads_to_exactly_one_result(
     tmp_path: Path, after: bool, restart: Restart, works: bool
 ) -> None:
