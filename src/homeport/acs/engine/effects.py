@@ -73,7 +73,7 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
             assert isinstance(request, m.SetParameterValues)
             return Learnt(
                 {
-                    p.name: StoredValue("" if is_secret(p.name) else p.value, p.type, True, now)
+                    p.name: StoredValue("" if is_secret(p.name) else p.value, p.type or "string", True, now)
                     for p in request.parameter_list
                 }
             )
@@ -93,7 +93,9 @@ def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, S
     for row in rows:
         name = row.name
         if name and name[-1] != ".":
-            values[name] = StoredValue("" if name.endswith(SECRET_ENDINGS) else row.value, row.type, None, now)
+            values[name] = StoredValue(
+                "" if name.endswith(SECRET_ENDINGS) else row.value, row.type or "string", None, now
+            )
     return values
 
 

@@ -73,7 +73,7 @@ def assess(
         if before is None or before.value != value:
             if name.endswith(".") or not name or (is_secret(name) and before is not None):
                 continue
-            changed[name] = StoredValue("" if is_secret(name) else value, p.type, None, now)
+            changed[name] = StoredValue("" if is_secret(name) else value, p.type or "string", None, now)
     fields: dict[str, Any] = {"last_inform": now}
     if known is None or known.address != address:
         fields["address"] = address

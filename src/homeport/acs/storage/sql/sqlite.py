@@ -15,16 +15,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from homeport.acs.records import (
-    CredentialRecord,
     DeviceRecord,
-    FileRecord,
     StoredValue,
     TaskRecord,
-    TokenRecord,
 )
 from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
+from homeport.acs.storage.sql.reads import LAST, SqliteReads
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
 from homeport.acs.storage.values import (
@@ -53,9 +51,6 @@ CACHED_DEVICES: Final = 1_024
 MOST_DIRTY: Final = 2_000
 """Devices with something unwritten before it is written early: they cannot leave the cache."""
 
-_LAST = "\x7f"
-"""Sorts behind every id: the cursor of a first page."""
-
 
 class _Hot:
     """A device in the cache, and what of it is not on the disk yet."""
@@ -73,7 +68,7 @@ class _Hot:
         self.changed = False  # `reported` is dirty
 
 
-class SqliteStore:
+class SqliteStore(SqliteReads):
     """One database file. write_behind: seconds. pragmas: further settings of every connection, for tests and tuning."""
 
     def __init__(
@@ -96,7 +91,6 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self._read: sqlite3.Connection
         self._search: sqlite3.Connection
 
     # --- life ---
@@ -402,18 +396,6 @@ class SqliteStore:
         for id in gone:
             del self._hots[id]
 
-    def _one(self, query: str, *values: Any) -> Any:
-        try:
-            return self._read.execute(QUERIES[query], values).fetchone()
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"the database does not answer now: {e}") from e
-
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._read.execute(QUERIES[query], values).fetchall()
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"the database does not answer now: {e}") from e
-
     def _full(self, hot: _Hot) -> dict[str, StoredValue]:
         """All values of the device, a dictionary of the caller's own unless a fold is on its way."""
         if hot.full is not None:
@@ -505,10 +487,6 @@ class SqliteStore:
 
     # --- tasks ---
 
-    async def task(self, id: str) -> TaskRecord | None:
-        row = self._one("task", id)
-        return rows.task(row[0]) if row is not None else None
-
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         hot = self._load(device)
         if hot is None:
@@ -517,23 +495,12 @@ class SqliteStore:
             hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", device))
         return hot.tasks
 
-    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        return self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
-
-    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit)]
-
-    def _page(self, query: str, decode: Any, limit: int, *values: Any) -> Page:
-        found = self._all(query, *values, limit + 1)
-        items = tuple(decode(row[1]) for row in found[:limit])
-        return Page(items, found[limit - 1][0] if len(found) > limit else None)
-
     # --- histories ---
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         if self._deferred:
             await self.flush()
-        return self._page("sessions_of", rows.session, limit, device, cursor or _LAST)
+        return self._page("sessions_of", rows.session, limit, device, cursor or LAST)
 
     async def session(self, id: str) -> SessionChange | None:
         if self._deferred:
@@ -541,15 +508,12 @@ class SqliteStore:
         row = self._one("session", id)
         return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
 
-    async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        return self._page("events_of", rows.event, limit, device, cursor or _LAST)
-
     async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
         if self._deferred:
             await self.flush()
         if device is None:
-            return self._page("faults", rows.fault, limit, cursor or _LAST)
-        return self._page("faults_of", rows.fault, limit, device, cursor or _LAST)
+            return self._page("faults", rows.fault, limit, cursor or LAST)
+        return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
 
     async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
         before = self._count_rows()
@@ -574,29 +538,6 @@ class SqliteStore:
         await future
 
     # --- access and files ---
-
-    async def credential(self, username: str) -> CredentialRecord | None:
-        row = self._one("credential", username)
-        return rows.credential(row[0]) if row is not None else None
-
-    async def credential_of(self, device: str) -> CredentialRecord | None:
-        row = self._one("credential_of", device)
-        return rows.credential(row[0]) if row is not None else None
-
-    async def token(self, digest: str) -> TokenRecord | None:
-        row = self._one("token", digest)
-        return rows.token(row[0]) if row is not None else None
-
-    async def token_named(self, name: str) -> TokenRecord | None:
-        row = self._one("token_named", name)
-        return rows.token(row[0]) if row is not None else None
-
-    async def file(self, name: str) -> FileRecord | None:
-        row = self._one("file", name)
-        return rows.file(row[0]) if row is not None else None
-
-    async def files(self) -> Sequence[FileRecord]:
-        return [rows.file(row[0]) for row in self._all("files")]
 
     async def secret(self, name: str) -> bytes:
         row = self._one("secret", name)

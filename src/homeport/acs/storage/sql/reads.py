@@ -1,0 +1,73 @@
+"""The reads of the SQLite store that need nothing but the database: one query each."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from homeport.acs.records import CredentialRecord, FileRecord, TaskRecord, TokenRecord
+from homeport.acs.storage.interface import Page
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.queries import QUERIES
+from homeport.errors import StoreUnavailable
+
+LAST: Final = "\x7f"
+"""Sorts behind every id: the cursor of a first page."""
+
+
+class SqliteReads:
+    """Point reads on one connection, on the event loop: they take microseconds. What they promise stands in the interface."""
+
+    _read: sqlite3.Connection
+
+    def _one(self, query: str, *values: Any) -> Any:
+        try:
+            return self._read.execute(QUERIES[query], values).fetchone()
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._read.execute(QUERIES[query], values).fetchall()
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    async def task(self, id: str) -> TaskRecord | None:
+        row = self._one("task", id)
+        return rows.task(row[0]) if row is not None else None
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return self._page("tasks_of", rows.task, limit, device, cursor or LAST)
+
+    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
+        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit)]
+
+    def _page(self, query: str, decode: Any, limit: int, *values: Any) -> Page:
+        found = self._all(query, *values, limit + 1)
+        items = tuple(decode(row[1]) for row in found[:limit])
+        return Page(items, found[limit - 1][0] if len(found) > limit else None)
+
+    async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return self._page("events_of", rows.event, limit, device, cursor or LAST)
+
+    async def credential(self, username: str) -> CredentialRecord | None:
+        row = self._one("credential", username)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        row = self._one("credential_of", device)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        row = self._one("token", digest)
+        return rows.token(row[0]) if row is not None else None
+
+    async def token_named(self, name: str) -> TokenRecord | None:
+        row = self._one("token_named", name)
+        return rows.token(row[0]) if row is not None else None
+
+    async def file(self, name: str) -> FileRecord | None:
+        row = self._one("file", name)
+        return rows.file(row[0]) if row is not None else None
+
+    async def files(self) -> Sequence[FileRecord]:
+        return [rows.file(row[0]) for row in self._all("files")]
