@@ -65,7 +65,7 @@ class Fault(HomeportError):
 class TransportError(HomeportError):
     """Bytes could not be carried: name lookup, connection, TLS, time limit, broken HTTP.
 
-    kind: one word for status pages and counters: dns, refused, timeout, tls, closed, http, auth, redirect.
+    kind: one word for status pages and counters: dns, refused, timeout, tls, closed, http, auth, redirect, proxy.
     """
 
     def __init__(self, message: str, *, kind: str = "transport") -> None:

@@ -34,11 +34,13 @@ def pages() -> dict[str, str]:
     """File name -> Markdown of each generated page."""
     from homeport.acs.config import AcsSettings
     from homeport.cpe.config import CpeSettings
+    from homeport.session.states import reference_page
 
     return {
         "cli.md": MADE + _cli(),
         "exit-codes.md": MADE + _exit_codes(),
         "rest.md": MADE + _rest(),
+        "session-states.md": reference_page(),
         "settings-acs.md": MADE + _settings(AcsSettings, "acs", "acs serve"),
         "settings-cpe.md": MADE + _settings(CpeSettings, "cpe", "cpe run"),
     }
