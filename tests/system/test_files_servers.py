@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aioftp
 import pytest
 
 from homeport.transport.files import Credentials, FileLimits, FileOptions, FileTransferError, Trouble, fetch, put
@@ -122,6 +121,7 @@ def shared() -> Iterator[Path]:
 
 def test_vsftpd(tmp_path: Path, shared: Path) -> None:
     """RETR and STOR, no such file, wrong password, and going on in the middle with REST."""
+    pytest.importorskip("aioftp", reason="aioftp is not installed")
     command = program("vsftpd", "vsftpd")
     if os.geteuid() != 0:
         pytest.skip("vsftpd changes its user, which needs root")
@@ -169,6 +169,7 @@ def test_vsftpd(tmp_path: Path, shared: Path) -> None:
 
 def test_ftp_with_a_user_and_a_password(tmp_path: Path, served: Path) -> None:
     """Username and Password of the RPC are the FTP login; nobody there is 9015."""
+    aioftp = pytest.importorskip("aioftp", reason="aioftp is not installed")
 
     async def main() -> None:
         users = [aioftp.User("acs", "secret", base_path=served)]

@@ -22,7 +22,7 @@ from homeport.cpe.state import Store, StoreTransaction
 from homeport.cpe.transfers.file_types import Restart
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.records import Kind, State
-from homeport.cpe.transfers.service import TransferRules
+from homeport.cpe.transfers.rules import TransferRules
 from homeport.errors import StoreUnavailable
 from homeport.terms import UNKNOWN_TIME, CwmpVersion
 from homeport.transport.files import FileTransferError, Trouble

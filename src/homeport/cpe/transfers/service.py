@@ -11,7 +11,6 @@ report follows each accepted transfer, over any number of restarts. Source: TR-0
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +40,7 @@ from homeport.cpe.transfers.file_types import FileTypes, Restart, TrialState
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.queue import Facts, Outbox, TransferQueue
 from homeport.cpe.transfers.records import Kind, State, Transfer
+from homeport.cpe.transfers.rules import TransferRules, TransferStatus
 from homeport.cpe.transfers.timetable import Timetable
 from homeport.cpe.transfers.windows import AT_ANY_TIME, CONFIRMATION_NEEDED, IMMEDIATELY, WHEN_IDLE
 from homeport.cpe.transfers.work import LOG, Fetch, Put, Worker
@@ -52,39 +52,6 @@ from homeport.transport.files.sink import free_space
 
 BETWEEN_ATTEMPTS: Final = 30.0
 """Seconds between looks at what cannot be done now: a disk without room for a report."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransferRules:
-    """What is the device's own choice.
-
-    parallel: transfers at once. retry_wait: seconds between attempts in a time window. look: seconds between looks whether the device
-    is idle or its user has consented. restarts: how often a transfer that a restart interrupted is begun again.
-    exact_size: whether a file of another size than FileSize is refused; the standard calls FileSize a hint.
-    """
-
-    parallel: int = 1
-    retry_wait: float = 30.0
-    look: float = 5.0
-    restarts: int = 3
-    exact_size: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TransferStatus:
-    """One transfer for status pages and the command line. done, total: bytes. due_in: seconds, None where it is not waiting."""
-
-    number: int
-    kind: str
-    command_key: str
-    file_type: str
-    url: str
-    state: str
-    done: int
-    total: int | None
-    due_in: float | None
-    fault_code: int
-    fault_string: str
 
 
 class TransferService:
