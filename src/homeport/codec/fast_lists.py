@@ -185,7 +185,7 @@ def _legal_references(text: str, count: int) -> bool:
 def _values(rows: list[tuple[str, str, str, str]], form: _Form) -> list[m.ParameterValueStruct]:
     make, types = m.ParameterValueStruct, _TYPES
     if not form.typed:
-        return [make(row[0], _resolved(row[3])) for row in rows]
+        return [make(row[0], _resolved(row[3]), "") for row in rows]
     return [make(name, value if "&" not in value else _resolved(value), types[kind]) for name, kind, _, value in rows]
 
 

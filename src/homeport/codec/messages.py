@@ -38,7 +38,10 @@ class _Part(Struct, frozen=True, gc=False):
 
 
 class ParameterValueStruct(_Part, frozen=True, gc=False):
-    """name: full path, at most 256. value: the wire's text. type: local name of xsi:type, "string" where the peer gave none."""
+    """name: full path, at most 256. value: the wire's text.
+
+    type: local name of xsi:type; "" where the peer gave none, or one that the standard does not know. It is sent as `xsd:string` then.
+    """
 
     name: str
     value: str = ""

@@ -310,18 +310,18 @@ def _read_odd_parameter(element: Element, reading: Reading) -> m.ParameterValueS
     name = _read_path(name_element, reading)
     if value_element is None:
         quirks[Quirk.MISSING_VALUE] = None
-        return m.ParameterValueStruct(name, "", "string")
+        return m.ParameterValueStruct(name, "", "")
     if name[-1:] == ".":
         quirks[Quirk.OBJECT_ROW] = None
     return m.ParameterValueStruct(name, value_element.text or "", _value_type(value_element, reading))
 
 
 def _value_type(element: Element, reading: Reading) -> str:
-    """The local name of xsi:type where the standard knows it, else "string"."""
+    """The local name of xsi:type where the standard knows it, else ""."""
     text = xsi_type(element, reading)
     if not text:
         reading.quirks[Quirk.MISSING_TYPE] = None
-        return "string"
+        return ""
     local = text.rpartition(":")[2].strip()
     known = _TYPES.get(local)
     if known is not None:
@@ -334,7 +334,7 @@ def _value_type(element: Element, reading: Reading) -> str:
         reading.quirks[Quirk.TYPE_CASE] = None
         return known
     reading.quirks[Quirk.UNKNOWN_TYPE] = None
-    return "string"
+    return ""
 
 
 def xsi_type(element: Element, reading: Reading) -> str:

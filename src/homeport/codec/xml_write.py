@@ -39,7 +39,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\u
 _SPECIAL: Final = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&<>") + b"\t\n"
 _URN: Final = re.compile(r"""[^\s"<>&]{1,200}""")
-_TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64Binary"}
+_TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64Binary", "": "xsd:string"}
 
 
 def escape(text: str) -> str:

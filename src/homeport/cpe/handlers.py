@@ -115,7 +115,7 @@ class Handlers:
     def _set_parameter_values(self, request: SetParameterValues) -> SetParameterValuesResponse:
         transaction = self._model.transaction(Writer.ACS)
         for item in request.parameter_list:
-            transaction.set(item.name, item.value, item.type)
+            transaction.set(item.name, item.value, item.type or None)
         transaction.parameter_key(request.parameter_key)
         return SetParameterValuesResponse(status=int(transaction.commit()))
 

@@ -268,6 +268,23 @@ def test_a_whole_list_of_names_also_tells_what_is_gone() -> None:
     assert empty.complete is None
 
 
+def test_a_value_whose_type_nobody_gave_is_kept_as_a_string() -> None:
+    """Devices leave xsi:type out, or write a type of their own; what the ACS stores always has a type."""
+    rows = (m.ParameterValueStruct("Device.A", "1", ""),)
+    set_one = effects.learnt(m.SetParameterValues(rows), m.SetParameterValuesResponse(), 1.0).changed
+    told = effects.learnt(m.GetParameterValues(("Device.A",)), m.GetParameterValuesResponse(rows), 1.0).changed
+    informed = inform.assess(
+        None,
+        {},
+        m.Inform(m.DeviceIdStruct("E", "0A1B2C", "", "S"), (), "", 0, rows),
+        urn="urn:dslforum-org:cwmp-1-0",
+        address="",
+        now=1.0,
+        policy=POLICY,
+    ).changed
+    assert {known["Device.A"].type for known in (set_one, told, informed)} == {"string"}
+
+
 def test_what_was_set_and_made_and_deleted_is_known() -> None:
     """The store follows the device's tree without asking again; secrets stay out."""
     rows = (

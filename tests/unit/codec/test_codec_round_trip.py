@@ -184,6 +184,21 @@ def test_reading_ahead_and_remembering_agree_with_the_tree(seed):
         assert outcomes[0] == outcomes[1] == outcomes[2], bytes(body)
 
 
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize(
+    ("kind", "quirk"),
+    [(b"", Quirk.MISSING_TYPE), (b' xsi:type=""', Quirk.MISSING_TYPE), (b' xsi:type="xsd:"', Quirk.UNKNOWN_TYPE)],
+)
+def test_a_value_without_a_known_type_has_none(count, kind, quirk):
+    """Whatever way the list is read: who knows the parameter may take the text as its type wants it; the quirk is named."""
+    values = tuple(m.ParameterValueStruct(f"Device.Host.{i}.Name", f"v{i}", "int") for i in range(count))
+    body = encode(Envelope(m.GetParameterValuesResponse(values))).replace(b' xsi:type="xsd:int"', kind)
+    for way in (decode, decode, by_tree):
+        envelope = way(body)
+        assert {row.type for row in envelope.body.parameter_list} == {""}
+        assert envelope.quirks == (quirk,)
+
+
 def test_the_memory_of_markups_is_bounded_and_keeps_the_last_used():
     """At most MAX_REMEMBERED skeletons, the one unused for longest goes first; large bodies are not remembered."""
     memory = skeletons.Memory(size=2)

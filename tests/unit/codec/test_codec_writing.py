@@ -125,6 +125,12 @@ def test_old_base64_is_written_as_the_schema_says():
     )
 
 
+def test_a_value_without_a_type_is_sent_as_a_string():
+    """A peer gave none, and the schema demands one."""
+    body = encode(Envelope(m.SetParameterValues((V("Device.A", "1", ""), V("Device.B", "<", "")), "")))
+    assert body.count(b'<Value xsi:type="xsd:string">') == 2
+
+
 def test_a_vendors_method_passes_through():
     """X_ methods are opaque: the element goes out as it came in, with the prefixes that its texts use."""
     body = encode(Envelope(m.VendorMessage("X_EX_Blink"), id="1"))

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from cpe_support.bench import Bench
+from homeport.codec.envelope import Envelope, decode, encode
 from homeport.codec.messages import (
     AddObject,
     AddObjectResponse,
@@ -182,6 +183,29 @@ def test_one_bad_parameter_spoils_the_request_and_each_is_named(tmp_path):
         (KEY, 9008),
     ]
     assert values(after) == {"Device.WiFi.SSID": "home", KEY: ""}
+
+
+@pytest.mark.case("R18")
+@pytest.mark.parametrize("kind", [b"", b' xsi:type=""', b' xsi:type="xsd:"', b' xsi:type="v:Enum"'])
+def test_a_value_without_a_known_type_is_taken_as_the_parameters_own(tmp_path, kind):
+    """Some ACSs give no xsi:type, or one of their own; only a type of the standard can be the wrong one."""
+    names = (SERVER + "PeriodicInformEnable", "Device.WiFi.Channel")
+    body = encode(Envelope(spv((names[0], "true", "hexBinary"), (names[1], "6", "hexBinary"))))
+
+    async def play():
+        bench = Bench(tmp_path)
+        handlers = (await bench.start()).handlers
+        with pytest.raises(Fault) as refused:
+            handlers.handle(decode(body).body)
+        done = handlers.handle(decode(body.replace(b' xsi:type="xsd:hexBinary"', kind)).body)
+        after = handlers.handle(GetParameterValues(names))
+        await bench.stop()
+        return refused.value, done, after
+
+    refused, done, after = asyncio.run(play())
+    assert [(p.name, p.code) for p in refused.parameters] == [(name, 9006) for name in names]
+    assert done == SetParameterValuesResponse(0)
+    assert values(after) == dict(zip(names, ("true", "6"), strict=True))
 
 
 @pytest.mark.case("R19")
