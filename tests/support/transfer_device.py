@@ -47,8 +47,9 @@ async def main(directory: Path, url: str, key: str, accept: bool) -> None:
         say("accepted")
         run = asyncio.ensure_future(service.run())
         while not ledger.owes_requests:
-            async with asyncio.timeout(30):
-                await owed.wait()
+            waiting = asyncio.ensure_future(owed.wait())
+            done, _ = await asyncio.wait({run, waiting}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            assert waiting in done, (run, service.status(), asyncio.all_tasks())
         request = ledger.next_request()
         assert request is not None
         say(json.dumps(msgspec.to_builtins(request)))

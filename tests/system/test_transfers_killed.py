@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.system
 
 DEVICE = Path(__file__).parent.parent / "support" / "transfer_device.py"
-KILLS = int(os.environ.get("HOMEPORT_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("HOMEPORT_TEST_KILLS", "4"))
 BODY = random.Random(3).randbytes(400_000)
 
 

@@ -21,7 +21,9 @@ START = 1_800_000_000.0
 
 
 class VirtualClock:
-    """Stands still until a test moves it."""
+    """Stands still until a test moves it; with `creep` every reading is a little later than the one before, as on a real clock."""
+
+    creep = 0.0
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -32,6 +34,7 @@ class VirtualClock:
         return self.time + self.offset
 
     def monotonic(self) -> float:
+        self.time += self.creep
         return self.time
 
     async def sleep_until(self, deadline: float) -> None:

@@ -419,6 +419,24 @@ def test_a_power_cut_loses_no_transfer_and_doubles_none(live: Live, at: str) -> 
     live(scene)
 
 
+def test_a_transfer_that_was_cut_off_is_begun_again_on_a_clock_that_runs(live: Live) -> None:
+    """Two readings of a clock differ: what is due now must not be found due a moment later for ever."""
+
+    async def scene(bench: Bench) -> None:
+        bench.clock.creep = 1e-7
+        bench.network.content["http://files/a"] = b"x"
+        bench.network.gate = asyncio.Event()
+        service = await bench.on()
+        service.handle(download("k"))
+        service.handle(schedule((0, 500, "2 Immediately", 3)))
+        await bench.until(lambda: bench.network.asked)
+        bench.network.gate = None
+        await bench.again(1)
+        await bench.until(lambda: len(bench.reports) == 2)
+
+    live(scene)
+
+
 def test_a_transfer_that_kills_the_device_is_given_up(live: Live) -> None:
     """After three restarts during the same transfer it is reported as failed instead of begun again."""
 

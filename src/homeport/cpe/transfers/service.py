@@ -345,7 +345,7 @@ class TransferService:
         rows = []
         for t in self.queue:
             done, total = self._worker.progress.get(t.number, (0, t.file_size or None))
-            due = self._timetable.due(t) if t.state is State.QUEUED else None
+            due = self._timetable.due(t, now) if t.state is State.QUEUED else None
             rows.append(
                 TransferStatus(
                     number=t.number,
@@ -384,7 +384,7 @@ class TransferService:
             waits = transfer.state in (State.QUEUED, State.INSTALLING) and transfer.number not in self._tasks
             if not waits or transfer.number in self._fresh:
                 continue
-            due = now if transfer.state is State.INSTALLING else self._timetable.due(transfer)
+            due = now if transfer.state is State.INSTALLING else self._timetable.due(transfer, now)
             if due is None:
                 self._window_missed(transfer)
             elif due > now:

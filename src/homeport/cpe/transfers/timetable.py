@@ -54,13 +54,16 @@ class Timetable:
         self._accepted.pop(number, None)
         self._not_before.pop(number, None)
 
-    def due(self, transfer: Transfer) -> float | None:
-        """When to begin, or to look again; None where its windows are over."""
-        now, accepted = self._clock.monotonic(), self._accepted[transfer.number]
+    def due(self, transfer: Transfer, now: float) -> float | None:
+        """When to begin, or to look again; None where its windows are over.
+
+        now: one reading of the monotonic clock, the one that the answer is compared with; a second reading would be later.
+        """
+        accepted = self._accepted[transfer.number]
         if not transfer.windows:
             # An attempt that a restart cut off is not delayed a second time.
             return now if transfer.attempts else accepted + transfer.delay
-        found = self.moment(transfer)
+        found = self.moment(transfer, now)
         if found.chance is Chance.OVER:
             return None
         if found.chance is Chance.WAIT:
@@ -70,9 +73,9 @@ class Timetable:
             due = now + self._look
         return min(due, accepted + found.until)
 
-    def moment(self, transfer: Transfer) -> Moment:
+    def moment(self, transfer: Transfer, now: float) -> Moment:
         """What may be done with a ScheduleDownload now."""
-        elapsed = self._clock.monotonic() - self._accepted[transfer.number]
+        elapsed = now - self._accepted[transfer.number]
         return moment(transfer.windows, elapsed, used_window=transfer.window, used=transfer.window_attempts)
 
     def window_left(self, transfer: Transfer) -> float:

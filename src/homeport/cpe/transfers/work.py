@@ -105,7 +105,7 @@ class Worker:
         """The record of another attempt, on disk."""
         window, used = transfer.window, transfer.window_attempts
         if transfer.windows:
-            index = self._timetable.moment(transfer).window
+            index = self._timetable.moment(transfer, self._clock.monotonic()).window
             window, used = index, (used if index == window else 0) + 1
         return self._queue.save(
             msgspec.structs.replace(
