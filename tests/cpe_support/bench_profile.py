@@ -97,6 +97,14 @@ def bench_profile(*, reachable: bool = False) -> ProfileDef:
                 ],
             ),
             ObjectDef(
+                "Device.ManagementServer.StandbyPolicy.",
+                parameters=[
+                    ParameterDef("CRUnawarenessMaxDuration", Syntax(ValueType.INT), writable=True),
+                    ParameterDef("MaxMissedPeriodic", Syntax(ValueType.INT), writable=True),
+                    ParameterDef("NotifyMissedScheduled", _FLAG, writable=True),
+                ],
+            ),
+            ObjectDef(
                 "Device.ManagementServer.InformParameter.{i}.",
                 writable=True,
                 parameters=[
@@ -140,6 +148,8 @@ def bench_profile(*, reachable: bool = False) -> ProfileDef:
             server + "CWMPRetryMinimumWaitInterval": "5",
             server + "CWMPRetryIntervalMultiplier": "2000",
             server + "HeartbeatPolicy.ReportingInterval": "30",
+            server + "StandbyPolicy.CRUnawarenessMaxDuration": "-1",
+            server + "StandbyPolicy.MaxMissedPeriodic": "-1",
             **({server + "STUNMaximumKeepAlivePeriod": "-1"} if reachable else {}),
             "Device.WiFi.SSID": "home",
             "Device.WiFi.Channel": "1",

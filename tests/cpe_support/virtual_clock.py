@@ -11,6 +11,7 @@ class VirtualClock:
     def __init__(self, wall: float = 1_800_000_000.0) -> None:
         self._offset = wall
         self._time = 0.0
+        self._asleep = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
@@ -19,6 +20,14 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         return self._time
+
+    def asleep(self) -> float:
+        return self._asleep
+
+    def standby(self, seconds: float) -> None:
+        """The machine sleeps: the wall clock goes on, the monotonic one does not."""
+        self._asleep += seconds
+        self._offset += seconds
 
     def set_wall(self, wall: float) -> None:
         """Somebody sets the wall clock."""

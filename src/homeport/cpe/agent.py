@@ -30,6 +30,7 @@ from homeport.cpe.parts.choose import parts_of
 from homeport.cpe.parts.part import Part, Parts
 from homeport.cpe.reachability import Doors
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
+from homeport.cpe.standby import StandbyWatch
 from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_source
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
@@ -146,6 +147,7 @@ class Agent:
         self._uncompressed = ""
         self._periodic = PeriodicTimer(random)
         self._heartbeat = PeriodicTimer(random)
+        self._standby = StandbyWatch(self.clock.asleep())
         self._wake = asyncio.Event()
         self._exit: Exit | None = None
         self._session_task: asyncio.Task[SessionEnded] | None = None
@@ -275,6 +277,9 @@ class Agent:
 
     def _note_due(self, now: float) -> None:
         wall = self.clock.now()
+        slept = self._standby.slept(self.clock.asleep())
+        if slept:
+            self._woke(slept, wall, now)
         enable, interval, time = self.management.periodic
         self._periodic.configure(enable, interval, time, wall=wall, monotonic=now)
         if self._periodic.ticked(wall=wall, monotonic=now):
@@ -288,6 +293,15 @@ class Agent:
         if now >= self._next_notice:
             self._next_notice = now + self._notice_every
             self._look_for_changes()
+
+    def _woke(self, slept: float, wall: float, now: float) -> None:
+        """The machine comes out of standby: make up for the time, and tell the ACS where its StandbyPolicy says so."""
+        self.client_log.write(f"out of standby after {slept:.0f} s")
+        self.ledger.slept(slept)
+        scheduled = sum(s.due <= now for s in self.ledger.scheduled)
+        periodic = self._periodic.missed(slept, wall=wall)
+        if self.management.standby.wants_wakeup(slept, missed_periodic=periodic, missed_scheduled=scheduled):
+            self.trigger(EventCode.WAKEUP)
 
     async def _wait(self, start: float | None, now: float) -> None:
         deadlines = [now + LONGEST_NAP]
@@ -480,6 +494,7 @@ class Agent:
             if self._uncompressed == url
             else _COMPRESSIONS.get(self.management.text("HTTPCompression"), ""),
             allow_basic_over_http=settings.allow_basic_over_http,
+            proxy=settings.proxy,
             now=self.clock.now,
         )
 

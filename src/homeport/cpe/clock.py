@@ -11,12 +11,21 @@ CLOCK_IS_SET: Final = 1_577_836_800.0
 """2020-01-01: a device whose clock reads earlier has not learned the time yet (they start in 1970 or at their build date)."""
 
 
+_BOOTTIME: Final = getattr(time, "CLOCK_BOOTTIME", 0)
+"""Linux's monotonic clock that goes on in standby; elsewhere there is none and no standby is noticed."""
+
+
 class Clock(Protocol):
-    """now: seconds since 1970-01-01 UTC, may jump. monotonic: seconds, never jumps. sleep_until: on the monotonic scale."""
+    """now: seconds since 1970-01-01 UTC, may jump. monotonic: seconds, never jumps and stands still while the machine sleeps.
+
+    asleep: seconds that the machine has spent in standby so far. sleep_until: on the monotonic scale.
+    """
 
     def now(self) -> float: ...
 
     def monotonic(self) -> float: ...
+
+    def asleep(self) -> float: ...
 
     async def sleep_until(self, deadline: float) -> None: ...
 
@@ -29,6 +38,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def asleep(self) -> float:
+        return time.clock_gettime(_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC) if _BOOTTIME else 0.0
 
     async def sleep_until(self, deadline: float) -> None:
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))

@@ -74,6 +74,10 @@ class CpeSettings:
         False, "Give the password to an ACS that asks for Basic without TLS (laboratories only)"
     )
 
+    proxy: str = setting(
+        "", "HTTP proxy on the way to the ACS, such as http://user:password@proxy.example.com:3128", secret=True
+    )
+
     session_timeout: float = setting(30.0, "How long to wait for each answer of the ACS", unit="seconds")
     periodic_inform_enable: bool | None = setting(
         None, "Whether to contact the ACS periodically; default the profile's"
@@ -128,6 +132,10 @@ class CpeSettings:
                 ipaddress.ip_network(network)
             except ValueError as e:
                 raise ConfigError(f"connection_request_networks: {e}; expected for example 192.0.2.0/24") from e
+        if self.proxy:
+            from homeport.transport.proxy import parse_proxy
+
+            parse_proxy(self.proxy)
         if bool(self.client_certificate) != bool(self.client_key):
             raise ConfigError("client_certificate and client_key are only useful together")
 

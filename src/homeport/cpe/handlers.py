@@ -5,7 +5,7 @@ RPCs a device answers is this module's table; GetRPCMethods is read from it, so 
 Source: TR-069a6 A.3.1, A.3.2, A.4.1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from homeport.codec.messages import (
@@ -41,6 +41,13 @@ from homeport.codec.messages import (
 from homeport.errors import Fault, StoreError
 from homeport.model.tree import DataModel
 from homeport.terms import FaultCode, Writer
+
+MOST_VALUES: Final = 5_000
+"""Parameters, beyond the size of the whole tree, that one list of names may ask for. Naming the root 10,000 times fits into a message of
+1 MB and would otherwise ask for gigabytes."""
+
+MOST_TEXT: Final = 2 * 1024 * 1024
+"""Characters in one answer to a list of names, for the same reason: 1,000 parameters have some 100,000."""
 
 
 class Promises(Protocol):
@@ -101,10 +108,24 @@ class Handlers:
         return GetRPCMethodsResponse(method_list=self.methods)
 
     def _get_parameter_values(self, request: GetParameterValues) -> GetParameterValuesResponse:
+        self._bound(request.parameter_names)
         values = self._model.get_many(request.parameter_names)
+        if len(request.parameter_names) > 1 and sum(len(v.value) for v in values) > MOST_TEXT:
+            raise _too_much()
         return GetParameterValuesResponse(
             parameter_list=tuple(ParameterValueStruct(name=v.name, value=v.value, type=v.type) for v in values)
         )
+
+    def _bound(self, names: Sequence[str]) -> None:
+        """Raises Fault 9004 where partial paths and wildcards together ask for far more than the whole tree; one alone never does."""
+        several = [name for name in names if not name or name.endswith(".") or "*" in name]
+        if len(several) < 2:
+            return
+        left = self._model.count("") + MOST_VALUES
+        for name in several:
+            left -= self._model.count(name)
+            if left < 0:
+                raise _too_much()
 
     def _get_parameter_names(self, request: GetParameterNames) -> GetParameterNamesResponse:
         names = self._model.names(request.parameter_path, request.next_level)
@@ -120,6 +141,7 @@ class Handlers:
         return SetParameterValuesResponse(status=int(transaction.commit()))
 
     def _get_parameter_attributes(self, request: GetParameterAttributes) -> GetParameterAttributesResponse:
+        self._bound(request.parameter_names)
         rows = self._model.attributes(request.parameter_names)
         return GetParameterAttributesResponse(
             parameter_list=tuple(
@@ -166,3 +188,7 @@ class Handlers:
             raise Fault(FaultCode.INVALID_ARGUMENTS, "DelaySeconds must be at least 1")
         self._promises.accept_schedule_inform(request.delay_seconds, request.command_key)
         return ScheduleInformResponse()
+
+
+def _too_much() -> Fault:
+    return Fault(FaultCode.RESOURCES_EXCEEDED, "the names together ask for more than one answer can hold; ask in parts")

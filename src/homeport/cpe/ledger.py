@@ -8,7 +8,7 @@ Source: TR-069a6 3.7.1.5; order of deeds "disk before reply".
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +32,9 @@ from homeport.terms import EventCode, FaultCode, RpcName
 
 MAX_SCHEDULED_INFORMS: Final = 32
 """ScheduleInform calls that may wait at once; the 33rd is answered 9004. Half of what one Inform can report."""
+
+MAX_REBOOTS: Final = 32
+"""Reboot calls that one session may make, each of which is reported with its key; the 33rd is answered 9004."""
 
 _OWED_TYPES: Final[dict[str, type[Request]]] = {
     cls.element: cls
@@ -200,7 +203,9 @@ class Ledger:
         return any(name == _FACTORY_RESET or name.startswith(_REBOOT) for name, _ in self._store.items(COMMAND))
 
     def accept_reboot(self, command_key: str) -> None:
-        """Promise a restart after the session, to be reported with `M Reboot`. Raises StoreError."""
+        """Promise a restart after the session, to be reported with `M Reboot`. Raises StoreError, or Fault 9004 after too many."""
+        if sum(name.startswith(_REBOOT) for name, _ in self._store.items(COMMAND)) >= MAX_REBOOTS:
+            raise Fault(FaultCode.RESOURCES_EXCEEDED, f"{MAX_REBOOTS} reboots were accepted in this session already")
         with self.promise() as transaction:
             transaction.put(COMMAND, f"{_REBOOT}{self._next_number(_REBOOT):06d}", command_key)
 
@@ -236,6 +241,10 @@ class Ledger:
     def next_scheduled(self) -> float | None:
         """When the earliest scheduled inform is due, monotonic seconds."""
         return min((s.due for s in self.scheduled), default=None)
+
+    def slept(self, seconds: float) -> None:
+        """The machine slept so long: delays count that time too, though the monotonic clock stood still."""
+        self.scheduled = [replace(s, due=s.due - seconds) for s in self.scheduled]
 
     def schedule_due(self, monotonic: float) -> int:
         """Turn the scheduled informs that are due into events; how many there were."""

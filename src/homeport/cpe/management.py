@@ -7,6 +7,7 @@ Source: TR-181 2.19 ManagementServer, DeviceInfo; TR-098 and TR-106 have the sam
 from typing import Final
 
 from homeport.codec.messages import DeviceIdStruct
+from homeport.cpe.standby import NEVER, StandbyPolicy
 from homeport.errors import Fault
 from homeport.model.tree import DataModel
 from homeport.terms import Writer
@@ -101,6 +102,15 @@ class Management:
             self.text("HeartbeatPolicy.Enable", "0") in _TRUE,
             max(30, _number(self.text("HeartbeatPolicy.ReportingInterval"), 86400)),
             self.text("HeartbeatPolicy.InitiationTime"),
+        )
+
+    @property
+    def standby(self) -> StandbyPolicy:
+        """StandbyPolicy; a device without it tells of no standby."""
+        return StandbyPolicy(
+            _number(self.text("StandbyPolicy.CRUnawarenessMaxDuration"), NEVER),
+            _number(self.text("StandbyPolicy.MaxMissedPeriodic"), NEVER),
+            self.text("StandbyPolicy.NotifyMissedScheduled", "0") in _TRUE,
         )
 
     @property

@@ -10,13 +10,17 @@ import msgspec
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.startup import ACS, LOCAL, keep_url_source
 from homeport.cpe.state import MODEL, Store
-from homeport.errors import StoreError
+from homeport.errors import Fault, StoreError
 from homeport.model.changes import CommitRecord
 from homeport.model.tree import DataModel
-from homeport.terms import EventCode, Writer
+from homeport.terms import EventCode, FaultCode, Writer
 
 FOLD_AFTER: Final = 200
 """Commits after which a new snapshot is written: a start replays at most about so many, in a few milliseconds."""
+
+MOST_STATE: Final = 8 * 1024 * 1024
+"""Bytes of state beyond which nobody but the device itself can add: a device of 5,000 parameters keeps 0.5 MB, and memory grows with it.
+Deleting rows always works, and what must be remembered of events and commands finds its place beyond this."""
 
 _SNAPSHOT: Final = "snapshot"
 _RECORD: Final = "record/"
@@ -63,6 +67,8 @@ class ModelStore:
         reportable = any(op[0] == "pending" and op[2] is not None for op in record.ops)
         if not record.durable and not any(op[0] in ("pending", "baseline") for op in record.ops):
             return  # the device computes or writes these values again after every start: flash is spared
+        if record.writer != Writer.SYSTEM and not any(op[0] == "delete" for op in record.ops):
+            self._keep_limit()
         with self._ledger.promise() as transaction:
             transaction.put(MODEL, f"{_RECORD}{record.number:012d}", msgspec.to_builtins(record))
             if any(op[0] == "set" and op[1] == self._url_path for op in record.ops) and record.writer != Writer.SYSTEM:
@@ -70,6 +76,14 @@ class ModelStore:
             if reportable:
                 self._ledger.queue.add(EventCode.VALUE_CHANGE)
         self._records += 1
+
+    def _keep_limit(self) -> None:
+        """Raises Fault 9004 where the state is as large as it may become."""
+        if self._store.size <= MOST_STATE:
+            return
+        self.fold(force=True)  # overwritten values are in the commits, not in a snapshot
+        if self._store.size > MOST_STATE:
+            raise Fault(FaultCode.RESOURCES_EXCEEDED, "the device can keep no more; delete rows first")
 
     def fold(self, *, force: bool = False) -> None:
         """Replace the commits by a snapshot where there are many; a disk that has no room for it now is asked again later."""

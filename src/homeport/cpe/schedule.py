@@ -69,6 +69,15 @@ class PeriodicTimer:
             return monotonic + (self._due_wall - wall)
         return self._due_monotonic
 
+    def missed(self, seconds: float, *, wall: float) -> int:
+        """How many ticks fell into so many seconds of standby that end now."""
+        if self._plan is None or self._asked is None:
+            return 0
+        interval, phase = self._plan
+        if self._due_wall is not None and phase is not None:
+            return int((wall - phase) // interval - (wall - seconds - phase) // interval)
+        return int(seconds // interval)
+
     def ticked(self, *, wall: float, monotonic: float) -> bool:
         """Whether a tick is due now; the next one is aimed at then. Ticks that were missed count as one."""
         due = self.deadline(wall=wall, monotonic=monotonic)

@@ -35,6 +35,8 @@ CREATE TABLE fact (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
 _MIGRATIONS: Final[dict[int, str]] = {}
 """From format N to N+1: SQL run in one transaction."""
 
+_SIZES: Final = ("page_count", "freelist_count", "page_size")
+
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
@@ -86,6 +88,15 @@ class Store:
         except sqlite3.Error as e:
             raise _translated(e, self.directory) from e
         return [(key, _unpack(value)) for key, value in rows]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the facts take, without free pages. Raises StoreError."""
+        try:
+            pages, free, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
+        except sqlite3.Error as e:
+            raise _translated(e, self.directory) from e
+        return int((pages - free) * size)
 
     @contextmanager
     def transaction(self) -> Iterator["StoreTransaction"]:

@@ -119,6 +119,10 @@ class DataModel:
             return False  # the answer, not an error
         return True
 
+    def count(self, path: str) -> int:
+        """How many parameters a path names, without reading any. Raises Fault 9005."""
+        return len(self._view().parameters(path))
+
     def instances(self, table: str) -> list[int]:
         """Instance numbers of a table's rows, oldest first. Raises Fault 9005 where the path is no table."""
         place = self._view().locate(table)

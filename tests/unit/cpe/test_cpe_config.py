@@ -36,7 +36,11 @@ def test_every_setting_has_a_sentence():
 
 def test_passwords_are_marked_as_secret():
     """They are never printed."""
-    assert {row.name for row in describe(CpeSettings) if row.secret} == {"password", "connection_request_password"}
+    assert {row.name for row in describe(CpeSettings) if row.secret} == {
+        "password",
+        "connection_request_password",
+        "proxy",
+    }
 
 
 def test_settings_come_from_flags_environment_and_file(tmp_path):

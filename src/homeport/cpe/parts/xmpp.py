@@ -5,6 +5,7 @@ The protocol is transport/xmpp.py's, which needs the extra `homeport[xmpp]`. Sou
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeport.cpe.clock import date_time
@@ -62,7 +63,7 @@ class XmppPart(Part):
         management = self._agent.management
         self._row = management.text("ConnReqXMPPConnection").removesuffix(".") + "."
         try:
-            settings = settings_of(self._agent.model, management, self._row)
+            settings = settings_of(self._agent.model, management, self._row, ca_file=self._agent.settings.ca_file)
             if settings is None:
                 return
             from homeport.transport.xmpp import XmppListener
@@ -104,8 +105,12 @@ def offer_algorithms(management: Management) -> None:
     management.set_path(f"{root}XMPP.SupportedServerConnectAlgorithms", "DNS-SRV,DNS,ServerTable")
 
 
-def settings_of(model: DataModel, management: Management, row: str) -> XmppSettings | None:
+def settings_of(
+    model: DataModel, management: Management, row: str, *, ca_file: Path | None = None
+) -> XmppSettings | None:
     """The connection that a row of XMPP.Connection describes; None where there is no such row or it is not enabled.
+
+    ca_file: PEM certificates that the server's must lead to; default the system's.
 
     Raises ConfigError for values that lead nowhere.
     """
@@ -142,6 +147,7 @@ def settings_of(model: DataModel, management: Management, row: str) -> XmppSetti
         server_retry_initial_interval=number("ServerRetryInitialInterval", 60),
         server_retry_interval_multiplier=number("ServerRetryIntervalMultiplier", 2000),
         server_retry_max_interval=number("ServerRetryMaxInterval", 30720),
+        ca_file=ca_file,
     )
 
 
