@@ -13,6 +13,19 @@ from homeport.terms import EventCode, RpcName
 TRANSFERS: Final = frozenset({RpcName.DOWNLOAD, RpcName.UPLOAD, RpcName.SCHEDULE_DOWNLOAD, RpcName.CHANGE_DU_STATE})
 """Methods whose end a later RPC of the device tells."""
 
+READS: Final = frozenset(
+    {
+        RpcName.GET_RPC_METHODS,
+        RpcName.GET_PARAMETER_NAMES,
+        RpcName.GET_PARAMETER_VALUES,
+        RpcName.GET_PARAMETER_ATTRIBUTES,
+        RpcName.GET_QUEUED_TRANSFERS,
+        RpcName.GET_ALL_QUEUED_TRANSFERS,
+        RpcName.GET_OPTIONS,
+    }
+)
+"""Methods that change nothing at the device: where an answer is lost the question is put again, so no row has to say that it was put."""
+
 
 def lost(task: TaskRecord) -> TaskRecord:
     """The task after its session died with the RPC sent and not answered."""

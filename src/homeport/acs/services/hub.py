@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from homeport.acs.config import AcsSettings
-from homeport.acs.records import ConnectionRequestDetail
+from homeport.acs.records import ConnectionRequestDetail, TaskRecord
 from homeport.acs.storage.interface import Store
 from homeport.errors import HomeportError
 
@@ -109,6 +109,7 @@ class Hub:
         self.bus = Bus()
         self.stats = Stats()
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
+        self.asking: dict[str, TaskRecord] = {}  # tasks that only read, as they stand while their question is out
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 

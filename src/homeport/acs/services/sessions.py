@@ -45,10 +45,6 @@ def contact(device: str) -> str:
     return f"contact:{device}"
 
 
-_SENDABLE: Final = frozenset({TaskStatus.QUEUED})
-_SENT: Final = frozenset({TaskStatus.RUNNING})
-
-
 class Work:
     """One open session, as the services see it.
 
@@ -66,6 +62,7 @@ class Work:
         "request",
         "secret",
         "started",
+        "stored",
         "task",
         "tried",
         "want",
@@ -82,6 +79,9 @@ class Work:
         self.weighty = False
         self.program: programs.Program | None = None
         self.task: TaskRecord | None = None
+        self.stored = (
+            TaskStatus.QUEUED
+        )  # the task's status in the store; a task that only reads runs without a row that says so
         self.want: Want | None = None
         self.mending = False  # the program settles a lost answer; it is not the task's own
         self.request: Call | None = None
@@ -279,14 +279,13 @@ class Sessions:
             try:
                 step = work.program.send(reply) if reply is not None else next(work.program)
             except StopIteration as stop:
-                await self._finish(work, stop.value, unit)
-                # What was finished must be on the disk before the next is chosen: it may wait for this one.
-                await self._write(work, unit)
-                unit, reply = UnitOfWork(), None
-                continue
+                result = stop.value
             except ArgumentsError as e:
-                await self._finish(work, programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e))), unit)
-                await self._write(work, unit)
+                result = programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
+            if step is None:
+                await self._finish(work, result, unit)
+                # What was finished must be on the disk before the next is chosen: it may wait for this one.
+                await self._write_end(work, unit)
                 unit, reply = UnitOfWork(), None
                 continue
             if await self._may_send(work, step, first=reply is None, unit=unit):
@@ -310,16 +309,24 @@ class Sessions:
         """Write the task as sent; False where somebody has cancelled it meanwhile."""
         task = work.task
         if task is not None and not work.mending and (first or step.progress):
-            now = self._hub.clock()
-            expect = _SENDABLE if first else _SENT
-            work.task = settle.sent(task, step.progress, now, first=first)
-            unit.tasks.append(TaskChange(work.task, expect))
+            work.task = settle.sent(task, step.progress, self._hub.clock(), first=first)
+            if task.rpc in settle.READS:
+                self._hub.asking[task.id] = work.task
+            else:
+                unit.tasks.append(TaskChange(work.task, frozenset({work.stored})))
         try:
             await self._write(work, unit)
         except Conflict:
-            work.clear()
+            self._clear(work)
             return False
+        if unit.tasks and work.task is not None:
+            work.stored = work.task.status
         return True
+
+    def _clear(self, work: Work) -> None:
+        if work.task is not None:
+            self._hub.asking.pop(work.task.id, None)
+        work.clear()
 
     async def unsendable(self, work: Work, why: str) -> Call | None:
         """The request that `turn` gave cannot be sent in this session (its version, its length): what comes next instead.
@@ -334,6 +341,14 @@ class Sessions:
         if not unit.empty:
             await self._store.commit(unit)
             self._tell(work, unit)
+
+    async def _write_end(self, work: Work, unit: UnitOfWork) -> None:
+        """Write the end of a program; where its task was ended elsewhere meanwhile, only what the answer taught."""
+        try:
+            await self._write(work, unit)
+        except Conflict:
+            unit.tasks.clear()
+            await self._write(work, unit)
 
     async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
@@ -372,7 +387,7 @@ class Sessions:
                     continue
             if unit.tasks:
                 await self._write_quietly(work, unit)
-            work.task = task
+            work.task, work.stored = task, task.status
             work.mending = task.status is TaskStatus.UNKNOWN
             if not work.mending:
                 work.program = programs.program(task, await self._types(task))
@@ -439,7 +454,7 @@ class Sessions:
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)
-            unit.tasks.append(TaskChange(after, frozenset({task.status})))
+            unit.tasks.append(TaskChange(after, frozenset({work.stored})))
         elif work.want is not None:
             record = await self._store.device(work.device)
             wants = record.wants if record is not None else ()
@@ -449,7 +464,7 @@ class Sessions:
                 fields["connection_request_username"] = kept if kept is not None else work.device[:256]
                 fields["connection_request_password"] = "" if kept is not None else work.secret
             unit.patches.append((work.device, fields))
-        work.clear()
+        self._clear(work)
 
     def _fault(self, work: Work, task: str, rpc: str, code: int, string: str, now: float) -> FaultRecord:
         self._hub.stats.count(self._hub.stats.faults, code)
@@ -496,12 +511,12 @@ class Sessions:
         """
         hub = self._hub
         hub.stats.count(hub.stats.sessions, outcome)
-        task, mending = work.task, work.mending
-        work.clear()
+        task, mending, stored = work.task, work.mending, work.stored
+        self._clear(work)
         if task is not None and not mending and task.status is TaskStatus.RUNNING:
             unit = UnitOfWork()
             after = settle.lost(task) if unanswered else replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
-            unit.tasks.append(TaskChange(after, frozenset({TaskStatus.RUNNING})))
+            unit.tasks.append(TaskChange(after, frozenset({stored})))
             try:
                 await self._store.commit(unit)
                 self._tell(work, unit)

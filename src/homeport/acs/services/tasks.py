@@ -81,7 +81,7 @@ class Tasks:
 
     async def get(self, id: str) -> TaskRecord:
         """The task, with the latest word on its connection request. Raises NotFound."""
-        task = await self._store.task(id)
+        task = self._hub.asking.get(id) or await self._store.task(id)
         if task is None:
             raise NotFound(f"there is no task {id!r}")
         task = self.current(task)
@@ -90,6 +90,9 @@ class Tasks:
 
     def current(self, task: TaskRecord) -> TaskRecord:
         """The task as it stands now: one whose time is over says so, whether or not its device came by."""
+        asking = self._hub.asking.get(task.id)
+        if asking is not None:
+            return asking
         if settle.expired(task, self._hub.clock()):
             return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
         return task

@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from homeport.acs.records import (
+    OPEN_STATUSES,
     DeviceRecord,
     StoredValue,
     TaskRecord,
@@ -277,8 +278,11 @@ class SqliteStore(SqliteReads):
         hot = self._hots.get(id)
         if hot is None:
             return
-        hot.waiting = max(0, hot.waiting - 1)  # after an error the entry is a new one, which nothing was counted on
-        hot.tasks = None
+        if hot.waiting:
+            hot.waiting -= 1
+        else:
+            # After an error the entry is a new one, read while this unit was still on its way.
+            hot.tasks = None
         if hot.folding:
             hot.folding -= 1
         if not hot.folding:
@@ -306,6 +310,9 @@ class SqliteStore(SqliteReads):
             if hot is not None:
                 out += self._values(hot, change, folded)
         for task in unit.tasks:
+            hot = self._load(task.record.device)
+            if hot is not None:
+                hot.tasks = _open_after(self._open_tasks(hot), task.record)
             out.append(_task_statement(task.record, task.expect))
         for s in unit.sessions:
             r = s.record
@@ -333,7 +340,6 @@ class SqliteStore(SqliteReads):
         for id in self._touched(unit):
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
-                hot.tasks = None
                 if id in folded:
                     hot.folding += 1
         return out
@@ -489,10 +495,11 @@ class SqliteStore(SqliteReads):
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         hot = self._load(device)
-        if hot is None:
-            return ()
+        return self._open_tasks(hot) if hot is not None else ()
+
+    def _open_tasks(self, hot: _Hot) -> tuple[TaskRecord, ...]:
         if hot.tasks is None:
-            hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", device))
+            hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", hot.record.id))
         return hot.tasks
 
     # --- histories ---
@@ -545,6 +552,15 @@ class SqliteStore(SqliteReads):
             await self._write([Statement(Mode.ONE, QUERIES["insert_secret"], (name, secrets.token_bytes(32)))])
             row = self._one("secret", name)
         return bytes(row[0])
+
+
+def _open_after(tasks: tuple[TaskRecord, ...], changed: TaskRecord) -> tuple[TaskRecord, ...]:
+    """The open tasks of a device after one of them was made or changed, the next one first."""
+    others = [t for t in tasks if t.id != changed.id]
+    if changed.status in OPEN_STATUSES:
+        others.append(changed)
+        others.sort(key=lambda t: (-t.priority, t.id))
+    return tuple(others)
 
 
 def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
