@@ -1,6 +1,7 @@
 """An ACS for tests of the agent over real sockets: our own Session in the ACS's role behind a small HTTP server, driven by the test."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class HttpAcs:
     """Serves one device. `requests` are sent in the next session; `posts`, `informs` and `answers` keep what came.
 
     before_answer(number): called with the number of the POST (1 for the first) after it was read and before it is answered; what it
-    raises closes the connection without an answer. credentials: (username, password) that Digest asks for.
+    raises closes the connection without an answer. credentials: (username, password) that Digest asks for. context: for https, whose URL
+    then names localhost.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class HttpAcs:
         credentials: tuple[str, str] | None = None,
         before_answer: Callable[[int, Post], None] | None = None,
         cookie: str = "s=1; Path=/",
+        host: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.core = LoopbackAcs(requests)
         self.posts: list[Post] = []
@@ -44,11 +48,17 @@ class HttpAcs:
         self._authority = DigestAuthority(b"k" * 32, "test", ("MD5",))
         self._server: asyncio.Server | None = None
         self._news = asyncio.Event()
+        self._host = host
+        self._context = context
+        self.peers: list[tuple[str, int]] = []
+        """Address and port of each connection's other end."""
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/acs"
+        if self._context is not None:
+            return f"https://localhost:{self.port}/acs"
+        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}/acs"
 
     @property
     def informs(self) -> list[Inform]:
@@ -67,7 +77,7 @@ class HttpAcs:
         return [e.event_code for e in self.informs[number].event]
 
     async def __aenter__(self) -> "HttpAcs":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -87,6 +97,7 @@ class HttpAcs:
         await self.until(lambda: sum(p.status == 204 for p in self.posts) >= number, limit=limit)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.peers.append(writer.get_extra_info("peername")[:2])
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -100,7 +111,7 @@ class HttpAcs:
                 writer.write(self._answer(post))
                 await writer.drain()
                 self._news.set()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:
             self._news.set()

@@ -98,7 +98,7 @@ class ConnectionRequestListener:
         """The port that is listened on. Raises ConfigError where none of the range is free."""
         loop = asyncio.get_running_loop()
         ports = (
-            [self._first_port]
+            [0, 0, 0]
             if self._first_port == 0
             else range(self._first_port, self._first_port + self._port_range)
         )
@@ -107,6 +107,11 @@ class ConnectionRequestListener:
                 break
             try:
                 self._server = await loop.create_server(lambda: _Visitor(self), self._host or None, port)
+                if len({s.getsockname()[1] for s in self._server.sockets}) > 1:
+                    # Any free port, on IPv4 and IPv6: the system chose two, but the URL names one.
+                    chosen = int(self._server.sockets[0].getsockname()[1])
+                    self._server.close()
+                    self._server = await loop.create_server(lambda: _Visitor(self), self._host or None, chosen)
             except OSError as e:
                 if e.errno == errno.EADDRINUSE or "in use" in str(e):
                     continue

@@ -4,6 +4,7 @@ No cookies, authentication or redirects here; those are `acs_client`'s. A connec
 """
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -250,7 +251,8 @@ async def connect(
             if proxy is not None and context is not None:
                 opened = await _connect_tunnel(proxy, address, host, port, context, timeout, limits)
             else:
-                opened = await _connect_one(via_host, address, via_port, context, timeout, limits)
+                role = "" if proxy is None else "the proxy "
+                opened = await _connect_one(via_host, address, via_port, context, timeout, limits, role)
             return opened, address
         except TransportError as e:
             if e.kind in ("tls", "proxy"):
@@ -280,10 +282,10 @@ async def _lookup(host: str, port: int, timeout: float) -> list[str]:
 
 
 async def _connect_one(
-    host: str, address: str, port: int, context: ssl.SSLContext | None, timeout: float, limits: HttpLimits
+    host: str, address: str, port: int, context: ssl.SSLContext | None, timeout: float, limits: HttpLimits, role: str
 ) -> HttpConnection:
     loop = asyncio.get_running_loop()
-    shown = f"{host}:{port}" if host == address else f"{host} ({address}) port {port}"
+    shown = role + (f"{host}:{port}" if host == address else f"{host} ({address}) port {port}")
     with _told(host, shown, timeout, tls=context is not None):
         async with asyncio.timeout(timeout):
             _, connection = await loop.create_connection(
@@ -338,7 +340,8 @@ def _told(host: str, shown: str, timeout: float, *, tls: bool) -> Iterator[None]
     except ssl.CertificateError as e:
         raise TransportError(f"the ACS {host} was not accepted: {e}", kind="tls") from e
     except OSError as e:
-        reason = (e.strerror or str(e) or type(e).__name__).lower()
+        # By the number: asyncio's own words for it are "Connect call failed".
+        reason = (os.strerror(e.errno) if e.errno and e.errno > 0 else str(e) or type(e).__name__).lower()
         if tls and isinstance(e, ConnectionResetError | ConnectionAbortedError):
             raise TransportError(
                 f"{shown} cut the TLS handshake; it may want another TLS version or a client certificate", kind="tls"
