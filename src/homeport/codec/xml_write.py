@@ -140,6 +140,18 @@ def _struct_writer(fields: tuple[Field, ...], attributes: str = "") -> Writer:
     return write
 
 
+def _text_rows(kind: Text, entry: str) -> Callable[[Sequence[str]], str]:
+    item, limit, between = _writer(kind), kind.limit, f"</{entry}><{entry}>"
+
+    def rows(values: Sequence[str]) -> str:
+        # Names hardly ever need escaping: one look at all of them instead of one at each.
+        if not values or _SPECIAL.search("".join(values)) or (limit is not None and len(max(values, key=len)) > limit):
+            return "".join([item(entry, value) for value in values])
+        return f"<{entry}>{between.join(values)}</{entry}>"
+
+    return rows
+
+
 def _array_writer(kind: Array) -> Writer:
     low, high, entry, array_type = kind.low, kind.high, kind.entry, kind.array_type
     rows: Callable[[Sequence[Any]], str]
@@ -147,8 +159,10 @@ def _array_writer(kind: Array) -> Writer:
         rows = _parameter_rows
     elif kind.item is m.ParameterInfoStruct:
         rows = _info_rows
+    elif isinstance(kind.item, Text):
+        rows = _text_rows(kind.item, entry)
     else:
-        item = _writer(kind.item) if isinstance(kind.item, Text) else _PART_WRITERS[kind.item]
+        item = _PART_WRITERS[kind.item]
 
         def rows(values: Sequence[Any]) -> str:
             return "".join([item(entry, value) for value in values])

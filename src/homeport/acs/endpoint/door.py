@@ -322,7 +322,10 @@ class Door:
         keep = work.weighty or outcome != "success"
         limit = self._trace_limit
         messages = (
-            [MessageTrace(at, who, element, len(body), shown(body, limit)) for at, who, element, body in live.trace]
+            [
+                MessageTrace(at, who, element, len(body), shown(body, limit, element))
+                for at, who, element, body in live.trace
+            ]
             if keep
             else []
         )

@@ -48,12 +48,13 @@ class Learnt(Struct, frozen=True):
     complete: str | None = None
 
 
+_TAILS: Final = frozenset(ending[-3:] for ending in SECRET_ENDINGS)
 NOTHING: Final = Learnt({})
 
 
 def is_secret(path: str) -> bool:
     """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
-    return path.endswith(SECRET_ENDINGS)
+    return path[-3:] in _TAILS and path.endswith(SECRET_ENDINGS)
 
 
 def learnt(request: Call, answer: Answer, now: float) -> Learnt:
@@ -92,10 +93,10 @@ def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, S
     values: dict[str, StoredValue] = {}
     for row in rows:
         name = row.name
-        if name and name[-1] != ".":
-            values[name] = StoredValue(
-                "" if name.endswith(SECRET_ENDINGS) else row.value, row.type or "string", None, now
-            )
+        if name[-3:] in _TAILS and name.endswith(SECRET_ENDINGS):
+            values[name] = StoredValue("", row.type or "string", None, now)
+        elif name and name[-1] != ".":
+            values[name] = StoredValue(row.value, row.type or "string", None, now)
     return values
 
 

@@ -53,6 +53,12 @@ def failed(fault: m.FaultMessage) -> Result:
     return Result(TaskStatus.FAILED, fault=detail(fault))
 
 
+def refused(why: str) -> Program:
+    """The program of a task that cannot be sent any more; why: a sentence."""
+    yield from ()
+    return Result(TaskStatus.FAILED, fault=FaultDetail(0, why))
+
+
 def detail(fault: m.FaultMessage) -> FaultDetail:
     """A fault as it is kept."""
     parameters = tuple(
@@ -125,7 +131,8 @@ def _get_values(request: m.GetParameterValues) -> Program:
         if isinstance(answer, m.FaultMessage):
             return failed(answer)
         assert isinstance(answer, m.GetParameterValuesResponse)
-        if any(row.name.endswith(".") for row in answer.parameter_list):
+        partial = any([name[-1:] == "." for name in piece])
+        if partial and any([row.name[-1:] == "." for row in answer.parameter_list]):
             found = yield from _by_names(piece)
             if isinstance(found, m.FaultMessage):
                 return failed(found)

@@ -61,7 +61,10 @@ def apply_values(values: MutableMapping[str, StoredValue], change: ValuesChange)
             del values[path]
     for path, new in change.changed.items():
         old = values.get(path)
-        values[path] = new if old is None else merged(old, new)
+        if old is None or (old.writable is None and new.value is not None):
+            values[path] = new
+        else:
+            values[path] = merged(old, new)
 
 
 def pack_delta(delta: Mapping[str, StoredValue]) -> bytes:
