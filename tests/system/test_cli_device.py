@@ -80,8 +80,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         eventually(lambda: run(["device", "show", SERIAL]) == 0, 20, one.log)
         assert run(["device", "reboot", SERIAL, "--yes"]) == ExitCode.REFUSED  # it is in quarantine
         assert run(["device", "approve", SERIAL]) == 0
+        # Queued before the session, which takes it along: were it queued during the session, it could wait for the next one.
+        assert run(["device", "refresh", SERIAL, "--no-connection-request", "--wait", "0"]) == 0
         assert run(["cpe", "inform"]) == 0
-        assert run(["device", "refresh", SERIAL, "--no-connection-request", "--wait", "20"]) == 0
+        eventually(lambda: run(["device", "get", SERIAL, "Device.DeviceInfo.ModelName", "--stored"]) == 0, 20, one.log)
         yield one
     finally:
         one.stop()
