@@ -23,11 +23,15 @@ from homeport.acs.auth import ADMIN, CpeAuth, make_token, token_digest, token_ho
 from homeport.acs.config import AcsSettings, host_port
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.server import CwmpServer
+from homeport.acs.files.server import FileServer
+from homeport.acs.files.tftp import TftpDoor
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
+from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.tasks import Tasks
+from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
@@ -54,16 +58,20 @@ class AcsApp:
         self.settings = settings
         self.cwmp_url = ""
         self.http_url = ""
+        self.file_url = ""
         self.token_file = settings.data_dir / "admin.token"
         self.store = store if store is not None else self._make_store()
         self.hub = Hub(self.store, settings, clock=clock)
         self.door: Door
         self.contacts: Contacts
+        self.files: Files
+        self.tftp: TftpDoor | None = None
         self.worker: Worker
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[_Server] = []
         self._cwmp: CwmpServer | None = None
+        self._file_server: FileServer | None = None
 
     def _make_store(self) -> Store:
         settings = self.settings
@@ -80,19 +88,21 @@ class AcsApp:
         settings = self.settings
         self._take_directory()
         await self.store.open()
-        sessions = Sessions(self.hub)
+        await self._start_files()
+        sessions = Sessions(self.hub, self.files)
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
         self.door = Door(self.hub, sessions, auth)
         self.worker = Worker(self.hub, self.door.expire)
         await self.worker.mend()
         self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session)
-        tasks = Tasks(self.hub, self.contacts.ask)
+        tasks = Tasks(self.hub, self.contacts.ask, self.files)
         await self._admin_token()
         api = build(
             Services(
                 hub=self.hub,
                 devices=Devices(self.hub),
                 tasks=tasks,
+                files=self.files,
                 token_holder=lambda header: token_holder(self.store, header),
                 live_sessions=lambda: len(self.door.live),
             )
@@ -123,6 +133,11 @@ class AcsApp:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         if self._cwmp is not None:
             await self._cwmp.stop()
+        if self.tftp is not None:
+            await self.tftp.stop()
+        if self._file_server is not None:
+            await self._file_server.stop()
+            self.files.close()
         await asyncio.gather(*(server.shutdown() for server in self._servers))
         if hasattr(self, "contacts"):
             await self.worker.stop()
@@ -150,6 +165,24 @@ class AcsApp:
         except OSError as e:
             raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
 
+    async def _start_files(self) -> None:
+        """The file store and its doors."""
+        settings = self.settings
+        listening = _listen(settings.file_listen, "file_listen")
+        scheme = "https" if settings.tls_certificate else "http"
+        self.file_url = f"{scheme}://{_reachable(listening)}/"
+        directory = settings.data_dir / "files"
+        base = _file_base(scheme, settings.public_host, listening)
+        self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
+        await self.files.open()
+        self._file_server = FileServer(self.files, self.hub)
+        await self._file_server.start(listening, _tls(settings))
+        if settings.tftp_listen:
+            host, port = host_port(settings.tftp_listen, "tftp_listen")
+            door = TftpDoor(self.files, directory / "tftp", host, port)
+            await door.start()
+            self.tftp = door
+
     async def _admin_token(self) -> None:
         """A token for the first person, in a file that only the owner can read; made anew where the file is gone."""
         try:
@@ -162,7 +195,7 @@ class AcsApp:
         _write_private(self.token_file, token + "\n")
 
     def _write_addresses(self) -> None:
-        facts = {"cwmp_url": self.cwmp_url, "http_url": self.http_url, "file_url": None, "pid": os.getpid()}
+        facts = {"cwmp_url": self.cwmp_url, "http_url": self.http_url, "file_url": self.file_url, "pid": os.getpid()}
         _write_private(self.settings.data_dir / "acs.json", msgspec.json.encode(facts).decode() + "\n")
 
     async def _serve(self, app: Any, listening: socket.socket, **options: Any) -> None:
@@ -206,6 +239,34 @@ def _listen(where: str, name: str) -> socket.socket:
         ) from e
     listening.setblocking(False)
     return listening
+
+
+def _file_base(scheme: str, public_host: str, listening: socket.socket) -> Callable[[str], str]:
+    """The file server's address for a device: as told by the settings, or found by asking the kernel for the way to it."""
+    bound, port = listening.getsockname()[:2]
+
+    def base(device: str) -> str:
+        if public_host:
+            has_port = public_host.rpartition("]")[2].count(":") == 1
+            return f"{scheme}://{public_host}" if has_port else f"{scheme}://{_bracketed(public_host)}:{port}"
+        host = _own_address(device) if bound in ("0.0.0.0", "::") else bound
+        return f"{scheme}://{_bracketed(host)}:{port}"
+
+    return base
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _own_address(peer: str) -> str:
+    """Our address on the way to the peer; connecting a UDP socket sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((peer, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
 
 
 def _tls(settings: AcsSettings) -> ssl.SSLContext | None:
@@ -277,6 +338,7 @@ async def _run(settings: AcsSettings) -> None:
         lines = [
             f"CWMP for devices   {app.cwmp_url}",
             f"REST API           {app.http_url}/api/v1",
+            f"files for devices  {app.file_url}",
             f"admin token        {app.token_file}",
         ]
         if settings.cpe_auth == "open":

@@ -16,7 +16,26 @@ class AcsSettings:
     cwmp_listen: str = setting("0.0.0.0:7547", "Address and port for devices (CWMP); port 0 takes a free one.")
     http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API and the user interface.")
     file_listen: str = setting("0.0.0.0:7567", "Address and port from which devices fetch files.")
-    public_host: str = setting("", "Host name or address that devices use for this ACS in file URLs; empty: found out.")
+    public_host: str = setting(
+        "", "HOST or HOST:PORT in the file URLs that devices get; empty: the address from which the ACS reaches them."
+    )
+    file_size_limit: int = setting(1_073_741_824, "Largest file that an operator may store.", unit="bytes")
+    upload_size_limit: int = setting(67_108_864, "Largest file that a device may send.", unit="bytes")
+    file_url_lifetime: float = setting(
+        86_400.0, "How long the URL of a transfer is good, counted from when the transfer may begin.", unit="seconds"
+    )
+    file_max_transfers: int = setting(200, "Transfers at once; further ones are told to come back later (503).")
+    file_max_per_address: int = setting(
+        50, "Transfers at once with one address, which many devices behind a NAT share."
+    )
+    file_rate: int = setting(0, "Most bytes per second of one transfer; 0: no limit.", unit="bytes per second")
+    file_total_rate: int = setting(
+        0, "Most bytes per second of all transfers together; 0: no limit.", unit="bytes per second"
+    )
+    file_stall: float = setting(120.0, "Time without any progress after which a transfer is cut.", unit="seconds")
+    tftp_listen: str = setting(
+        "", "Address and port of a TFTP server that gives the stored files, without any authentication; empty: none."
+    )
     cpe_auth: str = setting(
         "quarantine",
         "How devices are admitted: open (laboratory), quarantine (unknown ones wait for approval), required (credentials).",
@@ -88,6 +107,11 @@ class AcsSettings:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
         host_port(self.cwmp_listen, "cwmp_listen")
         host_port(self.file_listen, "file_listen")
+        if self.tftp_listen:
+            host_port(self.tftp_listen, "tftp_listen")
+        for name in ("file_size_limit", "upload_size_limit", "file_max_transfers", "file_max_per_address"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 def host_port(text: str, name: str) -> tuple[str, int]:

@@ -238,7 +238,10 @@ class TokenRecord(Struct, frozen=True, kw_only=True):
 
 
 class FileRecord(Struct, frozen=True, kw_only=True):
-    """A stored file's description; its content lies in the data directory under its SHA-256."""
+    """A stored file's description; its content lies in the data directory under its SHA-256.
+
+    device, task: where a device sent the file (Upload); "" for a file that an operator added.
+    """
 
     name: str
     size: int
@@ -247,3 +250,5 @@ class FileRecord(Struct, frozen=True, kw_only=True):
     version: str = ""
     model: str = ""
     created: float = 0.0
+    device: str = ""
+    task: str = ""

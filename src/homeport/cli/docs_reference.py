@@ -186,16 +186,21 @@ def _openapi() -> dict[str, Any]:
     from homeport.acs.api.app import Services, build
     from homeport.acs.config import AcsSettings
     from homeport.acs.services.devices import Devices
+    from homeport.acs.services.files import Files
     from homeport.acs.services.hub import Hub
     from homeport.acs.services.tasks import Tasks
+    from homeport.acs.storage.blobs import Blobs
     from homeport.acs.storage.memory import MemoryStore
 
     async def nobody(header: str | None) -> str | None:
         return None
 
     hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)
-    tasks = Tasks(hub, lambda device, task: None)
-    app = build(Services(hub=hub, devices=Devices(hub), tasks=tasks, token_holder=nobody, live_sessions=lambda: 0))
+    files = Files(hub, Blobs(Path("files")), b"", lambda address: "")
+    tasks = Tasks(hub, lambda device, task: None, files)
+    app = build(
+        Services(hub=hub, devices=Devices(hub), tasks=tasks, files=files, token_holder=nobody, live_sessions=lambda: 0)
+    )
     return app.openapi()
 
 

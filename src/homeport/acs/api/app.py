@@ -11,6 +11,7 @@ from homeport._version import __version__
 from homeport.acs.api import errors
 from homeport.acs.api.metrics import Metrics
 from homeport.acs.services.devices import Devices
+from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.tasks import Tasks
 
@@ -24,6 +25,7 @@ class Services(Struct, frozen=True):
     hub: Hub
     devices: Devices
     tasks: Tasks
+    files: Files
     token_holder: Holder
     live_sessions: Callable[[], int]
 
@@ -51,7 +53,7 @@ Use = Annotated[Services, Depends(services)]
 
 def build(given: Services) -> FastAPI:
     """The application."""
-    from homeport.acs.api import devices, histories, tasks
+    from homeport.acs.api import devices, files, histories, tasks
 
     app = FastAPI(
         title="Homeport ACS",
@@ -64,7 +66,7 @@ def build(given: Services) -> FastAPI:
     )
     app.state.services = given
     errors.install(app)
-    for router in (devices.router, tasks.router, histories.router):
+    for router in (devices.router, tasks.router, files.router, histories.router):
         app.include_router(router, prefix="/api/v1", dependencies=[Depends(authorized)])
     metrics = Metrics(given)
 

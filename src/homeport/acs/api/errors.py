@@ -8,7 +8,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from homeport.acs.engine.args import ArgumentsError
+from homeport.acs.services.files import BadFile
 from homeport.acs.services.hub import NotFound, Refused
+from homeport.acs.services.multipart import BadForm
+from homeport.acs.storage.blobs import TooLarge
 from homeport.acs.where import WhereError
 from homeport.errors import HomeportError, StoreError
 
@@ -29,6 +32,9 @@ _STATUS: tuple[tuple[type[HomeportError], int], ...] = (
     (Refused, 409),
     (ArgumentsError, 422),
     (WhereError, 422),
+    (BadFile, 422),
+    (BadForm, 422),
+    (TooLarge, 413),
     (StoreError, 503),
 )
 

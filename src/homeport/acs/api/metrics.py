@@ -40,6 +40,7 @@ class Metrics:
             ("homeport_rpcs", "RPCs in either direction", "rpc", stats.rpcs),
             ("homeport_faults", "Faults of devices", "code", stats.faults),
             ("homeport_http_responses", "HTTP answers to devices", "status", stats.http),
+            ("homeport_file_transfers", "Transfers of the file server", "outcome", stats.file_transfers),
             ("homeport_connection_requests", "Connection requests", "outcome", stats.connection_requests),
         ):
             family = CounterMetricFamily(name, text, labels=[label])

@@ -29,7 +29,17 @@ class Refused(HomeportError):
 class Stats:
     """Counters since the start; plain numbers, read by /metrics."""
 
-    __slots__ = ("connection_requests", "faults", "http", "informs", "messages", "rpcs", "sessions", "unauthorized")
+    __slots__ = (
+        "connection_requests",
+        "faults",
+        "file_transfers",
+        "http",
+        "informs",
+        "messages",
+        "rpcs",
+        "sessions",
+        "unauthorized",
+    )
 
     def __init__(self) -> None:
         self.informs = 0
@@ -40,6 +50,7 @@ class Stats:
         self.http: dict[int, int] = {}
         self.sessions: dict[str, int] = {}
         self.connection_requests: dict[str, int] = {}
+        self.file_transfers: dict[str, int] = {}
 
     @staticmethod
     def count(table: dict[Any, int], key: Any) -> None:

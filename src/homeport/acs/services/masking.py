@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret
+from homeport.codec import messages as m
 
 MASK: Final = "********"
 
@@ -16,21 +17,32 @@ _SIGNED_URL: Final = re.compile(r"(/[du]/[0-9a-f]+-[0-9a-zA-Z]+-[0-9a-f]+-)[a-z2
 _PASSWORD: Final = re.compile(r"(<Password[^>]*>)([^<]+)(</Password>|\Z)")
 
 
-_NAMES_ONLY: Final = frozenset(
-    {"InformResponse", "GetParameterNames", "GetParameterNamesResponse", "GetParameterValues", "GetParameterAttributes"}
+_NAMES_ONLY: Final = (
+    m.InformResponse,
+    m.GetParameterNames,
+    m.GetParameterNamesResponse,
+    m.GetParameterValues,
+    m.GetParameterAttributes,
 )
-"""Messages that carry no values, so that nothing has to be looked for in them."""
 
 
-def shown(body: bytes, limit: int, element: str = "") -> str:
+def without_secrets(message: m.Message) -> bool:
+    """Whether the message surely holds no secret, so that nothing has to be looked for in its text."""
+    match message:
+        case m.GetParameterValuesResponse(parameter_list=rows) | m.Inform(parameter_list=rows):
+            return not any([is_secret(row.name) for row in rows])
+    return isinstance(message, _NAMES_ONLY)
+
+
+def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
     """The body as text without secrets, at most `limit` characters. Bytes that are not UTF-8 are shown as such.
 
-    element: the message in it, where that is known.
+    clean: it is known to hold no secret.
     """
     text = body[: 4 * limit].decode("utf-8", "backslashreplace")
     # Few messages hold a secret, and looking is much cheaper than replacing.
-    if element not in _NAMES_ONLY and any([ending in text for ending in _ENDINGS]):
-        text = _VALUE.sub(lambda m: f"{m[1]}{MASK if is_secret(m[2]) else m[3]}{m[4]}", text)
+    if not clean and any([ending in text for ending in _ENDINGS]):
+        text = _VALUE.sub(lambda x: f"{x[1]}{MASK if is_secret(x[2]) else x[3]}{x[4]}", text)
         text = _PASSWORD.sub(rf"\1{MASK}\3", text)
     if "/d/" in text or "/u/" in text:
         text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)

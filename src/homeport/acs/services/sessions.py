@@ -28,7 +28,8 @@ from homeport.acs.records import (
     TaskStatus,
     Want,
 )
-from homeport.acs.services.hub import Hub
+from homeport.acs.services.files import Files
+from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.codec import messages as m
 from homeport.codec.rpc_table import RPCS
@@ -99,9 +100,10 @@ class Work:
 class Sessions:
     """The verbs of a session."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, files: Files) -> None:
         self._hub = hub
         self._store = hub.store
+        self._files = files
         settings = hub.settings
         wants: tuple[Want, ...] = ()
         if settings.connection_request_credentials == "provision":
@@ -252,6 +254,7 @@ class Sessions:
                 and task.rpc in settle.TRANSFERS
                 and task.status is not TaskStatus.QUEUED
             ):
+                told = told | await self._files.received(task)
                 after = settle.transfer_ended(task, told, fault, now)
                 unit.tasks.append(TaskChange(after, frozenset({task.status})))
                 if after.fault is not None:
@@ -390,13 +393,20 @@ class Sessions:
             work.task, work.stored = task, task.status
             work.mending = task.status is TaskStatus.UNKNOWN
             if not work.mending:
-                work.program = programs.program(task, await self._types(task))
+                work.program = await self._program(work, task)
             elif task.rpc == RpcName.ADD_OBJECT:
                 work.program = programs.settle_add_object(task)
             else:
                 work.program = programs.settle_transfer(task)
             return True
         return False
+
+    async def _program(self, work: Work, task: TaskRecord) -> programs.Program:
+        try:
+            sendable = await self._files.filled(task, work.address)
+        except NotFound as e:
+            return programs.refused(str(e))
+        return programs.program(sendable, await self._types(task))
 
     async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
         """Write expiries; where somebody else has ended such a task, theirs counts."""
@@ -451,6 +461,8 @@ class Sessions:
         task, now = work.task, self._hub.clock()
         if task is not None:
             after = settle.finished(task, result, attempts=self._hub.settings.task_attempts, now=now)
+            if after.status is TaskStatus.DONE:
+                after = replace(after, result=(after.result or {}) | await self._files.received(task))
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from homeport.acs.engine import settle
 from homeport.acs.engine.args import KEYED, ArgumentsError, check
 from homeport.acs.records import OPEN_STATUSES, DeviceState, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound, Refused
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
 
@@ -21,10 +22,11 @@ Ask = Callable[[str, str], None]
 class Tasks:
     """The verbs of tasks. ask: how a device is called."""
 
-    def __init__(self, hub: Hub, ask: Ask) -> None:
+    def __init__(self, hub: Hub, ask: Ask, files: Files) -> None:
         self._hub = hub
         self._store = hub.store
         self._ask = ask
+        self._files = files
 
     async def create(
         self,
@@ -54,7 +56,8 @@ class Tasks:
         id, now = hub.new_id(), hub.clock()
         if rpc in KEYED and not args.get("command_key"):
             args = {**args, "command_key": id}
-        check(rpc, args)
+        args, sendable = await self._files.checked(rpc, args)
+        check(rpc, sendable)
         if len(await self._store.open_tasks(device)) >= MOST_OPEN:
             raise Refused(f"the device {device} has {MOST_OPEN} open tasks; cancel some or wait")
         task = TaskRecord(

@@ -1,0 +1,156 @@
+"""Where the bytes of stored files lie: one directory, each content under its SHA-256. What a file is called is a row of the store.
+
+A file is written beside its place under a lock and moved when it is whole, so that a place holds all of a content or does not exist.
+What a killed process left unfinished is known by its lock being free, also when several processes share the directory.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from homeport.errors import HomeportError, StoreUnavailable
+
+YOUNG: Final = 3_600.0
+"""Seconds for which a content without a row is left alone: another process may be about to write its row."""
+
+
+class TooLarge(HomeportError):
+    """The file is longer than the limit."""
+
+
+class Blobs:
+    """The contents in one directory. Blocking: call it from a thread, except for `path`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._parts = directory / "parts"
+
+    def prepare(self) -> int:
+        """Make the directories and delete what killed processes left unfinished; how many such files there were.
+
+        Raises StoreUnavailable.
+        """
+        gone = 0
+        try:
+            self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in self._parts.iterdir():
+                gone += _delete_unlocked(path)
+        except OSError as e:
+            raise _unavailable(self.directory, e) from e
+        return gone
+
+    def sweep(self, wanted: Iterable[str], *, now: float | None = None) -> int:
+        """Delete contents that no row names, unless they are young; how many. wanted: the SHA-256 of all rows."""
+        keep = set(wanted)
+        before = (time.time() if now is None else now) - YOUNG
+        gone = 0
+        for path in self.directory.glob("??/" + "?" * 64):
+            with contextlib.suppress(OSError):  # another process was quicker
+                if path.name not in keep and path.stat().st_mtime < before:
+                    path.unlink()
+                    gone += 1
+        return gone
+
+    def path(self, sha256: str) -> Path:
+        """Where the content with this hash lies, if it is here."""
+        return self.directory / sha256[:2] / sha256
+
+    def begin(self, limit: int) -> "Part":
+        """A new content to be written. limit: bytes. Raises StoreUnavailable."""
+        return Part(self._parts / secrets.token_hex(16), limit)
+
+    def place(self, part: "Part") -> None:
+        """Move a finished part to its place, durably. Raises StoreUnavailable."""
+        path = self.path(part.sha256)
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            os.replace(part.path, path)
+            for directory in (path.parent, self.directory):
+                _sync_directory(directory)
+        except OSError as e:
+            raise _unavailable(path, e) from e
+        finally:
+            part.close()
+
+    def remove(self, sha256: str) -> None:
+        """Delete a content; readers that have it open read on. Deleting one that is not there does nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path(sha256).unlink()
+
+
+class Part:
+    """A content that is being written. sha256, size: of what was written so far."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self.size = 0
+        self._limit = limit
+        self._hash = hashlib.sha256()
+        try:
+            self._file = path.open("xb", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise _unavailable(path, e) from e
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises TooLarge, StoreUnavailable."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TooLarge(f"the file is longer than {self._limit} bytes, the most that is taken here")
+        self._hash.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as e:
+            raise _unavailable(self.path, e) from e
+
+    def finish(self) -> None:
+        """Everything is on the disk, not yet in its place. Raises StoreUnavailable."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            raise _unavailable(self.path, e) from e
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def drop(self) -> None:
+        """Delete what was written. After `place` it does nothing."""
+        if not self._file.closed:
+            self.path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def _delete_unlocked(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return 0  # it is being written, or its writer has just finished with it
+    return 1
+
+
+def _sync_directory(directory: Path) -> None:
+    number = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _unavailable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"the file store cannot write {path}: {error.strerror}; free space or mend the disk")
