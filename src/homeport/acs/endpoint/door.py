@@ -18,7 +18,7 @@ from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.records import DeviceState, MessageTrace
 from homeport.acs.services.hub import Hub
-from homeport.acs.services.masking import shown
+from homeport.acs.services.masking import shown, without_secrets
 from homeport.acs.services.sessions import Sessions
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, InformResponse, Message, Request, VendorMessage
@@ -200,7 +200,7 @@ class Door:
             await self._give_up(other, "replaced", "the device has begun a new session")
         self.live.add(live)
         at = work.started
-        live.trace += [(at, "cpe", "Inform", body), (at, "acs", "InformResponse", answer)]
+        live.trace += [(at, "cpe", "Inform", body, False), (at, "acs", "InformResponse", answer, True)]
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
@@ -259,13 +259,13 @@ class Door:
                 self._trace(live, "cpe", "", b"")
                 return await self._our_turn(live, await self._sessions.turn(work))
             case ResponseReceived(response=response):
-                self._trace(live, "cpe", name_of(response), body)
+                self._trace(live, "cpe", response, body)
                 return await self._our_turn(live, await self._sessions.turn(work, response))
             case FaultReceived(fault=fault):
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))
             case RequestReceived(request=request, refuse=refuse):
-                self._trace(live, "cpe", name_of(request), body)
+                self._trace(live, "cpe", request, body)
                 if refuse is not None:
                     answer: Message = FaultMessage(int(refuse), refuse.text, side=refuse.side)
                 else:
@@ -297,14 +297,16 @@ class Door:
 
     def _sent(self, live: Live, message: Message) -> HttpReply:
         body = live.session.send(message, now=self._clock())
-        self._trace(live, "acs", name_of(message), body)
+        self._trace(live, "acs", message, body)
         return HttpReply(200, body, XML)
 
     # --- history and end ---
 
-    def _trace(self, live: Live, direction: str, element: str, body: bytes) -> None:
+    def _trace(self, live: Live, direction: str, message: Message | str, body: bytes) -> None:
         if len(live.trace) < MOST_TRACED:
-            live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit]))
+            element = message if isinstance(message, str) else name_of(message)
+            clean = not isinstance(message, str) and without_secrets(message)
+            live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
 
     async def _quirks(self, live: Live, events: list[Event]) -> None:
         """Keep the habits that were seen for the first time."""
@@ -320,11 +322,10 @@ class Door:
         unanswered = live.session.outstanding is not None
         work = live.work
         keep = work.weighty or outcome != "success"
-        limit = self._trace_limit
         messages = (
             [
-                MessageTrace(at, who, element, len(body), shown(body, limit, element))
-                for at, who, element, body in live.trace
+                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean))
+                for at, who, element, body, clean in live.trace
             ]
             if keep
             else []

@@ -11,8 +11,8 @@ from homeport.session.session import Session
 COOKIE: Final = "hp"
 _COOKIE: Final = re.compile(rf'(?:^|[;,\s]){COOKIE}="?([A-Za-z0-9_-]{{16}})')
 
-Traced = tuple[float, str, str, bytes]
-"""(time, who sent it: cpe or acs, element, body)."""
+Traced = tuple[float, str, str, bytes, bool]
+"""(time, who sent it: cpe or acs, element, body, whether it surely holds no secret)."""
 
 
 class _Chance:

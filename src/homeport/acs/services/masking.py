@@ -29,7 +29,7 @@ _NAMES_ONLY: Final = (
 def without_secrets(message: m.Message) -> bool:
     """Whether the message surely holds no secret, so that nothing has to be looked for in its text."""
     match message:
-        case m.GetParameterValuesResponse(parameter_list=rows) | m.Inform(parameter_list=rows):
+        case m.GetParameterValuesResponse(parameter_list=rows):
             return not any([is_secret(row.name) for row in rows])
     return isinstance(message, _NAMES_ONLY)
 
