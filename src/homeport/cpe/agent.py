@@ -543,6 +543,7 @@ class Agent:
         status.acs_url_source = SOURCES[url_source(self.store)] if status.acs_url else ""
         status.connection_request_url = self.management.text("ConnectionRequestURL")
         status.pending_events = tuple(e.event_code for e in self.ledger.events)
+        status.transfers = self.parts.transfers
         status.storage = "events wait for room on the disk" if self.ledger.unsaved else "ok"
         self._saved_status = status_file.save(status, self.settings.directory, self._saved_status)
 

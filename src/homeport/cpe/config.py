@@ -106,6 +106,42 @@ class CpeSettings:
         (), "Command and arguments that restart the device, for reboot=command; never run by a shell"
     )
 
+    firmware_updater: str = setting(
+        "directory",
+        "What writes a new firmware: two directories (for trials), a program of the device, RAUC, or nothing",
+        choices=("directory", "program", "rauc", "none"),
+    )
+    firmware_directory: Path | None = setting(
+        None, "Where firmware_updater=directory keeps its two images; default in the state directory"
+    )
+    firmware_command: tuple[str, ...] = setting(
+        (), "Program and first arguments for firmware_updater=program, or of RAUC; never run by a shell"
+    )
+    firmware_order: str = setting(
+        "profile",
+        "What comes first after a firmware was written: the report to the ACS or the restart; default as the profile's devices do",
+        choices=("profile", "report-first", "restart-first"),
+    )
+    firmware_keys: tuple[Path, ...] = setting(
+        (),
+        "Ed25519 public keys (PEM), one of which must have signed a firmware; without any, signatures are not looked at",
+    )
+    firmware_trial: float = setting(
+        600.0,
+        "Time in which a new firmware must reach the ACS before the device goes back to the old one",
+        unit="seconds",
+    )
+
+    transfer_schemes: tuple[str, ...] = setting(
+        ("http", "https", "ftp", "sftp", "tftp"), "Protocols that a Download or Upload may use"
+    )
+    transfer_rate: int = setting(0, "Most that a transfer takes of the line, 0 for all", unit="bytes a second")
+    transfer_time_limit: float = setting(3600.0, "Time in which one transfer must be complete", unit="seconds")
+    transfer_max_size: int = setting(1 << 30, "Largest file that is taken", unit="bytes")
+    transfer_known_hosts: Path | None = setting(
+        None, "Keys of sftp servers that are trusted, as OpenSSH writes them; without it none is"
+    )
+
     log_level: str = setting("info", "How much is logged", choices=("debug", "info", "warning", "error"))
     log_format: str = setting("text", "Log lines for people or for machines", choices=("text", "json"))
 
@@ -127,6 +163,17 @@ class CpeSettings:
             raise ConfigError(f"oui {self.oui!r} must be six upper-case hexadecimal digits, for example 00256D")
         if self.reboot == "command" and not self.reboot_command:
             raise ConfigError('reboot=command needs reboot_command, for example ["systemctl", "reboot"]')
+        if self.firmware_updater == "program" and not self.firmware_command:
+            raise ConfigError('firmware_updater=program needs firmware_command, for example ["/usr/lib/device/update"]')
+        if self.firmware_trial <= 0 or self.transfer_time_limit <= 0:
+            raise ConfigError("firmware_trial and transfer_time_limit must be more than 0 seconds, for example 600")
+        if self.transfer_rate < 0 or self.transfer_max_size < 1:
+            raise ConfigError("transfer_rate must not be negative and transfer_max_size at least 1 byte")
+        unknown = set(self.transfer_schemes) - {"http", "https", "ftp", "sftp", "tftp"}
+        if unknown or not self.transfer_schemes:
+            raise ConfigError(
+                f"transfer_schemes {', '.join(sorted(unknown)) or 'is empty'}: known are http, https, ftp, sftp, tftp"
+            )
         for network in self.connection_request_networks:
             try:
                 ipaddress.ip_network(network)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from homeport.cpe.clock import date_time
+from homeport.cpe.transfers.rules import TransferStatus
 
 FILE: Final = "status.json"
 
@@ -54,6 +55,7 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     connection_requests_refused: int = 0
     values_reported: int = 0
     storage: str = "ok"
+    transfers: tuple[TransferStatus, ...] = ()
 
 
 def save(status: AgentStatus, directory: Path, before: bytes = b"") -> bytes:

@@ -1,8 +1,9 @@
-"""Which parts a device has: those whose parameters its data model has. Modules are imported only for them: memory is for what is used."""
+"""Which parts a device has: file transfers, and what its data model has parameters for. Modules are imported when they are needed."""
 
 from typing import TYPE_CHECKING
 
 from homeport.cpe.parts.part import Part
+from homeport.cpe.parts.transfers import TransfersPart
 
 if TYPE_CHECKING:
     from homeport.cpe.agent import Agent
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 def parts_of(agent: "Agent") -> list[Part]:
     """The parts of this agent's device."""
     management = agent.management
-    parts: list[Part] = []
+    parts: list[Part] = [TransfersPart(agent)]
     if management.has("UDPConnectionRequestAddress"):
         from homeport.cpe.parts.udp import UdpPart
 

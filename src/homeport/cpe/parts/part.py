@@ -10,6 +10,7 @@ from typing import Any
 
 from homeport.codec.messages import Request, Response
 from homeport.cpe.journal import LOG
+from homeport.cpe.transfers.rules import TransferStatus
 from homeport.errors import HomeportError
 from homeport.model.changes import Change
 
@@ -50,6 +51,10 @@ class Part:
     def changed(self, changes: Sequence[Change]) -> None:
         """The data model committed changes; must be quick."""
 
+    def transfers(self) -> Sequence[TransferStatus]:
+        """File transfers that are under way or not yet confirmed, for the status."""
+        return ()
+
 
 class Parts:
     """All parts of one agent."""
@@ -69,6 +74,11 @@ class Parts:
     def connection_request_methods(self) -> list[str]:
         """The ways in, as SupportedConnReqMethods names them; HTTP is the core's."""
         return ["HTTP", *(p.connection_request_method for p in self._parts if p.connection_request_method)]
+
+    @property
+    def transfers(self) -> tuple[TransferStatus, ...]:
+        """All file transfers."""
+        return tuple(row for part in self._parts for row in part.transfers())
 
     async def start(self) -> None:
         """Start every part; one that cannot work is logged and left out of the background."""

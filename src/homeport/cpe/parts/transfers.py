@@ -1,0 +1,285 @@
+"""File transfers, firmware, vendor configuration and logs: what the settings say about them, and when they are loaded at all.
+
+The service (cpe/transfers) and the updaters (cpe/firmware) are imported when the first transfer is asked for, or at the start where
+something is under way: most devices transfer a file once a year, and memory is for what is used.
+Source: TR-069a6 A.3.2.8, A.4.1.5; the order of DKT's firmware upgrade from its interface description.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from homeport.codec.messages import (
+    CancelTransfer,
+    Download,
+    GetAllQueuedTransfers,
+    GetQueuedTransfers,
+    Request,
+    Response,
+    ScheduleDownload,
+    Upload,
+)
+from homeport.cpe.journal import LOG
+from homeport.cpe.parts.part import Part
+from homeport.cpe.transfers.rules import TransferStatus
+from homeport.errors import StoreError, TransportError
+from homeport.terms import CwmpVersion
+
+if TYPE_CHECKING:
+    from homeport.cpe.agent import Agent
+    from homeport.cpe.firmware import DirectoryUpdater, Updater
+    from homeport.cpe.transfers.file_types import FileTypes
+    from homeport.cpe.transfers.service import TransferService
+
+FIRMWARE: Final = "1 Firmware Upgrade Image"
+CONFIGURATION: Final = "3 Vendor Configuration File"
+
+_BUCKET: Final = "transfer"
+"""The bucket of transfers.queue; named here too so that a start with nothing under way need not import it."""
+
+_ANSWERED: Final[tuple[type[Request], ...]] = (
+    Download,
+    Upload,
+    ScheduleDownload,
+    CancelTransfer,
+    GetQueuedTransfers,
+    GetAllQueuedTransfers,
+)
+
+_REPORT_FIRST: Final = ("dkt-",)
+"""Beginnings of the names of profiles whose devices report a firmware upgrade before they restart."""
+
+
+class TransfersPart(Part):
+    """The transfers of one device."""
+
+    name = "file transfers"
+
+    def __init__(self, agent: "Agent") -> None:
+        self._agent = agent
+        self._service: TransferService | None = None
+        self._started = False
+        self._trouble = ""
+        self._needed = asyncio.Event()
+        self._in_session = False
+        self._news = False
+        self._directory = agent.settings.directory / "transfers"
+        self._slots = agent.settings.firmware_directory or agent.settings.directory / "firmware"
+        self._updater: Updater | None = None
+        self._version = ""
+        path = f"{agent.management.device_info}SoftwareVersion"
+        self._factory_version = agent.management.value(path)
+        if self._factory_version:
+            # None leaves the stored value, which is the factory's.
+            agent.model.source(path, read=lambda _: self._version or None)
+
+    def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
+        return dict.fromkeys(_ANSWERED, self._handle)
+
+    def transfers(self) -> list[TransferStatus]:
+        """All transfers, for people; URLs without their query, which may hold a secret."""
+        rows = self._service.status() if self._service is not None else []
+        return [dataclasses.replace(row, url=row.url.partition("?")[0]) for row in rows]
+
+    async def start(self) -> None:
+        """Find out which firmware runs, and take up what was under way. Raises StoreError."""
+        await self._look_at_firmware()
+        if not self._agent.store.items(_BUCKET):
+            for file in self._directory.glob("*.file*"):
+                file.unlink(missing_ok=True)  # a factory reset dropped the transfer that it belonged to
+            return
+        try:
+            service = self._build()
+            await service.start()
+        except StoreError as e:
+            self._trouble = str(e)
+            raise
+        self._started = True
+        self._needed.set()
+
+    async def run(self) -> None:
+        """Do what is due, from the first transfer on."""
+        await self._needed.wait()
+        service = self._build()
+        if not self._started:
+            self._started = True
+            await service.start()
+        await service.run()
+
+    def session_opened(self) -> None:
+        self._in_session = True
+        if self._service is not None:
+            self._service.session_opened()
+
+    def session_closed(self) -> None:
+        self._in_session = False
+        if self._service is None:
+            return
+        if self._news and self._service.owed_results():
+            # Once for each result: a session that fails is tried again when the retry policy says so.
+            self._agent.contact()
+        self._news = False
+        self._service.session_closed()
+
+    async def acs_reached(self) -> None:
+        if self._service is not None:
+            await self._service.acs_reached()
+
+    def acknowledged(self, request: Request) -> bool:
+        if self._service is None or request.element not in ("TransferComplete", "AutonomousTransferComplete"):
+            return False
+        self._service.acknowledged(request)
+        return True
+
+    # --- made when needed -----------------------------------------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> Response:
+        if self._trouble:
+            raise StoreError(self._trouble)
+        answer = self._build().handle(request)
+        self._needed.set()
+        return answer
+
+    def _build(self) -> "TransferService":
+        """The service. Raises StoreError."""
+        if self._service is not None:
+            return self._service
+        from homeport.cpe.transfers.policy import policy_of
+        from homeport.cpe.transfers.service import TransferService
+        from homeport.transport.files import FileLimits, FileOptions
+        from homeport.transport.tls import TlsSettings, client_context
+
+        agent, settings = self._agent, self._agent.settings
+        tls = None
+        if settings.ca_file is not None or settings.client_certificate is not None:
+            tls = client_context(
+                TlsSettings(
+                    ca_file=settings.ca_file,
+                    client_certificate=settings.client_certificate,
+                    client_key=settings.client_key,
+                )
+            )
+        self._service = TransferService(
+            facts=agent.store,
+            outbox=agent.ledger,
+            clock=agent.clock,
+            directory=self._directory,
+            types=self._types(),
+            on_owed=self._owed,
+            on_restart=agent.restart,
+            limits=FileLimits(
+                rate=settings.transfer_rate,
+                total=settings.transfer_time_limit,
+                max_size=settings.transfer_max_size,
+            ),
+            options=FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts),
+            policy=lambda: policy_of(agent.model),
+            version=lambda: CwmpVersion(settings.cwmp_version),
+        )
+        if self._in_session:
+            self._service.session_opened()
+        return self._service
+
+    def _types(self) -> "FileTypes":
+        from homeport.cpe.transfers.file_types import FileTypes
+        from homeport.cpe.transfers.vendor_files import VendorConfiguration, VendorLogs
+
+        agent = self._agent
+        directory = agent.settings.directory
+        types = FileTypes()
+        updater = self._made_updater()
+        if updater is not None:
+            from homeport.cpe.firmware import FirmwareInstaller, Order, SignaturePolicy
+
+            settings = agent.settings
+            types.on_download(
+                FIRMWARE,
+                FirmwareInstaller(
+                    updater,
+                    facts=agent.store,
+                    outbox=agent.ledger,
+                    clock=agent.clock,
+                    order=Order(self._order()),
+                    signature=SignaturePolicy(settings.firmware_keys),
+                    limit=settings.firmware_trial,
+                ),
+            )
+        configuration = VendorConfiguration(agent.model, description=f"{agent.status.profile} {self._running_version}")
+        types.on_download(CONFIGURATION, configuration)
+        for name in ("1 Vendor Configuration File", CONFIGURATION):
+            types.on_upload(name, configuration)
+        logs = VendorLogs(
+            {
+                row: [directory / f"{name}.log.1", directory / f"{name}.log"]
+                for row, name in ((1, "client"), (2, "config"))
+            }
+        )
+        for name in ("2 Vendor Log File", "4 Vendor Log File"):
+            types.on_upload(name, logs)
+        return types
+
+    def _owed(self) -> None:
+        self._news = True
+        if not self._in_session:
+            self._agent.contact()
+
+    # --- firmware -------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _running_version(self) -> str:
+        return self._version or self._factory_version
+
+    def _order(self) -> str:
+        order = self._agent.settings.firmware_order
+        if order != "profile":
+            return order
+        return "report-first" if self._agent.status.profile.startswith(_REPORT_FIRST) else "restart-first"
+
+    async def _look_at_firmware(self) -> None:
+        """Set the version that runs, where it is not the one that came with the device."""
+        kind = self._agent.settings.firmware_updater
+        if kind == "none" or (kind == "directory" and not (self._slots / "boot.json").exists()):
+            return
+        updater = self._made_updater()
+        assert updater is not None
+        if kind == "directory":
+            return  # its boot loader was played when it was made
+        from homeport.cpe.firmware.interface import running_slot
+
+        try:
+            slot = await running_slot(updater)
+        except TransportError as e:
+            LOG.error("the updater cannot say which firmware runs: %s", e)
+            return
+        self._version = slot.version if slot is not None else ""
+
+    def _made_updater(self) -> "Updater | None":
+        """The updater of the settings; None where the device takes no firmware."""
+        settings = self._agent.settings
+        if self._updater is not None or settings.firmware_updater == "none":
+            return self._updater
+        from homeport.cpe import firmware
+
+        match settings.firmware_updater:
+            case "program":
+                self._updater = firmware.ProgramUpdater(settings.firmware_command)
+            case "rauc":
+                self._updater = firmware.RaucUpdater(settings.firmware_command or ("rauc",))
+            case _:
+                self._updater = self._booted(
+                    firmware.DirectoryUpdater(
+                        self._slots,
+                        factory_version=self._factory_version,
+                        model=self._agent.product_class,
+                    )
+                )
+        return self._updater
+
+    def _booted(self, updater: "DirectoryUpdater") -> "DirectoryUpdater":
+        """The directory updater after this start of the device."""
+        try:
+            self._version = updater.boot()
+        except OSError as e:
+            LOG.error("the firmware directory %s cannot be used: %s", self._slots, e.strerror or e)
+        return updater
