@@ -17,6 +17,9 @@ from homeport.transport.loopback import LoopbackAcs, LoopbackChannel
 
 URL = "http://acs.example:7547/"
 
+_DEFAULTS = {"acs_url": URL, "connection_request_limit": 1_000_000}
+"""The throttle has its own tests; others ring as often as they like."""
+
 
 class Bench:
     """Start, stop, power-cut and restart one agent; `acs` answers it.
@@ -43,7 +46,7 @@ class Bench:
         self.on_post: Callable[[bytes], None] | None = None
         self.silent = ""
         self.attempts: list[tuple[float, str]] = []
-        self.settings = CpeSettings(**{"state_dir": directory, "acs_url": URL, **settings})  # type: ignore[arg-type]
+        self.settings = CpeSettings(**{**_DEFAULTS, "state_dir": directory, **settings})  # type: ignore[arg-type]
         self.agent: Agent | None = None
         self._task: asyncio.Task[Exit] | None = None
         self._open_channels = 0

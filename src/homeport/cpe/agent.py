@@ -29,6 +29,7 @@ from homeport.cpe.model_store import ModelStore
 from homeport.cpe.parts.choose import parts_of
 from homeport.cpe.parts.part import Part, Parts
 from homeport.cpe.reachability import Doors
+from homeport.cpe.rings import Ring, Rings
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.standby import StandbyWatch
 from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_source
@@ -148,6 +149,8 @@ class Agent:
         self._periodic = PeriodicTimer(random)
         self._heartbeat = PeriodicTimer(random)
         self._standby = StandbyWatch(self.clock.asleep())
+        self._rings = Rings(settings.connection_request_limit)
+        self._rung_session = False
         self._wake = asyncio.Event()
         self._exit: Exit | None = None
         self._session_task: asyncio.Task[SessionEnded] | None = None
@@ -187,18 +190,26 @@ class Agent:
         self.ledger.owe_event(code, command_key)
         self.contact()
 
-    def connection_requested(self) -> bool | str:
+    def connection_requested(self, way: str = "HTTP") -> bool | str:
         """Whether an authenticated connection request is accepted; a text says why not (answered 503).
 
-        Several before the session begins, or during one, lead to one session (TR-069a6 3.2.2).
+        Several before the session begins, or during one, lead to one session (TR-069a6 3.2.2). way: HTTP, UDP or XMPP; the same wish
+        that comes by several of them opens one session.
         """
-        reason = self._refuses_connection_request()
-        if reason:
+        now = self.clock.monotonic()
+        reason = self._obstacle() if self._exit is None else "the device restarts"
+        judged = self._rings.judge(way, now, in_session=self._rung_session) if not reason else Ring.TOO_MANY
+        if judged is Ring.TOO_MANY:
+            reason = reason or f"over {self.settings.connection_request_limit} in a minute"
             self.status.connection_requests_refused += 1
-            self.client_log.write(f"<- connection request refused: {reason}")
+            if self._rings.worth_a_line(now):
+                self.client_log.write(f"<- connection request by {way} refused: {reason}")
             return reason
         self.status.connection_requests_accepted += 1
-        self.client_log.write("<- connection request")
+        if judged is Ring.SAME_WISH:
+            self.client_log.write(f"<- connection request, again by {way}")
+            return True
+        self.client_log.write(f"<- connection request by {way}")
         self.trigger(EventCode.CONNECTION_REQUEST)
         return True
 
@@ -338,6 +349,7 @@ class Agent:
         management = self.management
         url = management.url
         self.policy.started()
+        self._rung_session = EventCode.CONNECTION_REQUEST in self.ledger.queue
         heartbeat = not [e for e in self.ledger.events if e.event_code != EventCode.HEARTBEAT] and bool(
             self.ledger.events
         )
@@ -368,6 +380,7 @@ class Agent:
             ended = SessionEnded(Outcome.ABORTED, "the agent was told to stop", "aborted")
         finally:
             self._session_task = None
+            self._rung_session = False
             self.parts.session_closed()
         self._after(ended, conversation, url, started, heartbeat=heartbeat)
 
@@ -468,11 +481,6 @@ class Agent:
         if self._exit is None:
             self._exit = how
         self._wake.set()
-
-    def _refuses_connection_request(self) -> str:
-        if self._exit is not None:
-            return "the device restarts"
-        return self._obstacle()
 
     def _http_channel(self, url: str) -> Channel:
         from homeport.transport.acs_client import HttpChannel

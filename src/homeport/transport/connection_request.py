@@ -97,11 +97,7 @@ class ConnectionRequestListener:
     async def start(self) -> int:
         """The port that is listened on. Raises ConfigError where none of the range is free."""
         loop = asyncio.get_running_loop()
-        ports = (
-            [0, 0, 0]
-            if self._first_port == 0
-            else range(self._first_port, self._first_port + self._port_range)
-        )
+        ports = [0, 0, 0] if self._first_port == 0 else range(self._first_port, self._first_port + self._port_range)
         for port in ports:
             if port > 65535:
                 break

@@ -99,7 +99,7 @@ class UdpPart(Part):
                 transaction.put(AGENT, _LAST, list(last) if last else None)
         except StoreError as e:
             LOG.warning("the last UDP connection request is not kept: %s", e)
-        self._agent.connection_requested()
+        self._agent.connection_requested("UDP")
 
     def _known(self, binding: BindingKnown) -> None:
         management = self._agent.management

@@ -72,7 +72,7 @@ class XmppPart(Part):
                 settings,
                 allowed=lambda: split_ids(management.text("ConnReqAllowedJabberIDs")),
                 credentials=lambda: management.connection_request_credentials,
-                accept=lambda: self._agent.connection_requested() is True,
+                accept=lambda: self._agent.connection_requested("XMPP") is True,
                 on_state=self._show,
             )
         except ConfigError as e:
