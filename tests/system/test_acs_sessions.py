@@ -548,12 +548,30 @@ def test_a_device_that_answers_empty_is_not_asked_for_ever(tmp_path: Path) -> No
         async with acs(tmp_path) as bed:
             device = await bed.device()
             await device.session("1 BOOT")
-            task = await bed.task("Reboot")
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
             await device.inform()
             assert (await device.post(None)).status == 200
             assert (await device.post(None)).status == 200
             assert (await device.post(None)).status == 204
             assert (await bed.task_now(task))["status"] in ("unknown", "queued")
+
+    run(scene())
+
+
+def test_what_may_not_be_done_twice_is_not_sent_again_after_an_empty_answer(tmp_path: Path) -> None:
+    """Whether the device rebooted is unknown; its next Inform tells, and a blind second Reboot would be a second outage."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            task = await bed.task("Reboot")
+            await device.inform()
+            assert (await device.post(None)).status == 200
+            assert (await device.post(None)).status == 204
+            assert (await bed.task_now(task))["status"] == "unknown"
+            await device.session("1 BOOT")
+            assert (await bed.task_now(task))["status"] == "done"
 
     run(scene())
 

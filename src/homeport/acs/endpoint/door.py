@@ -16,6 +16,7 @@ from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
 from homeport.acs.engine.inform import identity_problem
+from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import DeviceState, MessageTrace
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.masking import shown, without_secrets
@@ -272,9 +273,15 @@ class Door:
                     answer = await self._sessions.request(work, request)
                 return self._sent(live, answer)
             case RetryDemanded(request=request):
-                # The CPE answered with an empty POST: once more, then the session ends the game.
+                # The CPE answered with an empty POST: what may be repeated is asked once more, then the session ends the game.
                 self._trace(live, "cpe", "", body)
-                return self._sent(live, request)
+                if name_of(request) in REPEATABLE:
+                    return self._sent(live, request)
+                reason = f"the device answered {name_of(request)} with an empty POST; whether it did it is not known"
+                live.session.send(None, now=self._clock())
+                self._trace(live, "acs", "", b"")
+                await self._give_up(live, "failed", reason, unanswered=True)
+                return _NO_CONTENT
             case SessionEnded(outcome=outcome, reason=reason):
                 await self._give_up(live, outcome.value, reason)
                 return _NO_CONTENT
@@ -314,12 +321,12 @@ class Door:
         if seen:
             await self._sessions.quirks(live.work, seen, most=MOST_QUIRKS)
 
-    async def _give_up(self, live: Live, outcome: str, reason: str) -> None:
-        """The session is over, well or not."""
+    async def _give_up(self, live: Live, outcome: str, reason: str, *, unanswered: bool = False) -> None:
+        """The session is over, well or not. unanswered: an RPC was lost, beside one that is still out."""
         if live.over:
             return
         self.live.remove(live)
-        unanswered = live.session.outstanding is not None
+        unanswered = unanswered or live.session.outstanding is not None
         work = live.work
         keep = work.weighty or outcome != "success"
         messages = (

@@ -26,6 +26,9 @@ READS: Final = frozenset(
 )
 """Methods that change nothing at the device: where an answer is lost the question is put again, so no row has to say that it was put."""
 
+REPEATABLE: Final = READS | {RpcName.SET_PARAMETER_VALUES, RpcName.SET_PARAMETER_ATTRIBUTES, RpcName.CANCEL_TRANSFER}
+"""Methods that leave the device the same whether it does them once or twice."""
+
 
 def lost(task: TaskRecord) -> TaskRecord:
     """The task after its session died with the RPC sent and not answered."""
