@@ -51,6 +51,7 @@ class Request:
         self.keep_alive = True
         self.pieces: list[bytes] = []
         self.count = 0
+        self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
 
     @property
     def path(self) -> str:
@@ -71,6 +72,8 @@ class Request:
     # httptools' callbacks
 
     def on_url(self, url: bytes) -> None:
+        if self.complete:
+            raise BadRequest(400, "a request came before the answer to the last one")
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -80,6 +83,10 @@ class Request:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        assert self.parser is not None
+        # Asked here, because the parser forgets it at the end of the message.
+        self.method = self.parser.get_method().decode("latin-1")
+        self.keep_alive = self.parser.should_keep_alive()
         self.headers_done = True
 
     def on_body(self, body: bytes) -> None:
@@ -87,6 +94,21 @@ class Request:
 
     def on_message_complete(self) -> None:
         self.complete = True
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived. Raises BadRequest."""
+        assert self.parser is not None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise BadRequest(400, "this server changes to no other protocol") from None
+        except httptools.HttpParserError as e:
+            cause = e.__context__
+            raise (cause if isinstance(cause, BadRequest) else BadRequest(400, "this is not HTTP/1.1")) from None
+
+    def let_go(self) -> None:
+        """Part from the parser: each holds the other, and only the garbage collector would end that."""
+        self.parser = None
 
 
 class Wire:
@@ -102,7 +124,6 @@ class Wire:
         self._writer = writer
         self._read_timeout = read_timeout
         self._stall = stall
-        self._parser: httptools.HttpRequestParser | None = None
         self._request = Request()
         peer = writer.get_extra_info("peername") or ("", 0)
         self.address: str = str(peer[0]).removeprefix("::ffff:")
@@ -114,8 +135,8 @@ class Wire:
 
     async def request(self, idle: float) -> Request | None:
         """The next request's head; None where the peer has closed or was silent for `idle` seconds. Raises BadRequest, Gone."""
+        self._request.let_go()
         request = self._request = Request()
-        self._parser = httptools.HttpRequestParser(request)
         size = 0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + idle
@@ -134,23 +155,10 @@ class Wire:
             if not size:
                 deadline = loop.time() + self._read_timeout
             size += len(data)
-            self._feed(data)
+            request.feed(data)
             if size > MOST_HEAD and not request.headers_done:
                 raise BadRequest(431, f"the head of the request is over {MOST_HEAD} bytes")
-        assert self._parser is not None
-        request.method = self._parser.get_method().decode("latin-1")
-        request.keep_alive = self._parser.should_keep_alive()
         return request
-
-    def _feed(self, data: bytes) -> None:
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise BadRequest(400, "this server changes to no other protocol") from None
-        except httptools.HttpParserError as e:
-            cause = e.__context__
-            raise (cause if isinstance(cause, BadRequest) else BadRequest(400, "this is not HTTP/1.1")) from None
 
     async def body(self) -> AsyncIterator[bytes]:
         """The pieces of the request's body. Raises Gone where the peer stops in the middle, BadRequest."""
@@ -170,7 +178,7 @@ class Wire:
                 raise Gone from e
             if not data:
                 raise Gone
-            self._feed(data)
+            request.feed(data)
 
     def go_on(self) -> None:
         """Tell a peer that waits for it to send its body."""
@@ -226,6 +234,7 @@ class Wire:
 
     async def close(self, *, at_once: bool = False) -> None:
         """End the connection; at_once: what was not sent is lost."""
+        self._request.let_go()
         if at_once:
             self._writer.transport.abort()
         self._writer.close()
