@@ -1,4 +1,4 @@
-"""What every store promises: one suite, run against the reference in memory and against SQLite."""
+"""What every store promises: one suite, run against the reference in memory, SQLite and PostgreSQL."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from homeport.acs.records import (
+    Behaviour,
     CredentialRecord,
     DeviceRecord,
     DeviceState,
@@ -26,8 +27,10 @@ from homeport.acs.records import (
 )
 from homeport.acs.storage.interface import Conflict, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.memory import MemoryStore
+from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.where import parse
+from support.postgres import needs_postgres, shared_server
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -38,9 +41,20 @@ def run() -> Iterator[Run]:
         yield runner.run
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def _made(kind: str, directory: Path) -> Store:
+    match kind:
+        case "memory":
+            return MemoryStore()
+        case "sqlite":
+            return SqliteStore(directory / "acs.db", write_behind=60)
+    return PostgresStore(shared_server().new_database(), write_behind=60)
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, needs_postgres])],
+)
 def store(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "acs.db", write_behind=60)
+    made = _made(request.param, tmp_path)
     run(made.open())
     yield made
     run(made.close())
@@ -84,6 +98,7 @@ def test_a_device_comes_back_with_every_field(store: Store, run: Run) -> None:
         connection_request_password="p",
         wants=(Want.DISCOVER, Want.CREDENTIALS),
         quirks=("no-id",),
+        behaviour=Behaviour(prolog=True, max_names=32),
     )
     run(store.commit(unit(devices=[device])))
     assert run(store.device(device.id)) == device

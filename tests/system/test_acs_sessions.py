@@ -857,3 +857,30 @@ def test_long_lists_are_sent_in_pieces(tmp_path: Path) -> None:
             assert [p["name"] for p in (await bed.task_now(task))["result"]["parameter_list"]] == names
 
     run(scene())
+
+
+def test_the_switches_of_a_device_are_shown_and_obeyed(tmp_path: Path) -> None:
+    """PATCH changes how a device is spoken to from its next session on; null gives the choice back."""
+    path = f"devices/{id_of()}"
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            assert set((await bed.get_device())["behaviour"].values()) == {None}
+            wish = {"prolog": True, "max_names": 1, "id_prefix": "hp-"}
+            changed = await bed.rest("PATCH", path, {"behaviour": wish})
+            assert changed.json["behaviour"].items() >= wish.items()
+            await bed.task("GetParameterValues", {"parameter_names": ["Device.A", "Device.B"]})
+            answer = await device.inform()
+            assert answer.body.startswith(b"<?xml")
+            question = await device.post(None)
+            assert b">hp-1<" in question.body
+            assert isinstance(question.message, GetParameterValues)
+            assert question.message.parameter_names == ("Device.A",)
+            await device.serve(question, values)
+            back = await bed.rest("PATCH", path, {"behaviour": {"prolog": None}})
+            assert (back.json["behaviour"]["prolog"], back.json["behaviour"]["max_names"]) == (None, 1)
+            assert (await bed.rest("PATCH", path, {"behaviour": {"max_names": 0}})).status == 422
+
+    run(scene())

@@ -64,12 +64,30 @@ def _escape(text: str) -> str:
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
 
 
+class Behaviour(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to speak with one device where it differs from the standard; None leaves the choice to the ACS, which fills in what it learns.
+
+    prolog: begin messages with an XML declaration. max_names: most parameters in one request. level_by_level: read names one level
+    at a time. partial_paths: the device can read values by the path of an object. id_prefix: text before the number in cwmp:ID.
+    """
+
+    prolog: bool | None = None
+    max_names: int | None = None
+    level_by_level: bool | None = None
+    partial_paths: bool | None = None
+    id_prefix: str | None = None
+
+
+NO_HABITS = Behaviour()
+
+
 class DeviceRecord(Struct, frozen=True, kw_only=True):
     """One device, without its parameter values.
 
     root: `Device.` or `InternetGatewayDevice.`, as its Informs show; "" while no Inform named a parameter.
     inform_interval: seconds between periodic Informs as far as known, 0 where it is not.
     wants: what the ACS itself has still to do. quirks: habits of this device's messages that were seen.
+    behaviour: how to speak with it.
     """
 
     id: str
@@ -96,6 +114,7 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     connection_request_password: str = ""
     wants: tuple[Want, ...] = ()
     quirks: tuple[str, ...] = ()
+    behaviour: Behaviour = NO_HABITS
 
 
 class StoredValue(Struct, frozen=True, gc=False):

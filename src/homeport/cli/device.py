@@ -26,7 +26,7 @@ from homeport.cli.common import (
     resolve,
     run_task,
 )
-from homeport.cli.device_admission import approve, credentials, forget, refuse, tag, untag
+from homeport.cli.device_admission import approve, behave, credentials, forget, refuse, tag, untag
 from homeport.cli.device_history import events, faults, session, session_row, sessions
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.rpc_args import parse_args
@@ -105,7 +105,7 @@ def show(device: Device, acs: Acs = None, token: Token = None, json: AsJson = Fa
         output.note(f"see one as a ladder: {output.program()} device session {sessions[0]['id']}")
 
 
-_ADMISSION: tuple[Callable[..., None], ...] = (approve, refuse, tag, untag, credentials, forget)
+_ADMISSION: tuple[Callable[..., None], ...] = (approve, refuse, tag, untag, behave, credentials, forget)
 for verb in _ADMISSION:
     app.command(rich_help_panel="Which devices are managed")(verb)
 
@@ -444,4 +444,6 @@ def _field(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_field(k, v)}" for k, v in value.items() if v is not None) or "as the standard says"
     return str(value)

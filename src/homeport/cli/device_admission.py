@@ -40,6 +40,34 @@ def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = Non
     print(f"{found} is removed")
 
 
+def behave(
+    device: Device,
+    switches: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWITCH=VALUE",
+            help="prolog, level_by_level or partial_paths (true, false), max_names (1 to 256), id_prefix; auto: the ACS learns it.",
+        ),
+    ],
+    acs: Acs = None,
+    token: Token = None,
+) -> None:
+    """Change how the ACS speaks with a device that does not keep to the standard."""
+    client = connect(acs, token)
+    changes: dict[str, object] = {}
+    for switch in switches:
+        name, equals, value = switch.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{switch!r} is not SWITCH=VALUE, such as max_names=32")
+        known: dict[str, object] = {"auto": None, "true": True, "false": False}
+        changes[name] = (
+            known[value] if value in known else int(value) if name == "max_names" and value.isdigit() else value
+        )
+    found = resolve(client, device)
+    client.call("PATCH", f"/devices/{quoted(found)}", body={"behaviour": changes})
+    print(f"{found} is spoken to as you say from its next session on")
+
+
 def untag(device: Device, tag: Tag, acs: Acs = None, token: Token = None) -> None:
     """Take a tag from a device."""
     client = connect(acs, token)

@@ -222,6 +222,13 @@ class Session:
             events.insert(0, QuirksSeen(quirks))
         return events
 
+    def adapt(self, *, style: WireStyle | None = None, id_prefix: str | None = None) -> None:
+        """Speak from now on as this peer needs it; None leaves it as it is."""
+        if style is not None:
+            self._style = style
+        if id_prefix is not None:
+            self._id_prefix = id_prefix
+
     def send(self, message: Message | None, *, now: float, hold_requests: bool = False) -> bytes:
         """The HTTP body that carries message, and the step that goes with it. None gives b"", the empty POST or response.
 

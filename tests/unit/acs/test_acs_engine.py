@@ -6,6 +6,7 @@ import pytest
 
 from homeport.acs.engine import args, effects, inform, programs, settle
 from homeport.acs.records import (
+    Behaviour,
     DeviceRecord,
     DeviceState,
     StoredValue,
@@ -196,6 +197,56 @@ def test_faults_of_both_tries_are_told() -> None:
     assert result is not None
     assert result.fault is not None
     assert [p.name for p in result.fault.parameters] == ["a", "b"]
+
+
+def values_for(*names: str) -> m.GetParameterValuesResponse:
+    return m.GetParameterValuesResponse(tuple(m.ParameterValueStruct(n, "v") for n in names))
+
+
+def test_one_faulty_name_does_not_spoil_the_others() -> None:
+    """The list is halved until the name is found; the values of the others are told beside the fault."""
+    task = a_task("GetParameterValues", {"parameter_names": ["a", "b", "c", "d"]})
+    fault = m.FaultMessage(9005, "Invalid parameter name")
+    sent, result = play(programs.program(task, {}), fault, values_for("a", "b"), fault, fault, values_for("d"))
+    assert [s.parameter_names for s in sent] == [("a", "b", "c", "d"), ("a", "b"), ("c", "d"), ("c",), ("d",)]
+    assert result is not None
+    assert result.status is TaskStatus.FAILED
+    assert result.fault is not None
+    assert [(p.name, p.code) for p in result.fault.parameters] == [("c", 9005)]
+    assert result.result is not None
+    assert [row["name"] for row in result.result["parameter_list"]] == ["a", "b", "d"]
+
+
+def test_a_device_that_is_overtaxed_is_asked_for_less_from_then_on() -> None:
+    """9004 for a list and values for its halves: the half is what the device takes."""
+    task = a_task("GetParameterValues", {"parameter_names": ["a", "b", "c", "d"]})
+    fault = m.FaultMessage(9004, "Resources exceeded")
+    _, result = play(programs.program(task, {}), fault, values_for("a", "b"), values_for("c", "d"))
+    assert result is not None
+    assert (result.status, result.learnt) == (TaskStatus.DONE, {"max_names": 2})
+    habits = Behaviour(max_names=2)
+    sent, _ = play(programs.program(task, {}, habits), values_for("a", "b"), values_for("c", "d"))
+    assert [s.parameter_names for s in sent] == [("a", "b"), ("c", "d")]
+
+
+def test_a_device_without_partial_paths_is_asked_for_names_first() -> None:
+    """Learnt from its answer, in which the object itself stands; then the names come before the values."""
+    task = a_task("GetParameterValues", {"parameter_names": ["Device.A."]})
+    names = m.GetParameterNamesResponse((m.ParameterInfoStruct("Device.A.x", True),))
+    _, result = play(programs.program(task, {}), values_for("Device.A."), names, values_for("Device.A.x"))
+    assert result is not None
+    assert result.learnt == {"partial_paths": False}
+    sent, _ = play(programs.program(task, {}, Behaviour(partial_paths=False)), names, values_for("Device.A.x"))
+    assert [type(s).__name__ for s in sent] == ["GetParameterNames", "GetParameterValues"]
+
+
+def test_a_device_that_wants_it_so_is_walked_level_by_level() -> None:
+    """The long list is not tried again with a device that refused it once."""
+    top = m.GetParameterNamesResponse((m.ParameterInfoStruct("Device.x", True),))
+    sent, result = play(programs.discover("Device.", Behaviour(level_by_level=True)), top, values_for("Device.x"))
+    assert [getattr(s, "next_level", None) for s in sent] == [True, None]
+    assert result is not None
+    assert result.status is TaskStatus.DONE
 
 
 def test_a_tree_that_cannot_be_listed_at_once_is_walked() -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
@@ -24,6 +24,28 @@ class Credentials(BaseModel):
     password: str = Field(min_length=1, max_length=256)
 
 
+class Switches(BaseModel):
+    """How to speak with a device. null leaves a switch to the ACS, which learns it; one that is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prolog: bool | None = Field(None, description="Begin messages with an XML declaration.")
+    max_names: int | None = Field(None, ge=1, le=256, description="Most parameters in one request.")
+    level_by_level: bool | None = Field(None, description="Read names one level at a time.")
+    partial_paths: bool | None = Field(None, description="The device can read values by the path of an object.")
+    id_prefix: str | None = Field(
+        None, pattern="^[A-Za-z0-9_.-]{0,32}$", description="Text before the number in the ID of our requests."
+    )
+
+
+class DevicePatch(BaseModel):
+    """What is to change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    behaviour: Switches
+
+
 @router.get("/devices")
 async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Devices in the order of their ids."""
@@ -37,6 +59,13 @@ async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor
 async def get_device(use: Use, id: str) -> dict[str, Any]:
     """One device."""
     return shapes.device(await use.devices.get(id), use.hub.clock())
+
+
+@router.patch("/devices/{id}")
+async def patch_device(use: Use, id: str, body: DevicePatch) -> dict[str, Any]:
+    """Change how the ACS speaks with a device."""
+    changes = body.behaviour.model_dump(exclude_unset=True)
+    return shapes.device(await use.devices.behave(id, changes), use.hub.clock())
 
 
 @router.delete("/devices/{id}", status_code=204)

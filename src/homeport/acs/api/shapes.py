@@ -64,6 +64,7 @@ def device(d: DeviceRecord, now: float) -> Json:
         "connection_request_username": d.connection_request_username,
         "wanted": [w.value for w in d.wants],
         "quirks": list(d.quirks),
+        "behaviour": {name: getattr(d.behaviour, name) for name in d.behaviour.__struct_fields__},
     }
 
 

@@ -17,7 +17,7 @@ from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
-from homeport.acs.records import DeviceState, MessageTrace
+from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.masking import shown, without_secrets
 from homeport.acs.services.sessions import Sessions
@@ -194,6 +194,10 @@ class Door:
             address=request.host,
             trusted=self._mode == "open" or credential is not None,
         )
+        if known is not None and known.behaviour is not NO_HABITS:
+            habits = known.behaviour
+            style = None if habits.prolog is None else WireStyle(prolog=habits.prolog)
+            session.adapt(style=style, id_prefix=habits.id_prefix)
         answer = session.send(_INFORM_RESPONSE, now=self._clock())
         live = Live(session, work, request.host, request.port)
         other = self.live.of_device(id)

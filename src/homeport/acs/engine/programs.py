@@ -9,7 +9,15 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.acs.engine.args import Answer, Call, request_of, result_of, untyped
-from homeport.acs.records import FaultDetail, ParameterFaultDetail, StoredValue, TaskRecord, TaskStatus
+from homeport.acs.records import (
+    NO_HABITS,
+    Behaviour,
+    FaultDetail,
+    ParameterFaultDetail,
+    StoredValue,
+    TaskRecord,
+    TaskStatus,
+)
 from homeport.codec import messages as m
 from homeport.terms import FaultCode, RpcName
 
@@ -28,6 +36,17 @@ MOST_REFUSALS: Final = 64
 _TRANSFERS: Final = frozenset({RpcName.DOWNLOAD, RpcName.UPLOAD, RpcName.SCHEDULE_DOWNLOAD, RpcName.CHANGE_DU_STATE})
 
 
+_DIVISIBLE: Final = frozenset(
+    {
+        FaultCode.INVALID_PARAMETER_NAME,
+        FaultCode.INVALID_ARGUMENTS,
+        FaultCode.RESOURCES_EXCEEDED,
+        FaultCode.INTERNAL_ERROR,
+    }
+)
+"""Faults that may be the fault of one name, or of there being so many."""
+
+
 class Step(Struct, frozen=True):
     """One RPC. progress: what must be remembered before it is sent, so that a lost answer can be settled."""
 
@@ -36,12 +55,13 @@ class Step(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What came of a task. awaited: accepted, but its end is told in a later session."""
+    """What came of a task. awaited: accepted, but its end is told in a later session. learnt: fields of Behaviour."""
 
     status: TaskStatus
     result: dict[str, Any] | None = None
     fault: FaultDetail | None = None
     awaited: bool = False
+    learnt: dict[str, Any] = {}
 
 
 Reply = Answer | m.FaultMessage
@@ -67,14 +87,14 @@ def detail(fault: m.FaultMessage) -> FaultDetail:
     return FaultDetail(fault.fault_code, fault.fault_string, parameters)
 
 
-def program(task: TaskRecord, known: Mapping[str, StoredValue]) -> Program:
+def program(task: TaskRecord, known: Mapping[str, StoredValue], habits: Behaviour = NO_HABITS) -> Program:
     """The program of a task. known: what is known of the parameters that it names."""
     request = request_of(task.rpc, task.args)
     match request:
         case m.SetParameterValues():
             return _set_values(request, untyped(task.args), known)
         case m.GetParameterValues():
-            return _get_values(request)
+            return _get_values(request, habits)
         case m.AddObject():
             return _add_object(request)
     return _single(request)
@@ -123,27 +143,59 @@ def _both(first: m.FaultMessage, second: m.FaultMessage) -> m.FaultMessage:
     )
 
 
-def _get_values(request: m.GetParameterValues) -> Program:
-    """In pieces where the list is long; a device that cannot do partial paths (netcwmp) is asked for names first."""
+def _get_values(request: m.GetParameterValues, habits: Behaviour) -> Program:
+    """In pieces where the list is long; where the device refuses one, its halves, until the faulty names are found.
+
+    A device that cannot do partial paths (netcwmp) is asked for names first. The good values are in the result of a failed task, too.
+    """
     rows: list[m.ParameterValueStruct] = []
-    for piece in pieces(request.parameter_names):
+    refused: list[ParameterFaultDetail] = []
+    first: m.FaultMessage | None = None
+    refusals = 0
+    learnt: dict[str, Any] = {}
+    queue = list(reversed(pieces(request.parameter_names, habits.max_names)))
+    while queue:
+        piece = queue.pop()
+        partial = any([name[-1:] == "." for name in piece])
+        if partial and habits.partial_paths is False:
+            found = yield from _by_names(piece, habits)
+            if isinstance(found, m.FaultMessage):
+                return failed(found)
+            rows += found
+            continue
         answer = yield Step(m.GetParameterValues(parameter_names=piece))
         if isinstance(answer, m.FaultMessage):
-            return failed(answer)
+            first, refusals = first or answer, refusals + 1
+            alone = len(request.parameter_names) == 1
+            if alone or answer.fault_code not in _DIVISIBLE or refusals > MOST_REFUSALS:
+                return failed(answer)
+            if len(piece) > 1:
+                half = len(piece) // 2
+                queue += [piece[half:], piece[:half]]
+                if answer.fault_code == FaultCode.RESOURCES_EXCEEDED:
+                    learnt["max_names"] = half
+            else:
+                refused.append(ParameterFaultDetail(piece[0], answer.fault_code, answer.fault_string))
+            continue
         assert isinstance(answer, m.GetParameterValuesResponse)
-        partial = any([name[-1:] == "." for name in piece])
         if partial and any([row.name[-1:] == "." for row in answer.parameter_list]):
-            found = yield from _by_names(piece)
+            learnt["partial_paths"] = False
+            found = yield from _by_names(piece, habits)
             if isinstance(found, m.FaultMessage):
                 return failed(found)
             rows += found
         else:
             rows += answer.parameter_list
-    return Result(TaskStatus.DONE, result_of(m.GetParameterValuesResponse(tuple(rows))))
+    result = result_of(m.GetParameterValuesResponse(tuple(rows))) if rows or not refused else None
+    if refused:
+        assert first is not None
+        fault = FaultDetail(first.fault_code, first.fault_string, tuple(refused))
+        return Result(TaskStatus.FAILED, result, fault, learnt=learnt)
+    return Result(TaskStatus.DONE, result, learnt=learnt)
 
 
 def _by_names(
-    paths: Sequence[str],
+    paths: Sequence[str], habits: Behaviour
 ) -> Generator[Step, Reply, list[m.ParameterValueStruct] | m.FaultMessage]:
     rows: list[m.ParameterValueStruct] = []
     names: list[str] = [p for p in paths if not p.endswith(".")]
@@ -154,7 +206,7 @@ def _by_names(
                 return answer
             assert isinstance(answer, m.GetParameterNamesResponse)
             names += [n.name for n in answer.parameter_list if not n.name.endswith(".")]
-    for piece in pieces(names):
+    for piece in pieces(names, habits.max_names):
         answer = yield Step(m.GetParameterValues(parameter_names=piece))
         if isinstance(answer, m.FaultMessage):
             return answer
@@ -216,15 +268,19 @@ def settle_transfer(task: TaskRecord) -> Program:
     return Result(TaskStatus.UNKNOWN)
 
 
-def discover(root: str) -> Program:
+def discover(root: str, habits: Behaviour = NO_HABITS) -> Program:
     """Reads all names, then all values. Never asks with an empty path: several devices crash on it."""
     refusals = 0
-    answer = yield Step(m.GetParameterNames(root, False))
+    answer: Reply | None = None
+    learnt: dict[str, Any] = {}
+    if not habits.level_by_level:
+        answer = yield Step(m.GetParameterNames(root, False))
     leaves: list[str] = []
     if isinstance(answer, m.GetParameterNamesResponse):
         leaves = [n.name for n in answer.parameter_list if not n.name.endswith(".")]
     else:
         waiting, seen = [root], {root}
+        learnt["level_by_level"] = True
         while waiting and refusals < MOST_REFUSALS:
             answer = yield Step(m.GetParameterNames(waiting.pop(), True))
             if not isinstance(answer, m.GetParameterNamesResponse):
@@ -240,19 +296,22 @@ def discover(root: str) -> Program:
         text = answer.fault_string if isinstance(answer, m.FaultMessage) else "the device listed no parameters"
         return Result(TaskStatus.FAILED, fault=FaultDetail(0, f"the tree under {root} cannot be read: {text}"))
     refused: list[str] = []
-    queue = list(reversed(pieces(dict.fromkeys(leaves))))
+    queue = list(reversed(pieces(dict.fromkeys(leaves), habits.max_names)))
     while queue and refusals < MOST_REFUSALS:
         piece = queue.pop()
         answer = yield Step(m.GetParameterValues(parameter_names=piece))
         if isinstance(answer, m.GetParameterValuesResponse):
             continue
         refusals += 1
+        exceeded = isinstance(answer, m.FaultMessage) and answer.fault_code == FaultCode.RESOURCES_EXCEEDED
+        if exceeded and len(piece) > 1:
+            learnt["max_names"] = min(len(piece) // 2, int(learnt.get("max_names", MOST_NAMES)))
         if len(piece) > 1:
             half = len(piece) // 2
             queue += [piece[half:], piece[:half]]
         else:
             refused.append(piece[0])
-    return Result(TaskStatus.DONE, {"names": len(leaves), "refused": refused})
+    return Result(TaskStatus.DONE, {"names": len(leaves), "refused": refused}, learnt=learnt)
 
 
 def set_credentials(root: str, username: str, password: str, keep: frozenset[str]) -> Program:
@@ -270,15 +329,16 @@ def set_credentials(root: str, username: str, password: str, keep: frozenset[str
     return Result(TaskStatus.DONE, {"username": username})
 
 
-def pieces(names: "Sequence[str] | dict[str, None]") -> list[tuple[str, ...]]:
-    """The names in lists short enough for one request."""
-    if 0 < len(names) <= MOST_NAMES and sum(map(len, names)) + _AROUND * len(names) <= MOST_BYTES:
+def pieces(names: "Sequence[str] | dict[str, None]", most: int | None = None) -> list[tuple[str, ...]]:
+    """The names in lists short enough for one request. most: what this device takes at a time, where that is known."""
+    most = min(most or MOST_NAMES, MOST_NAMES)
+    if 0 < len(names) <= most and sum(map(len, names)) + _AROUND * len(names) <= MOST_BYTES:
         return [tuple(names)]
     out: list[tuple[str, ...]] = []
     piece: list[str] = []
     size = 0
     for name in names:
-        if piece and (len(piece) == MOST_NAMES or size + len(name) + _AROUND > MOST_BYTES):
+        if piece and (len(piece) == most or size + len(name) + _AROUND > MOST_BYTES):
             out.append(tuple(piece))
             piece, size = [], 0
         piece.append(name)

@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from homeport.acs.records import CredentialRecord, DeviceRecord, DeviceState, Want
 from homeport.acs.services.hub import Hub, NotFound, Refused
 from homeport.acs.storage.interface import UnitOfWork
@@ -75,6 +77,11 @@ class Devices:
         if tag not in record.tags:
             return record
         return await self._patch(id, {"tags": tuple(t for t in record.tags if t != tag)})
+
+    async def behave(self, id: str, changes: dict[str, Any]) -> DeviceRecord:
+        """The device with its switches changed; None in `changes` leaves a switch to the ACS again. Raises NotFound."""
+        record = await self.get(id)
+        return await self._patch(id, {"behaviour": replace(record.behaviour, **changes)})
 
     async def refresh(self, id: str) -> DeviceRecord:
         """The device, whose whole tree is read anew in its next session. Raises NotFound."""

@@ -15,6 +15,7 @@ from homeport.acs.engine.args import ArgumentsError, Call, untyped
 from homeport.acs.engine.effects import learnt, promoted
 from homeport.acs.engine.inform import Policy, assess, identity
 from homeport.acs.records import (
+    NO_HABITS,
     DeviceRecord,
     DeviceState,
     EventRecord,
@@ -368,7 +369,7 @@ class Sessions:
         if Want.DISCOVER in record.wants and Want.DISCOVER not in work.tried and record.root:
             work.tried.add(Want.DISCOVER)
             work.want = Want.DISCOVER
-            work.program = programs.discover(record.root)
+            work.program = programs.discover(record.root, record.behaviour)
             return True
         return False
 
@@ -406,7 +407,10 @@ class Sessions:
             sendable = await self._files.filled(task, work.address)
         except NotFound as e:
             return programs.refused(str(e))
-        return programs.program(sendable, await self._types(task))
+        record = await self._store.device(work.device)
+        return programs.program(
+            sendable, await self._types(task), record.behaviour if record is not None else NO_HABITS
+        )
 
     async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
         """Write expiries; where somebody else has ended such a task, theirs counts."""
@@ -459,6 +463,8 @@ class Sessions:
     async def _finish(self, work: Work, result: programs.Result, unit: UnitOfWork) -> None:
         """Into the unit: the end of the running program."""
         task, now = work.task, self._hub.clock()
+        if result.learnt:
+            await self._habits(work, result.learnt, unit)
         if task is not None:
             after = settle.finished(task, result, attempts=self._hub.settings.task_attempts, now=now)
             if after.status is TaskStatus.DONE:
@@ -477,6 +483,15 @@ class Sessions:
                 fields["connection_request_password"] = "" if kept is not None else work.secret
             unit.patches.append((work.device, fields))
         self._clear(work)
+
+    async def _habits(self, work: Work, learnt: dict[str, Any], unit: UnitOfWork) -> None:
+        """Into the unit: how the device wants to be spoken to, where nobody has said so already."""
+        record = await self._store.device(work.device)
+        if record is None:
+            return
+        fresh = {k: v for k, v in learnt.items() if getattr(record.behaviour, k) is None}
+        if fresh:
+            unit.patches.append((work.device, {"behaviour": replace(record.behaviour, **fresh)}))
 
     def _fault(self, work: Work, task: str, rpc: str, code: int, string: str, now: float) -> FaultRecord:
         self._hub.stats.count(self._hub.stats.faults, code)

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from homeport.acs.records import (
+    NO_HABITS,
+    Behaviour,
     CredentialRecord,
     DeviceRecord,
     DeviceState,
@@ -44,6 +46,7 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     connection_request_password: str = ""
     wants: tuple[Want, ...] = ()
     quirks: tuple[str, ...] = ()
+    behaviour: Behaviour = NO_HABITS
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
@@ -63,6 +66,7 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.connection_request_password,
         d.wants,
         d.quirks,
+        d.behaviour,
     )
     return (
         d.state.value,
@@ -111,6 +115,7 @@ def device(row: Sequence[Any]) -> DeviceRecord:
         connection_request_password=rest.connection_request_password,
         wants=rest.wants,
         quirks=rest.quirks,
+        behaviour=rest.behaviour,
     )
 
 
