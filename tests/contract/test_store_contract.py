@@ -1,6 +1,7 @@
 """What every store promises: one suite, run against the reference in memory, SQLite and PostgreSQL."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.where import parse
-from support.postgres import needs_postgres, shared_server
+from support.postgres import EMPTY, needs_postgres, shared_server
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -47,7 +48,13 @@ def _made(kind: str, directory: Path) -> Store:
             return MemoryStore()
         case "sqlite":
             return SqliteStore(directory / "acs.db", write_behind=60)
-    return PostgresStore(shared_server().new_database(), write_behind=60)
+    return PostgresStore(postgres_database(), write_behind=60)
+
+
+@functools.cache
+def postgres_database() -> str:
+    """One database for all tests of this file: each begins by emptying it."""
+    return shared_server().new_database()
 
 
 @pytest.fixture(
@@ -56,6 +63,8 @@ def _made(kind: str, directory: Path) -> Store:
 def store(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Iterator[Store]:
     made = _made(request.param, tmp_path)
     run(made.open())
+    if isinstance(made, PostgresStore):
+        run(made._link.fetch(EMPTY))
     yield made
     run(made.close())
 

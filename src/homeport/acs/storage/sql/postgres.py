@@ -1,0 +1,558 @@
+"""The PostgreSQL store: asyncpg, group commit, several nodes on one database.
+
+No row is kept here as the truth: writes lock and read the rows that they change, so that two nodes never undo each other. What was
+read of a device (hot row, delta, open tasks: one query) serves the messages of the next moment, and is dropped as soon as this or
+another node writes the device; other nodes tell by LISTEN/NOTIFY.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+from msgspec.structs import replace
+
+from homeport.acs.records import CredentialRecord, DeviceRecord, FileRecord, StoredValue, TaskRecord, TokenRecord
+from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_link import (
+    BROKEN,
+    Connection,
+    Link,
+    Row,
+    farewell,
+    safe_url,
+    storable,
+    translated,
+)
+from homeport.acs.storage.sql.postgres_sheet import Job, Touched
+from homeport.acs.storage.sql.postgres_where import Translation
+from homeport.acs.storage.sql.postgres_writer import SQL, GroupWriter, stored_values
+from homeport.acs.storage.sql.queries import migrations
+from homeport.acs.storage.values import PathList, below, merged, unpack_delta
+from homeport.acs.where import Where, uses_parameters
+from homeport.errors import StoreError, StoreUnavailable
+
+MIGRATIONS: Final = "postgres_migrations"
+
+MIGRATION_LOCK: Final = 0x484F4D45
+"""The advisory lock that lets one node at a time bring the layout up to date."""
+
+VIEW_AGE: Final = 0.25
+"""Seconds for which what was read of a device may serve: the messages of one turn. Only while other nodes' notices arrive."""
+
+VIEWS: Final = 2_048
+"""Devices of which the last reading is kept."""
+
+BEAT: Final = 3.0
+DEAD_AFTER: Final = 15.0
+"""Seconds between two signs of life of a node, and after how many without one its tasks are taken over."""
+
+MOST_DEFERRED: Final = 2_000
+"""History rows that wait while the database is away; older ones go, because the ACS must not run out of memory."""
+
+RELISTEN: Final = 1.0
+
+_LAST: Final = "\U0010ffff"
+"""Sorts behind every id: the cursor of a first page."""
+
+
+class _View:
+    """What was read of one device. missing: there is no such device."""
+
+    __slots__ = ("read_at", "record", "reported", "tasks")
+
+    def __init__(self, row: Row | None, read_at: float) -> None:
+        self.read_at = read_at
+        self.record: DeviceRecord | None = None
+        self.reported: dict[str, StoredValue] = {}
+        self.tasks: tuple[TaskRecord, ...] = ()
+        if row is not None:
+            self.record = rows.device(row)
+            self.reported = unpack_delta(row[16]) if row[16] else {}
+            self.tasks = tuple(rows.task(blob) for blob in row[17])
+
+
+class PostgresStore:
+    """One database, postgresql://USER:PASSWORD@HOST/NAME. write_behind: seconds. on_change: told of other nodes' commits."""
+
+    def __init__(self, url: str, *, write_behind: float = 1.0, node: str = "") -> None:
+        self.node = node or secrets.token_hex(6)
+        self.on_change: Callable[[str, str], None] | None = None
+        """(task or "", device): another node has committed a change of it."""
+        self._url = url
+        self._write_behind = write_behind
+        self._link = Link(url)
+        self._writer: GroupWriter | None = None
+        self._views: dict[str, _View] = {}
+        self._wanted: dict[str, asyncio.Future[_View]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._rewritten: set[str] | None = None  # devices that were written while a reading was on its way
+        self._touched: Touched = {}
+        self._flushing: list[Touched] = []
+        self._deferred: list[SessionChange] = []
+        self._on_way = 0  # units from `later` that change devices or tasks
+        self._paths: dict[int, PathList] = {}
+        self._listening = False
+        self._listener: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_beat = 0.0
+
+    # --- life ---
+
+    async def open(self) -> None:
+        connection = await self._link.connect()
+        try:
+            await _migrate(connection, self._url)
+        except (asyncpg.PostgresError, *BROKEN) as e:
+            connection.terminate()
+            raise StoreError(f"cannot make {safe_url(self._url)} ready: {translated(e)}") from e
+        except StoreError:
+            await farewell(connection)
+            raise
+        self._link.give(connection)
+        self._writer = GroupWriter(self._link, self.node)
+        self._writer.start()
+        await self._writer.submit(self._beat())
+        self._next_beat = time.monotonic() + BEAT
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
+        self._arm()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        writer = self._writer
+        if writer is None:
+            return
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        self._drain(writer)
+        _unheeded(writer.submit(Job(statements=[(SQL["forget_nodes"], [(self.node,)])])))
+        await writer.stop()
+        self._writer = None
+        if self._reading is not None:
+            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._link.close()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._write_behind, self._tick)
+
+    def _tick(self) -> None:
+        writer = self._working()
+        now = time.monotonic()
+        if not self._drain(writer) and (writer.trouble is not None or now >= self._next_beat):
+            _unheeded(writer.submit(self._beat()))  # after trouble it also shows whether the server works again
+            self._next_beat = now + BEAT
+        self._arm()
+
+    def _beat(self) -> Job:
+        return Job(statements=[(SQL["beat"], [(self.node,)])])
+
+    def _working(self) -> GroupWriter:
+        if self._writer is None:
+            raise StoreUnavailable("the store is not open")
+        return self._writer
+
+    def _must_work(self) -> None:
+        trouble = self.trouble
+        if trouble is not None:
+            raise StoreUnavailable(trouble)
+
+    @property
+    def trouble(self) -> str | None:
+        return self._writer.trouble if self._writer is not None else "the store is not open"
+
+    @property
+    def group_commits(self) -> tuple[int, int]:
+        """(transactions, units) written since the start: their ratio is the size of a group."""
+        return (self._writer.groups, self._writer.units) if self._writer is not None else (0, 0)
+
+    # --- other nodes ---
+
+    async def _listen(self) -> None:
+        """Hear what other nodes commit, for ever; while that does not work, no view serves twice."""
+        while True:
+            connection: Connection | None = None
+            ended = asyncio.Event()
+            try:
+                connection = await self._link.connect()
+                connection.add_termination_listener(lambda *_, ended=ended: ended.set())
+                await connection.add_listener("homeport", self._noted)
+                self._views.clear()
+                self._listening = True
+                await ended.wait()
+            except (StoreError, asyncpg.PostgresError, *BROKEN):
+                pass  # the writer tells of the same trouble; here only the next try counts
+            finally:
+                self._listening = False
+                self._views.clear()
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(RELISTEN)
+
+    def _noted(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        node, *subjects = str(payload).split("\n")
+        if node == self.node:
+            return
+        for subject in subjects:
+            kind, _, rest = subject.partition(" ")
+            task, _, device = rest.rpartition(" ")
+            self._forget(device)
+            if self.on_change is not None and kind in ("t", "d"):
+                self.on_change(task, device)
+
+    # --- writing ---
+
+    async def commit(self, unit: UnitOfWork) -> None:
+        await self._submit(unit)
+
+    def later(self, unit: UnitOfWork) -> None:
+        self._must_work()
+        if unit.sessions:
+            self._deferred += unit.sessions
+            del self._deferred[:-MOST_DEFERRED]
+            unit, given = UnitOfWork(), unit
+            for name in UnitOfWork.__slots__:
+                if name != "sessions":
+                    setattr(unit, name, getattr(given, name))
+        if unit.empty:
+            return
+        self._on_way += 1
+
+        def done(future: "asyncio.Future[None]") -> None:
+            self._on_way -= 1
+
+        future = self._submit(unit)
+        future.add_done_callback(done)
+        _unheeded(future)
+
+    def _submit(self, unit: UnitOfWork) -> "asyncio.Future[None]":
+        """The unit on its way, behind what was touched of its devices before."""
+        writer = self._working()
+        job = Job(unit=unit)
+        ids = job.devices() | set(unit.deleted_devices)
+        waiting = {id: self._touched.pop(id) for id in ids if id in self._touched}
+        if waiting:
+            self._send_touched(writer, waiting)
+        future = writer.submit(job)
+
+        def written(_: "asyncio.Future[None]") -> None:
+            for id in ids:
+                self._forget(id)
+
+        future.add_done_callback(written)
+        return future
+
+    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
+        self._must_work()
+        known = self._touched.get(device)
+        if known is None:
+            view = self._views.get(device)
+            if view is not None and view.record is None:
+                return
+            self._touched[device] = (dict(fields), dict(changed))
+            return
+        known[0].update(fields)
+        for path, value in changed.items():
+            known[1][path] = merged(known[1].get(path), value)
+
+    async def flush(self) -> None:
+        futures = self._drain(self._working())
+        futures.append(self._working().submit(Job()))
+        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def _drain(self, writer: GroupWriter) -> "list[asyncio.Future[None]]":
+        """Everything that waits, on its way to the disk."""
+        out: list[asyncio.Future[None]] = []
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            out.append(self._send_touched(writer, touched))
+        if self._deferred:
+            sessions, self._deferred = self._deferred, []
+            unit = UnitOfWork()
+            unit.sessions += sessions
+            future = writer.submit(Job(unit=unit))
+
+            def kept(done: "asyncio.Future[None]") -> None:
+                if isinstance(done.exception(), StoreUnavailable):
+                    self._deferred[:0] = sessions
+                    del self._deferred[:-MOST_DEFERRED]
+
+            future.add_done_callback(kept)
+            out.append(future)
+        return out
+
+    def _send_touched(self, writer: GroupWriter, touched: Touched) -> "asyncio.Future[None]":
+        """What was touched, on its way; until it is there readers find it here, and where that fails it waits again."""
+        self._flushing.append(touched)
+        future = writer.submit(Job(touched=touched))
+
+        def done(ended: "asyncio.Future[None]") -> None:
+            self._flushing.remove(touched)
+            for id in touched:
+                self._forget(id)
+            if isinstance(ended.exception(), StoreUnavailable):
+                for id, (fields, values) in touched.items():
+                    newer = self._touched.get(id)
+                    if newer is None:
+                        self._touched[id] = (fields, values)
+                    else:
+                        self._touched[id] = ({**fields, **newer[0]}, {**values, **newer[1]})
+
+        future.add_done_callback(done)
+        return future
+
+    # --- devices ---
+
+    async def _view(self, id: str) -> _View:
+        """The device as last read, where that was a moment ago and nobody has written it since; else read now."""
+        if self._on_way:
+            await self.flush()
+        view = self._views.get(id)
+        if view is not None and self._listening and time.monotonic() - view.read_at < VIEW_AGE:
+            return view
+        if not storable(id):
+            return _View(None, 0.0)
+        future = self._wanted.get(id)
+        if future is None:
+            future = self._wanted[id] = asyncio.get_running_loop().create_future()
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.get_running_loop().create_task(self._read_views())
+        return await asyncio.shield(future)
+
+    async def _read_views(self) -> None:
+        """One query at a time, each for all devices that are asked for meanwhile."""
+        while self._wanted:
+            wanted, self._wanted = self._wanted, {}
+            self._rewritten = set()
+            try:
+                found = await self._link.fetch(SQL["views"], list(wanted))
+                now = time.monotonic()
+                by_id = {row[1]: row for row in found}
+                views = {id: _View(by_id.get(id), now) for id in wanted}
+            except Exception as e:
+                for future in wanted.values():
+                    if not future.done():
+                        future.set_exception(e)
+                        future.exception()  # read here once: who asked may have gone
+                continue
+            for id, future in wanted.items():
+                if self._listening and id not in self._rewritten:
+                    self._views[id] = views[id]
+                if not future.done():
+                    future.set_result(views[id])
+            while len(self._views) > VIEWS:
+                del self._views[next(iter(self._views))]
+        self._rewritten = None
+
+    def _forget(self, id: str) -> None:
+        self._views.pop(id, None)
+        if self._rewritten is not None:
+            self._rewritten.add(id)
+
+    def _fresh(self, id: str) -> list[tuple[dict[str, Any], dict[str, StoredValue]]]:
+        """What was touched of the device and may not be on the disk, oldest first."""
+        if not self._flushing and id not in self._touched:
+            return []
+        return [t[id] for t in (*self._flushing, self._touched) if id in t]
+
+    async def device(self, id: str) -> DeviceRecord | None:
+        record = (await self._view(id)).record
+        if record is not None:
+            for fields, _ in self._fresh(id):
+                record = replace(record, **fields)
+        return record
+
+    async def reported(self, id: str) -> Mapping[str, StoredValue]:
+        view = await self._view(id)
+        fresh = self._fresh(id) if view.record is not None else []
+        if not fresh:
+            return view.reported
+        out = dict(view.reported)
+        for _, values in fresh:
+            for path, value in values.items():
+                out[path] = merged(out.get(path), value)
+        return out
+
+    async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
+        if self._on_way:
+            await self.flush()
+        found = (await stored_values(self._link.fetch, [id], self._paths)).get(id) if storable(id) else None
+        if found is None:
+            return {}
+        for _, values in self._fresh(id):
+            for changed, value in values.items():
+                found[changed] = merged(found.get(changed), value)
+        return {p: found[p] for p in sorted(found) if below(p, path)}
+
+    async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
+        if self._touched or self._flushing or self._on_way:
+            await self.flush()
+        cursor = cursor or ""
+        translation = Translation(where.condition, before=2) if where is not None else None
+        sql = SQL["devices"].replace("/*where*/", translation.sql if translation is not None else "true")
+        values = translation.values if translation is not None else []
+        deep = where is not None and uses_parameters(where.condition)
+        found: list[DeviceRecord] = []
+        while True:
+            batch = [rows.device(row) for row in await self._link.fetch(sql, cursor, limit + 1, *values)]
+            known: dict[str, dict[str, StoredValue]] = {}
+            if deep and batch:
+                known = await stored_values(self._link.fetch, [d.id for d in batch], self._paths)
+            for record in batch:
+                if where is not None and not where.test(record, _getter(known.get(record.id, {}))):
+                    continue
+                if len(found) == limit:
+                    return Page(tuple(found), found[-1].id)
+                found.append(record)
+            if len(batch) <= limit:
+                return Page(tuple(found), None)
+            cursor = batch[-1].id
+
+    async def device_count(self) -> int:
+        return int((await self._link.fetch(SQL["device_count"]))[0][0])
+
+    # --- tasks ---
+
+    async def task(self, id: str) -> TaskRecord | None:
+        if self._on_way:
+            await self.flush()
+        row = await self._one("task", id)
+        return rows.task(row[0]) if row is not None else None
+
+    async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
+        return (await self._view(device)).tasks
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return await self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
+
+    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
+        """Those of this node, which has no session yet, and of nodes that have gone without a word: they are this node's then."""
+        found = await self._link.fetch(SQL["interrupted_tasks"], self.node, limit, DEAD_AFTER)
+        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
+
+    # --- histories ---
+
+    async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return await self._page("sessions_of", rows.session, limit, device, cursor or _LAST)
+
+    async def session(self, id: str) -> SessionChange | None:
+        if self._deferred or self._on_way:
+            await self.flush()
+        row = await self._one("session", id)
+        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
+
+    async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        return await self._page("events_of", rows.event, limit, device, cursor or _LAST)
+
+    async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
+        if device is None:
+            return await self._page("faults", rows.fault, limit, cursor or _LAST)
+        return await self._page("faults_of", rows.fault, limit, device, cursor or _LAST)
+
+    async def _page(self, query: str, decode: Callable[[bytes], Any], limit: int, *values: Any) -> Page:
+        if self._deferred or self._on_way:
+            await self.flush()
+        found = await self._link.fetch(SQL[query], *values, limit + 1)
+        items = tuple(decode(row[1]) for row in found[:limit])
+        return Page(items, found[limit - 1][0] if len(found) > limit else None)
+
+    async def _one(self, query: str, *values: Any) -> Row | None:
+        found = await self._link.fetch(SQL[query], *values)
+        return found[0] if found else None
+
+    async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
+        await self.flush()
+        gone = 0
+        limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
+        for name, limit in (limits | {"prune_tasks": tasks_before}).items():
+            counted = await self._link.fetch(f"WITH gone AS ({SQL[name]} RETURNING 1) SELECT count(*) FROM gone", limit)
+            gone += int(counted[0][0])
+        try:
+            await self._link.fetch(SQL["prune_path_lists"])
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            pass  # a device took one of the lists into use in this moment; the next pruning finds the others
+        return gone
+
+    # --- access and files ---
+
+    async def credential(self, username: str) -> CredentialRecord | None:
+        row = await self._one("credential", username)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        row = await self._one("credential_of", device)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def token(self, digest: str) -> TokenRecord | None:
+        row = await self._one("token", digest)
+        return rows.token(row[0]) if row is not None else None
+
+    async def token_named(self, name: str) -> TokenRecord | None:
+        row = await self._one("token_named", name)
+        return rows.token(row[0]) if row is not None else None
+
+    async def file(self, name: str) -> FileRecord | None:
+        row = await self._one("file", name)
+        return rows.file(row[0]) if row is not None else None
+
+    async def files(self) -> Sequence[FileRecord]:
+        return [rows.file(row[0]) for row in await self._link.fetch(SQL["files"])]
+
+    async def secret(self, name: str) -> bytes:
+        row = await self._one("secret", name)
+        if row is None:
+            new = (name, secrets.token_bytes(32))
+            await self._working().submit(Job(statements=[(SQL["insert_secret"], [new])]))
+            row = await self._one("secret", name)
+        assert row is not None
+        return bytes(row[0])
+
+
+def _getter(values: Mapping[str, StoredValue]) -> Callable[[str], str | None]:
+    def param(path: str) -> str | None:
+        known = values.get(path)
+        return known.value if known is not None else None
+
+    return param
+
+
+def _unheeded(future: "asyncio.Future[None]") -> None:
+    """Nobody waits for this one: what went wrong is in `trouble`."""
+    future.add_done_callback(lambda f: f.cancelled() or f.exception())
+
+
+async def _migrate(connection: Connection, url: str) -> None:
+    """Bring the layout up to date, one node at a time."""
+    steps = migrations(MIGRATIONS)
+    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    try:
+        version = await layout(connection)
+        if version > steps[-1][0]:
+            raise StoreError(
+                f"{safe_url(url)} was written by a newer Homeport (layout {version}, this one knows {steps[-1][0]}):"
+                " install that version or restore a backup"
+            )
+        for number, script in steps:
+            if number > version:
+                async with connection.transaction():
+                    await connection.execute(script)
+                    await connection.execute("INSERT INTO layout (number) VALUES ($1)", number)
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+
+
+async def layout(connection: Connection) -> int:
+    """The number of the last migration that was applied; 0 where the database is empty."""
+    if await connection.fetchval("SELECT to_regclass('layout')") is None:
+        return 0
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM layout"))

@@ -1,0 +1,251 @@
+-- Every query of the PostgreSQL store. The line `-- name:` names the one below it.
+
+-- Hot row, delta and open tasks of some devices, in one step: what an Inform needs.
+-- name: views
+SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals,
+       ARRAY(SELECT t.record FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown')
+             ORDER BY t.priority DESC, t.id)
+FROM device d LEFT JOIN device_delta v ON v.device = d.key
+WHERE d.id = ANY($1::text[]);
+
+-- The devices of a group of units, held until its end: always in the same order, so that two nodes never wait for each other.
+-- name: lock_devices
+SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest
+FROM device d
+WHERE d.id = ANY($1::text[]) ORDER BY d.id FOR NO KEY UPDATE;
+
+-- The deltas of locked devices: read after the lock was had, because what another node wrote meanwhile would not be seen before.
+-- name: deltas
+SELECT d.id, v.vals FROM device d JOIN device_delta v ON v.device = d.key WHERE d.id = ANY($1::text[]);
+
+-- How tasks stand now, held until the end of the group.
+-- name: lock_tasks
+SELECT id, status, attempts FROM task WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- Devices in the order of their ids; the caller puts its condition in.
+-- name: devices
+SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, NULL::bytea
+FROM device d
+WHERE d.id > $1 AND (/*where*/)
+ORDER BY d.id LIMIT $2;
+
+-- How many devices there are.
+-- name: device_count
+SELECT count(*) FROM device;
+
+-- A device that was never seen before.
+-- name: insert_device
+INSERT INTO device (state, first_seen, last_inform, oui, product_class, serial_number, manufacturer, model, software_version,
+                    hardware_version, provisioning_code, address, tags, rest, id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+
+-- The hot row of a known device, written whole.
+-- name: update_device
+UPDATE device SET state = $1, first_seen = $2, last_inform = $3, oui = $4, product_class = $5, serial_number = $6,
+                  manufacturer = $7, model = $8, software_version = $9, hardware_version = $10, provisioning_code = $11,
+                  address = $12, tags = $13, rest = $14
+WHERE id = $15;
+
+-- Only the time of the last Inform, of many devices: by far the most frequent write.
+-- name: seen_devices
+UPDATE device d SET last_inform = n.at FROM unnest($1::text[], $2::float8[]) AS n (id, at) WHERE d.id = n.id;
+
+-- A device and, by the foreign keys, everything that belongs to it.
+-- name: delete_device
+DELETE FROM device WHERE id = $1;
+
+-- The credentials of a deleted device.
+-- name: delete_device_credentials
+DELETE FROM credential WHERE device = $1;
+
+-- The values of some devices with their path lists and deltas.
+-- name: values
+SELECT d.id, v.path_list, v.vals, x.vals FROM device d
+LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
+WHERE d.id = ANY($1::text[]);
+
+-- Shared path lists.
+-- name: path_lists
+SELECT id, paths FROM path_list WHERE id = ANY($1::bigint[]);
+
+-- Path lists by their hash, kept from being pruned until the end of the group.
+-- name: known_path_lists
+SELECT hash FROM path_list WHERE hash = ANY($1::bytea[]) FOR KEY SHARE;
+
+-- A path list; one that another node made in this moment is as good.
+-- name: insert_path_list
+INSERT INTO path_list (hash, paths) VALUES ($1, $2) ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash;
+
+-- All values of a device.
+-- name: put_values
+INSERT INTO device_values (device, path_list, vals)
+SELECT d.key, p.id, $3 FROM device d, path_list p WHERE d.id = $1 AND p.hash = $2
+ON CONFLICT (device) DO UPDATE SET path_list = excluded.path_list, vals = excluded.vals;
+
+-- What changed since the values were written.
+-- name: put_delta
+INSERT INTO device_delta (device, vals) SELECT key, $2 FROM device WHERE id = $1
+ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
+
+-- One task.
+-- name: task
+SELECT record FROM task WHERE id = $1;
+
+-- The tasks of a device, youngest first.
+-- name: tasks_of
+SELECT id, record FROM task WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- Tasks that no living session can answer any more become this node's; what another node is just taking is left to it.
+-- name: interrupted_tasks
+UPDATE task SET node = $1 WHERE id IN (
+    SELECT t.id FROM task t
+    WHERE t.status = 'running' AND t.phase <> 'transfer'
+      AND NOT EXISTS (SELECT 1 FROM node n WHERE n.name = t.node AND n.name <> $1
+                      AND n.seen > now() - $3 * interval '1 second')
+    ORDER BY t.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING record;
+
+-- A new task; fails where the device or the id is not as it should be.
+-- name: insert_task
+INSERT INTO task (status, phase, priority, attempts, finished, node, record, id, device)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- A task that was locked and looked at before.
+-- name: update_task
+UPDATE task SET status = $1, phase = $2, priority = $3, attempts = $4, finished = $5, node = $6, record = $7 WHERE id = $8;
+
+-- The sessions of a device, youngest first, without their messages.
+-- name: sessions_of
+SELECT id, record FROM session WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- One session.
+-- name: session
+SELECT record, messages FROM session WHERE id = $1;
+
+-- A session that ended.
+-- name: insert_session
+INSERT INTO session (id, device, ended, record, messages) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, record = excluded.record, messages = excluded.messages;
+
+-- The events of a device, youngest first.
+-- name: events_of
+SELECT id, record FROM event WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- An event.
+-- name: insert_event
+INSERT INTO event (id, device, at, record) VALUES ($1, $2, $3, $4);
+
+-- Faults of all devices, youngest first.
+-- name: faults
+SELECT id, record FROM fault WHERE id < $1 ORDER BY id DESC LIMIT $2;
+
+-- Faults of one device, youngest first.
+-- name: faults_of
+SELECT id, record FROM fault WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- A fault.
+-- name: insert_fault
+INSERT INTO fault (id, device, at, record) VALUES ($1, $2, $3, $4);
+
+-- Sessions that are too old.
+-- name: prune_sessions
+DELETE FROM session WHERE ended < $1;
+
+-- Events that are too old.
+-- name: prune_events
+DELETE FROM event WHERE at < $1;
+
+-- Faults that are too old.
+-- name: prune_faults
+DELETE FROM fault WHERE at < $1;
+
+-- Finished tasks that are too old.
+-- name: prune_tasks
+DELETE FROM task WHERE finished < $1 AND status NOT IN ('queued', 'running', 'unknown');
+
+-- Path lists that no device uses any more.
+-- name: prune_path_lists
+DELETE FROM path_list p WHERE NOT EXISTS (SELECT 1 FROM device_values v WHERE v.path_list = p.id);
+
+-- The credential with a user name.
+-- name: credential
+SELECT record FROM credential WHERE username = $1;
+
+-- The credential of one device.
+-- name: credential_of
+SELECT record FROM credential WHERE device = $1;
+
+-- Credentials in the way of a new one: a user name has one, and so has a device.
+-- name: clear_credential
+DELETE FROM credential WHERE username = $1 OR (device = $2 AND device <> '');
+
+-- A credential.
+-- name: insert_credential
+INSERT INTO credential (username, device, record) VALUES ($1, $2, $3);
+
+-- A credential that is no longer valid.
+-- name: delete_credential
+DELETE FROM credential WHERE username = $1;
+
+-- The token with a hash.
+-- name: token
+SELECT record FROM token WHERE digest = $1;
+
+-- The token with a name.
+-- name: token_named
+SELECT record FROM token WHERE name = $1;
+
+-- Tokens in the way of a new one: a name has one.
+-- name: clear_token
+DELETE FROM token WHERE digest = $1 OR name = $2;
+
+-- A token.
+-- name: insert_token
+INSERT INTO token (digest, name, record) VALUES ($1, $2, $3);
+
+-- A file's description.
+-- name: file
+SELECT record FROM file WHERE name = $1;
+
+-- All files.
+-- name: files
+SELECT record FROM file ORDER BY name;
+
+-- A file's description, new or anew.
+-- name: put_file
+INSERT INTO file (name, record) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET record = excluded.record;
+
+-- A file that is gone.
+-- name: delete_file
+DELETE FROM file WHERE name = $1;
+
+-- A secret.
+-- name: secret
+SELECT value FROM secret WHERE name = $1;
+
+-- A secret, unless there is one already.
+-- name: insert_secret
+INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
+
+-- This node is alive.
+-- name: beat
+INSERT INTO node (name, seen) VALUES ($1, now()) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen;
+
+-- Nodes that have not been alive for a day, and a node that says goodbye.
+-- name: forget_nodes
+DELETE FROM node WHERE name = $1 OR seen < now() - interval '1 day';
+
+-- The number by which the outcome of this transaction can be asked for later.
+-- name: transaction
+SELECT pg_current_xact_id()::text;
+
+-- What became of a transaction: committed, aborted, in progress, or NULL where that is too long ago.
+-- name: outcome
+SELECT pg_xact_status($1::text::xid8);
+
+-- Tells all nodes.
+-- name: notify
+SELECT pg_notify('homeport', $1);

@@ -1,0 +1,204 @@
+"""What a group of units makes of the rows that were locked for it: each unit as a whole or not at all. No SQL runs here.
+
+The writer locks and reads the rows of all units of a group, puts them on a sheet, applies unit after unit, and writes each row once.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, TaskStatus
+from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.values import apply_values, merged, pack_delta, pack_values
+
+DELTA_MOST: Final = 128
+"""Entries of a delta before it is folded into the values: reading and writing a delta costs by its size, at every change."""
+
+SMALL_CHANGE: Final = 32
+"""Values in one change that still go to the delta; more are a refresh and go to the values at once."""
+
+_SENT: Final = frozenset({TaskStatus.RUNNING.value, TaskStatus.UNKNOWN.value})
+
+Touched = dict[str, tuple[dict[str, Any], dict[str, StoredValue]]]
+"""device -> (fields, values) from `touch`."""
+
+
+class Sheet:
+    """Rows as they are, then as they shall be. Values only of the devices that `wants_values` names."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, DeviceRecord] = {}
+        self.deltas: dict[str, dict[str, StoredValue]] = {}
+        self.full: dict[str, dict[str, StoredValue]] = {}
+        self.tasks: dict[str, tuple[str, int]] = {}  # id -> status, attempts
+        self.new: set[str] = set()
+        self.patched: set[str] = set()
+        self.seen: set[str] = set()
+        self.changed: set[str] = set()
+        self.folded: set[str] = set()
+        self.task_rows: dict[str, tuple[TaskRecord, bool]] = {}  # id -> record, whether it is new
+        self.sessions: list[SessionChange] = []
+        self.events: list[tuple[str, str, float, bytes]] = []
+        self.faults: list[tuple[str, str, float, bytes]] = []
+
+    def wants_values(self, units: Iterable[UnitOfWork], touched: Iterable[Touched]) -> list[str]:
+        """Known devices whose values may have to be written anew."""
+        most: dict[str, int] = {}
+        for unit in units:
+            for change in unit.values:
+                heavy = bool(change.removed) or len(change.changed) > SMALL_CHANGE
+                most[change.device] = most.get(change.device, 0) + (DELTA_MOST if heavy else len(change.changed))
+        for touch in touched:
+            for id, (_, values) in touch.items():
+                most[id] = most.get(id, 0) + len(values)
+        # One more than fits is enough: where the count stays below, no fold can come.
+        return [id for id, n in most.items() if id in self.devices and len(self.deltas.get(id, ())) + n >= DELTA_MOST]
+
+    # --- one unit ---
+
+    def apply(self, unit: UnitOfWork) -> Conflict | None:
+        """Bring the unit in, or say why it does not fit; the sheet is then unchanged."""
+        why = self._why_not(unit)
+        if why is not None:
+            return Conflict(why)
+        for device in unit.devices:
+            self.devices[device.id] = device
+            self.deltas[device.id] = {}
+            self.full[device.id] = {}
+            self.new.add(device.id)
+        for id, fields in unit.patches:
+            self._patch(id, fields)
+        for change in unit.values:
+            if change.device in self.devices:
+                self._values(change)
+        for task in unit.tasks:
+            record = task.record
+            known = self.task_rows.get(record.id)
+            self.task_rows[record.id] = (record, task.expect is None or (known is not None and known[1]))
+            self.tasks[record.id] = (record.status.value, record.attempts)
+        self.sessions += [s for s in unit.sessions if s.record.device in self.devices]
+        self.events += [(e.id, e.device, e.at, rows.encode(e)) for e in unit.events]
+        self.faults += [(f.id, f.device, f.at, rows.encode(f)) for f in unit.faults]
+        return None
+
+    def touch(self, touched: Touched) -> None:
+        """Bring in what devices repeat anyway; a device that is gone meanwhile is left out."""
+        for id, (fields, values) in touched.items():
+            if id not in self.devices:
+                continue
+            if set(fields) <= {"last_inform"} and id not in self.new:
+                self.devices[id] = replace(self.devices[id], **fields)
+                self.seen.add(id)
+            else:
+                self._patch(id, fields)
+            if values:
+                self._values(ValuesChange(id, values), DELTA_MOST)
+
+    def _why_not(self, unit: UnitOfWork) -> str | None:
+        made = {d.id for d in unit.devices}
+        if len(made) < len(unit.devices) or not made.isdisjoint(self.devices):
+            twice = sorted(d.id for d in unit.devices if d.id in self.devices) or sorted(made)
+            return f"the device {twice[0]} exists already"
+        now: dict[str, tuple[str, int]] = {}
+        for change in unit.tasks:
+            why = self._task_conflict(change, now, made)
+            if why is not None:
+                return why
+            now[change.record.id] = (change.record.status.value, change.record.attempts)
+        for id in [e.device for e in unit.events] + [f.device for f in unit.faults]:
+            if id not in self.devices and id not in made:
+                return f"there is no device {id} any more"
+        return None
+
+    def _task_conflict(self, change: TaskChange, now: Mapping[str, tuple[str, int]], made: set[str]) -> str | None:
+        task = change.record
+        stored = now.get(task.id) or self.tasks.get(task.id)
+        if change.expect is None:
+            if stored is not None:
+                return f"the task {task.id} exists already"
+            if task.device not in self.devices and task.device not in made:
+                return f"there is no device {task.device} any more"
+            return None
+        if stored is None or stored[0] not in {s.value for s in change.expect}:
+            state = "gone" if stored is None else stored[0]
+            return f"the task {task.id} is {state}, no longer {' or '.join(sorted(change.expect))}"
+        if stored[0] in _SENT and stored[1] > task.attempts:
+            # A node that was overtaken tells of an attempt that is no longer the last one.
+            return f"the task {task.id} was sent again meanwhile, attempt {stored[1]} after {task.attempts}"
+        return None
+
+    def _patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        record = self.devices.get(id)
+        if record is not None and fields:
+            self.devices[id] = replace(record, **fields)
+            self.patched.add(id)
+
+    def _values(self, change: ValuesChange, most: int = SMALL_CHANGE) -> None:
+        """most: how many values still go to the delta."""
+        id = change.device
+        delta, full = self.deltas.setdefault(id, {}), self.full.get(id)
+        self.changed.add(id)
+        if full is not None:
+            apply_values(full, change)
+        if not change.removed and len(change.changed) <= most and len(delta) + len(change.changed) <= DELTA_MOST:
+            for path, value in change.changed.items():
+                delta[path] = merged(delta.get(path), value)
+            return
+        assert full is not None, "wants_values names every device that can come here"
+        self.folded.add(id)
+        self.deltas[id] = {p: full[p] for p in delta if p in full}
+
+    # --- what is to be written ---
+
+    def device_rows(self) -> tuple[list[Any], list[Any], tuple[list[str], list[float]]]:
+        """(rows of new devices, rows of changed ones, those of which only last_inform changed: ids and times)."""
+        new = [rows.device_row(self.devices[id]) for id in sorted(self.new)]
+        patched = [rows.device_row(self.devices[id]) for id in sorted(self.patched - self.new)]
+        seen = sorted(self.seen - self.patched - self.new)
+        return new, patched, (seen, [self.devices[id].last_inform for id in seen])
+
+    def value_rows(self) -> tuple[dict[bytes, bytes], list[Any], list[Any]]:
+        """(path lists by hash, rows of values, rows of deltas)."""
+        lists: dict[bytes, bytes] = {}
+        values = []
+        for id in sorted(self.folded):
+            hash, paths, blob = pack_values(self.full[id])
+            lists[hash] = paths
+            values.append((id, hash, blob))
+        return lists, values, [(id, pack_delta(self.deltas[id])) for id in sorted(self.changed)]
+
+    def subjects(self) -> list[str]:
+        """What other nodes must hear of: `t TASK DEVICE` and `d DEVICE`, a word each without spaces."""
+        said = [f"t {task.id} {task.device}" for task, _ in self.task_rows.values()]
+        return said + [f"d {id}" for id in sorted(self.new | self.patched | self.changed)]
+
+
+class Job(Struct):
+    """Something to write: a unit, or what was touched, or statements of their own (SQL, rows)."""
+
+    unit: UnitOfWork | None = None
+    touched: Touched | None = None
+    statements: list[tuple[str, list[tuple[Any, ...]]]] = []
+
+    @property
+    def alone(self) -> bool:
+        """Whether the job must not share a transaction: what it deletes others might expect."""
+        unit = self.unit
+        return bool(self.statements) or (
+            unit is not None
+            and bool(unit.deleted_devices or unit.deleted_credentials or unit.deleted_files)
+            | bool(unit.credentials or unit.tokens or unit.files)
+        )
+
+    def devices(self) -> set[str]:
+        """All devices that the job names."""
+        ids = set(self.touched or ())
+        unit = self.unit
+        if unit is not None:
+            ids |= {d.id for d in unit.devices} | {id for id, _ in unit.patches} | {v.device for v in unit.values}
+            ids |= {t.record.device for t in unit.tasks} | {s.record.device for s in unit.sessions}
+            ids |= {e.device for e in unit.events} | {f.device for f in unit.faults}
+        return ids

@@ -1,0 +1,372 @@
+"""The one task of a node that writes: it takes what waits as a group, writes it in one transaction, then tells who waits.
+
+While the server works on one group the next one gathers, so that round trips and the durable commit are shared by all devices of
+the moment. The rows of a group are locked first, in one order on all nodes; so a unit's conflicts are found before anything is
+written, and no unit can spoil its neighbours.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from homeport.acs.storage.interface import Conflict
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link, cleaned, facts, farewell, translated
+from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
+from homeport.acs.storage.sql.queries import load
+from homeport.acs.storage.values import PathList, merged, unpack_delta, unpack_paths, unpack_values
+from homeport.errors import StoreError, StoreUnavailable
+
+MAX_GROUP: Final = 256
+"""Jobs in one transaction: beyond this the waiting grows and the cost per unit no longer falls."""
+
+GATHER: Final = 0.001
+"""Seconds that a group waits for more while several sessions commit at once."""
+
+TRIES: Final = 3
+"""How often a group is tried when another node wrote the same rows in the same moment."""
+
+ASK_OUTCOME: Final = 5.0
+"""Seconds in which the outcome of a commit whose answer was lost is asked for."""
+
+NOTE_MOST: Final = 7_500
+"""Bytes of one notification; the server takes less than 8,000."""
+
+SQL: Final = load("postgres.sql")
+
+_RACES: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.ForeignKeyViolationError,
+)
+
+
+class _CommitLost(Exception):
+    """The connection broke between COMMIT and its answer."""
+
+    def __init__(self, transaction: str) -> None:
+        super().__init__(transaction)
+        self.transaction = transaction
+
+
+class GroupWriter:
+    """Owns the writing connection. node: this node's name, in task rows and notifications."""
+
+    def __init__(self, link: Link, node: str) -> None:
+        self.trouble: str | None = None
+        self.groups = 0
+        self.units = 0
+        self._link = link
+        self._node = node
+        self._connection: Connection | None = None
+        self._jobs: list[tuple[Job, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self._last = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def submit(self, job: Job) -> "asyncio.Future[None]":
+        """A future that is done when the job is on the disk, or has what went wrong."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._last:
+            future.set_exception(StoreUnavailable("the store is closed"))
+            return future
+        self._jobs.append((job, future))
+        self._arrived.set()
+        return future
+
+    async def stop(self) -> None:
+        """Write what waits and close."""
+        self._last = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+        if self._connection is not None:
+            await farewell(self._connection)
+
+    async def _run(self) -> None:
+        crowded = False
+        while True:
+            await self._arrived.wait()
+            if crowded and not self._last:
+                await asyncio.sleep(GATHER)
+            group = self._take()
+            if not self._jobs:
+                self._arrived.clear()
+            if not group:
+                if self._last:
+                    return
+                crowded = False
+                continue
+            crowded = len(group) > 1
+            answers = await self._write([job for job, _ in group])
+            for (_, future), answer in zip(group, answers, strict=True):
+                if future.done():
+                    continue  # who waited has gone; the rows are written all the same
+                if answer is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(answer)
+            if self._last:
+                self._arrived.set()
+
+    def _take(self) -> list[tuple[Job, "asyncio.Future[None]"]]:
+        """The next group: all that waits, up to one that must be alone."""
+        count = 0
+        for job, _ in self._jobs[:MAX_GROUP]:
+            if job.alone:
+                break
+            count += 1
+        count = count or min(1, len(self._jobs))
+        group, self._jobs = self._jobs[:count], self._jobs[count:]
+        return group
+
+    # --- one group ---
+
+    async def _write(self, jobs: list[Job]) -> Sequence[BaseException | None]:
+        """What became of each job."""
+        try:
+            answers = await self._attempts(jobs)
+        except StoreUnavailable as e:
+            self.trouble = str(e)
+            return [e] * len(jobs)
+        except StoreError as e:
+            if len(jobs) == 1:
+                return [e]
+            # A row that the server refuses stands against its own unit only.
+            return [answer for job in jobs for answer in await self._write([job])]
+        self.trouble = None
+        self.groups += 1
+        self.units += len(jobs)
+        return answers
+
+    async def _attempts(self, jobs: list[Job]) -> Sequence[BaseException | None]:
+        for left in range(TRIES, 0, -1):
+            fresh = self._connection is None
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection, fresh = None, True
+                    self._connection = await self._link.connect()
+                return await self._transaction(self._connection, jobs)
+            except _CommitLost as e:
+                self._drop()
+                if await self._committed(e.transaction):
+                    return [None] * len(jobs)
+                raise StoreUnavailable("the connection to the database broke while a group was committed") from e
+            except _RACES as e:
+                await self._rollback()
+                if left == 1:
+                    if isinstance(e, asyncpg.IntegrityConstraintViolationError):
+                        return [Conflict(f"the row does not fit to what is stored: {e}")] * len(jobs)
+                    raise translated(e) from e
+            except BROKEN as e:
+                self._drop()
+                if fresh or left == 1 or isinstance(e, TimeoutError):
+                    raise translated(e) from e
+            except asyncpg.PostgresError as e:
+                gone = self._connection is None or self._connection.is_closed()
+                await self._rollback()
+                if not gone or fresh or left == 1:
+                    raise translated(e) from e
+            except (UnicodeEncodeError, asyncpg.DataError, OverflowError) as e:
+                await self._rollback()
+                raise StoreError(f"the database cannot hold a value: {e}") from e
+            except StoreError:
+                raise
+            except BaseException:
+                self._drop()
+                raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _transaction(self, c: Connection, jobs: list[Job]) -> list[BaseException | None]:
+        await c.execute("BEGIN")
+        transaction: str = await c.fetchval(SQL["transaction"])
+        sheet = Sheet()
+        await self._fill(c, sheet, jobs)
+        answers: list[BaseException | None] = []
+        for job in jobs:
+            if job.touched is not None:
+                sheet.touch(job.touched)
+            answers.append(sheet.apply(job.unit) if job.unit is not None else None)
+        await self._rows(c, sheet)
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer is None:
+                await self._rare(c, job)
+        await self._notify(c, sheet, jobs)
+        try:
+            await c.execute("COMMIT")
+        except BROKEN as e:
+            raise _CommitLost(transaction) from e
+        except asyncpg.PostgresError as e:
+            if c.is_closed():
+                raise _CommitLost(transaction) from e
+            raise
+        return answers
+
+    async def _fill(self, c: Connection, sheet: Sheet, jobs: list[Job]) -> None:
+        """Lock the rows that the jobs name, and put them on the sheet."""
+        ids: set[str] = set()
+        for job in jobs:
+            ids |= job.devices()
+        if ids:
+            for row in await c.fetch(SQL["lock_devices"], sorted(ids)):
+                sheet.devices[row[1]] = rows.device(row)
+        units = [job.unit for job in jobs if job.unit is not None]
+        touched = [job.touched for job in jobs if job.touched is not None]
+        changing = {v.device for u in units for v in u.values}
+        changing |= {id for t in touched for id, (_, values) in t.items() if values}
+        changing &= set(sheet.devices)
+        if changing:
+            for row in await c.fetch(SQL["deltas"], list(changing)):
+                sheet.deltas[row[0]] = unpack_delta(row[1])
+        wanted = sheet.wants_values(units, touched)
+        if wanted:
+            sheet.full.update({id: {} for id in wanted})
+            sheet.full.update(await stored_values(c.fetch, wanted, {}))
+        tasks = {t.record.id for u in units for t in u.tasks}
+        if tasks:
+            for row in await c.fetch(SQL["lock_tasks"], list(tasks)):
+                sheet.tasks[row[0]] = (row[1], row[2])
+
+    async def _rows(self, c: Connection, sheet: Sheet) -> None:
+        """Write what the sheet says."""
+        new, patched, seen = sheet.device_rows()
+        await _many(c, "insert_device", [_clean(row) for row in new])
+        await _many(c, "update_device", [_clean(row) for row in patched])
+        if seen[0]:
+            await c.execute(SQL["seen_devices"], *seen)
+        lists, values, deltas = sheet.value_rows()
+        if lists:
+            known = {row[0] for row in await c.fetch(SQL["known_path_lists"], list(lists))}
+            await _many(c, "insert_path_list", sorted((h, p) for h, p in lists.items() if h not in known))
+        await _many(c, "put_values", values)
+        await _many(c, "put_delta", deltas)
+        inserts, updates = [], []
+        for task, is_new in sheet.task_rows.values():
+            row = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, self._node)
+            if is_new:
+                inserts.append((*row, rows.encode(task), task.id, task.device))
+            else:
+                updates.append((*row, rows.encode(task), task.id))
+        await _many(c, "insert_task", inserts)
+        await _many(c, "update_task", updates)
+        sessions = [
+            (s.record.id, s.record.device, s.record.ended, rows.encode(s.record), rows.pack_messages(s.messages))
+            for s in sheet.sessions
+        ]
+        await _many(c, "insert_session", sessions)
+        await _many(c, "insert_event", sheet.events)
+        await _many(c, "insert_fault", sheet.faults)
+
+    async def _rare(self, c: Connection, job: Job) -> None:
+        """Statements of jobs that are alone in their transaction."""
+        for sql, values in job.statements:
+            await c.executemany(sql, values)
+        unit = job.unit
+        if unit is None or not job.alone:
+            return
+        for credential in unit.credentials:
+            await c.execute(SQL["clear_credential"], credential.username, credential.device)
+            await c.execute(SQL["insert_credential"], credential.username, credential.device, rows.encode(credential))
+        for token in unit.tokens:
+            await c.execute(SQL["clear_token"], token.digest, token.name)
+            await c.execute(SQL["insert_token"], token.digest, token.name, rows.encode(token))
+        await _many(c, "put_file", [(file.name, rows.encode(file)) for file in unit.files])
+        await _many(c, "delete_credential", [(name,) for name in unit.deleted_credentials])
+        await _many(c, "delete_file", [(name,) for name in unit.deleted_files])
+        await _many(c, "delete_device_credentials", [(id,) for id in unit.deleted_devices])
+        await _many(c, "delete_device", [(id,) for id in unit.deleted_devices])
+
+    async def _notify(self, c: Connection, sheet: Sheet, jobs: list[Job]) -> None:
+        """Tell the other nodes, with the commit, what is no longer as they may have it."""
+        subjects = sheet.subjects() + [f"d {id}" for j in jobs if j.unit is not None for id in j.unit.deleted_devices]
+        await _many(c, "notify", [(note,) for note in notes(self._node, subjects)])
+
+    # --- when it breaks ---
+
+    async def _committed(self, transaction: str) -> bool:
+        """Whether a commit whose answer was lost was done: the server is asked as soon as it answers again."""
+        try:
+            async with asyncio.timeout(ASK_OUTCOME):
+                while True:
+                    try:
+                        found = await self._link.fetch(SQL["outcome"], transaction)
+                    except StoreUnavailable:
+                        await asyncio.sleep(0.1)
+                        continue
+                    if found and found[0][0] == "in progress":
+                        await asyncio.sleep(0.05)
+                        continue
+                    return bool(found) and found[0][0] == "committed"
+        except (TimeoutError, StoreError):
+            return False
+
+    async def _rollback(self) -> None:
+        if self._connection is None or self._connection.is_closed():
+            self._drop()
+            return
+        try:
+            await self._connection.execute("ROLLBACK")
+        except (*BROKEN, asyncpg.PostgresError):
+            self._drop()  # the server rolls back what its client leaves
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+async def _many(c: Connection, name: str, values: list[Any]) -> None:
+    if values:
+        await c.executemany(SQL[name], values)
+
+
+def _clean(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A device's row, with texts that PostgreSQL can hold; its id stays as it is and is refused where it cannot."""
+    return (*(cleaned(v) if isinstance(v, str) else v for v in row[:-1]), row[-1])
+
+
+async def stored_values(
+    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, PathList]
+) -> dict[str, dict[str, Any]]:
+    """All values of some devices. cache: path lists by id, added to."""
+    found = await fetch(SQL["values"], list(ids))
+    missing = {row[1] for row in found if row[1] is not None and row[1] not in cache}
+    if missing:
+        if len(cache) > 64:
+            cache.clear()
+            missing = {row[1] for row in found if row[1] is not None}
+        for id, blob in facts(await fetch(SQL["path_lists"], list(missing))).items():
+            cache[id] = unpack_paths(blob)
+    out: dict[str, dict[str, Any]] = {}
+    for id, path_list, values, delta in found:
+        full = {}
+        if path_list is not None and path_list in cache:
+            full = unpack_values(cache[path_list], values)
+        if delta is not None:
+            for path, value in unpack_delta(delta).items():
+                full[path] = merged(full.get(path), value)
+        out[id] = full
+    return out
+
+
+def notes(node: str, subjects: Sequence[str]) -> list[str]:
+    """The subjects as notifications: the node's name, then a subject a line."""
+    out: list[str] = []
+    size = NOTE_MOST
+    for subject in dict.fromkeys(subjects):
+        length = len(subject.encode()) + 1
+        if length > NOTE_MOST - 64:
+            continue  # no id of ours is so long; its row is read anew when its view has aged
+        if size + length > NOTE_MOST:
+            out.append(node)
+            size = len(node)
+        out[-1] += f"\n{subject}"
+        size += length
+    return out
