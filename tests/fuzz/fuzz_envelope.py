@@ -66,7 +66,8 @@ def one_input(data: bytes) -> None:
             raise Slow(f"{seconds:.3f} s for {len(data)} bytes")
     if zlib.crc32(data) % COMPARED:
         return
-    again = outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS))
+    # The second time a markup is learnt, the third time used.
+    again = [outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS)) for _ in range(2)][1]
     tree = outcome(by_tree, data, content_type)
     assert first == again, ("a remembered skeleton reads otherwise", first, again)
     assert same(first, tree), ("the list read ahead reads otherwise", first, tree)

@@ -105,16 +105,21 @@ def decode(
                 MEMORY.keep(split[0], skeleton)
             if rows is None or reading.used:
                 return envelope
-    root = parse_strictly(text if rows is None else rows.rest.encode(), limits=limits)
-    if root is not None:
-        reading = Reading(limits, quirks.copy(), rows)
-        envelope = _read_envelope(root, reading, expect)
-        if rows is None or reading.used:
-            if split is not None and _is_known(envelope):
-                learnt = MEMORY.learn(*split, root, limits)
-                if learnt is not None and len(envelope.quirks) == len(quirks):
-                    learnt.plan = _envelope_plan(learnt, envelope, limits)
-            return envelope
+    try:
+        root = parse_strictly(text if rows is None else rows.rest.encode(), limits=limits)
+        if root is not None:
+            reading = Reading(limits, quirks.copy(), rows)
+            envelope = _read_envelope(root, reading, expect)
+            if rows is None or reading.used:
+                if split is not None and _is_known(envelope) and MEMORY.is_second(split[0]):
+                    learnt = MEMORY.learn(*split, root, limits)
+                    if learnt is not None and len(envelope.quirks) == len(quirks):
+                        learnt.plan = _envelope_plan(learnt, envelope, limits)
+                return envelope
+    except ProtocolError:
+        if rows is None:
+            raise
+        # What the rest lacks, or holds besides, may be what is wrong with it: the whole body says.
     return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
 
 

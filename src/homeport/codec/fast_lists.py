@@ -1,15 +1,16 @@
 """The long lists, read without a tree: what makes a response of 5,000 parameters cost less than parsing it.
 
-A body whose list is written evenly, row after row with the same tags and attributes, is cut in two: the rows are read by one regular
-expression, made from the first row, and the rest, with that one row left in their place, goes through the XML parser as usual.
-Everything else, however legal, is left to the tree. This is exact, not a guess:
+Rows that are written alike, with the same tags and attributes, are read by one regular expression, made from the first such row. The
+rest, with one row left in place of each unbroken run, under a mark, goes through the XML parser as usual, with all rows that are odd: a
+Value that is absent or of an unknown type, a comment, CDATA. Where there are many of these, the tree reads the whole body. This is
+exact, not a guess:
 
-- Every `<` of the stretch from the first row to the last belongs to a row like the first, every `&` to a legal reference, and no
-  character is one that XML forbids there: so the stretch is well-formed wherever the first row is.
-- The parser still sees the stretch's place, the first row with its prefixes and attributes, and all the rest: it refuses what it would
-  have refused, and what is odd about the first row is odd about all.
-- The reader takes the rows only for a container whose one child carries the mark; a body that already holds the mark is left alone, and
-  where no reader takes the rows (they stood in a comment, say) the body is read again as a tree.
+- Every `<` of a run belongs to a row like the first, every `&` to a legal reference, and no character is one that XML forbids there: so
+  the run is well-formed wherever its first row is.
+- The parser still sees the run's place, its first row with its prefixes and attributes, and all the rest: it refuses what it would have
+  refused, and what is odd about the first row is odd about all.
+- The reader takes the runs only where their marks, all and in order, are children of one list; a body that already holds the mark is left
+  alone, and where the runs are not taken (they stood in a comment, say) the body is read again as a tree.
 """
 
 import re
@@ -22,9 +23,12 @@ from homeport.codec import messages as m
 from homeport.terms import ValueType
 
 MARK: Final = "homeport-rows"
-"""The attribute on the row that stands for all of them."""
+"""The attribute on the row that stands for a run; its value is the run's number."""
 
 _MINIMUM_ROWS: Final = 4
+_ROWS_PER_RUN: Final = 4
+"""Rows to a run, on the average, from which on this is faster than the tree."""
+
 _LONGEST_ROW: Final = 4096
 _HEAD: Final = 8192
 """Bytes in which the list must begin: envelope, header and DeviceId are shorter."""
@@ -34,11 +38,14 @@ _OTHER: Final = frozenset(b"<&\r")
 _REFERENCE: Final = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,5}));")
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _TYPES: Final = {str(t): str(t) for t in ValueType}
+_NO_TYPE: Final = {"": ""}
 
 # Between the tags of a row any text may stand: it has no meaning. A name begins and ends with a visible character; a parameter's ends
-# with no dot, since a row for an object is odd.
+# with no dot, since a row for an object is odd. References in a name, and a carriage return anywhere, are odd too.
 _NAME: Final = r"([!-;=-~][^<]*(?<=[!-~]))"
 _PARAMETER: Final = r"([!-;=-~][^<]*(?<=[!-\-/-~]))"
+_CAREFUL_NAME: Final = r"([!-%'-;=-~][^<&\r]*(?<=[!-~]))"
+_CAREFUL_PARAMETER: Final = r"([!-%'-;=-~][^<&\r]*(?<=[!-\-/-~]))"
 _ATTRIBUTES: Final = r"""(?:\s+[\w:.-]+\s*=\s*(?:"[^"<>&]*"|'[^'<>&]*'))*"""
 _FIRST_VALUE: Final = re.compile(
     rf"<((?:\w+:)?ParameterValueStruct)({_ATTRIBUTES}\s*)>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES}\s*)>[^<]*</\3>[^<]*"
@@ -53,21 +60,23 @@ _BEGIN: Final = re.compile(rb"<(?:\w+:)?Parameter(Value|Info)Struct[\s>]")
 
 
 class Rows(Struct, frozen=True, gc=False):
-    """A list that was read ahead. entry: local name of a row. values: the structs. rest: the body with one marked row in their place."""
+    """A list that was read ahead. entry: local name of a row. runs: its structs. rest: the body with one marked row for each run."""
 
     entry: str
-    values: tuple[Any, ...]
+    runs: tuple[tuple[Any, ...], ...]
     rest: str
 
 
 class _Form(Struct, frozen=True):
-    """How the rows of one body are written. pattern: a whole row; its groups are name, type or flag, slash of an empty tag, value.
+    """How the rows of one body are written. pattern: a whole row; its groups are name, type or flag, value.
 
+    careful: the same for bodies with references and carriage returns, which are odd in some places; it takes half as long again.
     end: the last tag of a row. typed: whether each row has a type. tag: characters of a row's `<` and name.
     """
 
     entry: str
     pattern: re.Pattern[str]
+    careful: str
     end: str
     typed: bool
     tag: int
@@ -101,29 +110,105 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     form = _recent.get(is_value)
     first = form.pattern.match(text, begin) if form is not None else None
     if form is None or first is None:
-        first = (_FIRST_VALUE if is_value else _FIRST_INFO).match(text, begin, begin + _LONGEST_ROW)
-        if first is None or (is_value and "type" in (first.group(10) or "")):
+        form = _usual_form(text, begin, is_value)
+        first = form.pattern.search(text, begin, begin + 3 * _LONGEST_ROW) if form is not None else None
+        if form is None or first is None:
             return None
-        form = (_value_form if is_value else _info_form)(*first.groups())
         _recent[is_value] = form
+        begin = first.start()
     end = text.rfind(form.end) + len(form.end)
-    stretch = text[begin:end]
-    rows = form.pattern.findall(stretch)
-    if len(rows) < _MINIMUM_ROWS or not _is_even(stretch, rows):
+    head, stretch, tail = text[:begin], text[begin:end], text[end:]
+    if MARK in head or MARK in tail or _has_longer_text(stretch, max_text):
         return None
-    head, tail = text[:begin], text[end:]
-    if MARK in head or MARK in tail or (len(stretch) > max_text and max(len(row[3]) for row in rows) > max_text):
+    marks = stretch.encode().translate(None, _ORDINARY)
+    if not _OTHER.issuperset(marks) or not (stretch.isascii() or ("\ufffe" not in stretch and "\uffff" not in stretch)):
         return None
-    try:
-        values = _values(rows, form) if is_value else _infos(rows)
-    except KeyError:  # A type that the standard does not know, or a truth value that is spelled oddly.
+    pattern = form.pattern if b"&" not in marks and b"\r" not in marks else re.compile(form.careful)
+    parts = pattern.split(stretch)
+    gaps = parts[::4]
+    count = len(gaps) - 1
+    odd = [place for place, gap in enumerate(gaps) if "<" in gap]
+    if count < _MINIMUM_ROWS or len(odd) * _ROWS_PER_RUN > count:
         return None
-    tag = begin + form.tag
-    rest = f'{head}{text[begin:tag]} {MARK}=""{text[tag : first.end()]}{tail}'
-    return Rows(form.entry, tuple(values), rest)
+    if not odd:
+        if not _may_stand(stretch, marks):
+            return None
+        return Rows(form.entry, (tuple(_structs(parts, form)),), f"{head}{_marked(first.group(), form, 0)}{tail}")
+    cut = _cut(stretch, gaps, odd, form)
+    if cut is None or not _may_stand("".join([even for even, _, _ in cut]), marks):
+        return None
+    values = _structs(parts, form)
+    runs: list[tuple[Any, ...]] = []
+    rest = [head]
+    begin = 0
+    for even, end, gap in cut:
+        if begin < end:
+            first = form.pattern.match(even)
+            if first is None or MARK in gap:
+                return None
+            rest.append(_marked(first.group(), form, len(runs)))
+            runs.append(tuple(values[begin:end]))
+            begin = end
+        rest.append(gap)
+    rest.append(tail)
+    return Rows(form.entry, tuple(runs), "".join(rest))
+
+
+def _cut(stretch: str, gaps: list[str], odd: list[int], form: _Form) -> list[tuple[str, int, str]] | None:
+    """The stretch as runs of even rows: their text, the number of rows up to there, and the odd gap behind; None where that is unclear.
+
+    The same text may stand elsewhere too, but with another number of last tags before it.
+    """
+    cut = []
+    at = begin = 0
+    for place in odd:
+        found = stretch.find(gaps[place], at)
+        if stretch.count(form.end, at, found) != place - begin:
+            return None
+        cut.append((stretch[at:found], place, gaps[place]))
+        at, begin = found + len(gaps[place]), place
+    if begin < len(gaps) - 1:
+        cut.append((stretch[at:], len(gaps) - 1, ""))
+    return cut
+
+
+def _may_stand(even: str, marks: bytes) -> bool:
+    """Whether the texts in and between even rows may stand in XML. marks: those of the whole stretch, none of them forbidden."""
+    if b"&" in marks and not _legal_references(even, even.count("&")):
+        return False
+    return "]" not in even or "]]>" not in even
+
+
+def _has_longer_text(text: str, limit: int) -> bool:
+    """Whether a tag with the text after it is longer than the limit: one that is covers a multiple of the limit."""
+    for place in range(limit, len(text), limit):
+        after = text.find("<", place)
+        if (after if after >= 0 else len(text)) - text.rfind("<", 0, place + 1) > limit:
+            return True
+    return False
+
+
+def _marked(row: str, form: _Form, number: int) -> str:
+    return f'{row[: form.tag]} {MARK}="{number}"{row[form.tag :]}'
 
 
 # --- forms --------------------------------------------------------------------------------------------------------------------
+
+
+def _usual_form(text: str, begin: int, is_value: bool) -> _Form | None:
+    """The form of the first row that can be read; where the two behind it agree on another form, that one."""
+    first = _FIRST_VALUE if is_value else _FIRST_INFO
+    forms: list[_Form] = []
+    while len(forms) < 3:
+        row = first.search(text, begin, begin + _LONGEST_ROW)
+        if row is None:
+            break
+        if not (is_value and "type" in (row.group(10) or "")):
+            forms.append((_value_form if is_value else _info_form)(*row.groups()))
+        begin = row.end()
+    if len(forms) == 3 and forms[1] is forms[2]:
+        return forms[1]
+    return forms[0] if forms else None
 
 
 @lru_cache(maxsize=64)
@@ -132,42 +217,32 @@ def _value_form(*parts: str | None) -> _Form:
     row, row_rest, name, name_rest, value, before, key, quote, prefix, after = (
         re.escape(p) if p is not None else "" for p in parts
     )
-    kind = rf"{key}{quote}{prefix}([^{quote}]+){quote}{after}" if quote else "()"
-    pattern = re.compile(
-        rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{_PARAMETER}</{name}>[^<]*"
-        rf"<{value}{before}{kind}(?:(/)>|>([^<]*)</{value}>)[^<]*</{row}>"
-    )
-    return _Form("ParameterValueStruct", pattern, f"</{parts[0]}>", bool(quote), len(parts[0] or "") + 1)
+    kind = rf"{key}{quote}{prefix}({'|'.join(ValueType)}){quote}{after}" if quote else "()"
+
+    def pattern(path: str, text: str) -> str:
+        return (
+            rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{path}</{name}>[^<]*"
+            rf"<{value}{before}{kind}(?:/>|>({text}*)</{value}>)[^<]*</{row}>"
+        )
+
+    plain, careful = pattern(_PARAMETER, "[^<]"), pattern(_CAREFUL_PARAMETER, r"[^<\r]")
+    tag = parts[0] or ""
+    return _Form("ParameterValueStruct", re.compile(plain), careful, f"</{tag}>", bool(quote), len(tag) + 1)
 
 
 @lru_cache(maxsize=64)
 def _info_form(*parts: str) -> _Form:
     """The same for the rows of GetParameterNamesResponse."""
     row, row_rest, name, name_rest, flag, flag_rest = (re.escape(p) for p in parts)
-    pattern = re.compile(
-        rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{_NAME}</{name}>[^<]*"
-        rf"<{flag}{flag_rest}>([^<]*)</{flag}>[^<]*</{row}>()()"
-    )
-    return _Form("ParameterInfoStruct", pattern, f"</{parts[0]}>", False, len(parts[0]) + 1)
 
+    def pattern(path: str) -> str:
+        return (
+            rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{path}</{name}>[^<]*"
+            rf"<{flag}{flag_rest}>(0|1|false|true)</{flag}>[^<]*</{row}>()"
+        )
 
-def _is_even(stretch: str, rows: list[tuple[str, str, str, str]]) -> bool:
-    """Whether the rows are all that the stretch holds, and all of it may stand in XML."""
-    marks = stretch.encode().translate(None, _ORDINARY)
-    tags = 6 * len(rows)
-    if marks != b"<" * tags:
-        if "/>" in stretch:
-            tags -= sum(1 for row in rows if row[2])
-        if marks.count(b"<") != tags or not _OTHER.issuperset(marks):
-            return False
-        references = marks.count(b"&")
-        if references and not _legal_references(stretch, references):
-            return False
-        if len(marks) != tags and any("&" in row[0] or "\r" in row[0] or "\r" in row[3] for row in rows):
-            return False
-    if "]" in stretch and "]]>" in stretch:
-        return False
-    return stretch.isascii() or ("\ufffe" not in stretch and "\uffff" not in stretch)
+    plain, careful = pattern(_NAME), pattern(_CAREFUL_NAME)
+    return _Form("ParameterInfoStruct", re.compile(plain), careful, f"</{parts[0]}>", False, len(parts[0]) + 1)
 
 
 def _legal_references(text: str, count: int) -> bool:
@@ -182,16 +257,17 @@ def _legal_references(text: str, count: int) -> bool:
 # --- values -------------------------------------------------------------------------------------------------------------------
 
 
-def _values(rows: list[tuple[str, str, str, str]], form: _Form) -> list[m.ParameterValueStruct]:
-    make, types = m.ParameterValueStruct, _TYPES
-    if not form.typed:
-        return [make(row[0], _resolved(row[3]), "") for row in rows]
-    return [make(name, value if "&" not in value else _resolved(value), types[kind]) for name, kind, _, value in rows]
-
-
-def _infos(rows: list[tuple[str, str, str, str]]) -> list[m.ParameterInfoStruct]:
-    make, flags = m.ParameterInfoStruct, _FLAGS
-    return [make(row[0], flags[row[1]]) for row in rows]
+def _structs(parts: list[Any], form: _Form) -> list[Any]:
+    """The structs of all rows. parts: gap, name, type or flag, value, gap and so on, as the pattern splits them."""
+    names, kinds, values = parts[1::4], parts[2::4], parts[3::4]
+    if form.entry == "ParameterInfoStruct":
+        info, flags = m.ParameterInfoStruct, _FLAGS
+        return [info(name, flags[flag]) for name, flag in zip(names, kinds, strict=True)]
+    make, types = m.ParameterValueStruct, _TYPES if form.typed else _NO_TYPE
+    return [
+        make(name, (value if "&" not in value else _resolved(value)) if value else "", types[kind])
+        for name, kind, value in zip(names, kinds, values, strict=True)
+    ]
 
 
 _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}

@@ -81,6 +81,8 @@ class _Planner:
         most = self._limits.max_list
         if len(container) == 1 and container[0].get(MARK) is not None:
             return _rows(count, most)
+        if any(child.get(MARK) is not None for child in container):
+            raise NotPlain
         if not count.endswith(f"[{len(container)}]") or len(container) > most:
             raise NotPlain
         if any(child.tag != kind.entry for child in container):
@@ -160,8 +162,11 @@ def _flag(place: int) -> Plan:
 
 def _rows(count: str, most: int) -> Plan:
     def plan(t: list[str], rows: Rows | None) -> tuple[Any, ...]:
-        if rows is None or len(rows.values) > most or not count.endswith(f"[{len(rows.values)}]"):
+        if rows is None or len(rows.runs) != 1:
             raise NotPlain
-        return rows.values
+        run = rows.runs[0]
+        if len(run) > most or not count.endswith(f"[{len(run)}]"):
+            raise NotPlain
+        return run
 
     return plan

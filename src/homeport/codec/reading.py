@@ -40,6 +40,10 @@ class ArgumentProblem(Exception):
         self.code = code
 
 
+Runs = dict[int, tuple[Any, ...]]
+"""Rows that were read ahead, by the place of the marked row in its list."""
+
+
 class Reading:
     """What the readers of one envelope share.
 
@@ -54,13 +58,22 @@ class Reading:
         self.rows = rows
         self.used = False
 
-    def ahead(self, container: Element, entry: str) -> tuple[Any, ...] | None:
-        """The rows that were read ahead, if this is the list that they were taken out of."""
+    def ahead(self, container: Element, entry: str) -> tuple[Runs, int]:
+        """The runs of rows that were taken out of this list, by the place of their marked row, and how many rows it has with them."""
         rows = self.rows
-        if rows is None or rows.entry != entry or len(container) != 1 or container[0].get(MARK) is None:
-            return None
+        if rows is None or rows.entry != entry:
+            return {}, len(container)
+        found: Runs = {}
+        marks = []
+        for place, child in enumerate(container):
+            mark = child.get(MARK)
+            if mark is not None:
+                marks.append(mark)
+                found[place] = rows.runs[int(mark)]
+        if marks != [str(number) for number in range(len(rows.runs))]:
+            return {}, len(container)
         self.used = True
-        return rows.values
+        return found, len(container) - len(found) + sum(map(len, found.values()))
 
 
 Reader = Callable[[Element, Reading], Any]
@@ -254,24 +267,23 @@ def _array_reader(kind: Array) -> Reader:
         item = _PART_READERS[kind.item]
 
     def read(container: Element, reading: Reading) -> tuple[Any, ...]:
-        ahead = reading.ahead(container, entry)
-        count = len(container) if ahead is None else len(ahead)
+        runs, count = reading.ahead(container, entry)
         _check_array_type(container, count, reading)
-        values = []
+        values: list[Any] = []
         for element in container:
             tag = element.tag
             if tag != entry:
                 _check_entry_name(tag, entry, reading)
             values.append(item(element, reading))
-        return tuple(values) if ahead is None else ahead
+        return _with_runs(values, runs)
 
     return read
 
 
 def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.ParameterValueStruct, ...]:
     """The list of the largest messages: the readers' rules unrolled, since each step here is done 5,000 times."""
-    ahead = reading.ahead(container, "ParameterValueStruct")
-    _check_array_type(container, len(container) if ahead is None else len(ahead), reading)
+    runs, count = reading.ahead(container, "ParameterValueStruct")
+    _check_array_type(container, count, reading)
     values: list[m.ParameterValueStruct] = []
     append = values.append
     make = m.ParameterValueStruct
@@ -286,7 +298,22 @@ def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.Para
                     append(make(name, value_element.text or "", type_name))
                     continue
         append(_read_odd_parameter(element, reading))
-    return tuple(values) if ahead is None else ahead
+    return _with_runs(values, runs)
+
+
+def _with_runs(values: list[Any], runs: Runs) -> tuple[Any, ...]:
+    """The entries of a list, with each marked row replaced by all that it stands for."""
+    if len(runs) == len(values) == 1:
+        return runs[0]
+    if not runs:
+        return tuple(values)
+    whole: list[Any] = []
+    begin = 0
+    for place, run in runs.items():
+        whole += values[begin:place]
+        whole += run
+        begin = place + 1
+    return (*whole, *values[begin:])
 
 
 def _read_odd_parameter(element: Element, reading: Reading) -> m.ParameterValueStruct:

@@ -68,6 +68,7 @@ class Memory:
     def __init__(self, size: int = MAX_REMEMBERED) -> None:
         self._size = size
         self._known: dict[str, Skeleton] = {}
+        self._seen: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -83,6 +84,17 @@ class Memory:
         if text.startswith("<?xml") and pieces[1:2] and pieces[1].strip():
             return None  # Text between the prolog and the envelope.
         return "<".join(pieces[::2]), pieces[1::2]
+
+    def is_second(self, markup: str) -> bool:
+        """Whether this markup was asked about before. Learning one that never comes again costs more than it saves."""
+        mark = hash(markup)
+        if mark in self._seen:
+            self._seen.pop(mark, None)
+            return True
+        if len(self._seen) >= 8 * self._size:
+            self._seen.clear()
+        self._seen[mark] = None
+        return False
 
     def recall(self, markup: str, limits: CodecLimits) -> Skeleton | None:
         """The skeleton of this markup, taken out of the memory until `keep`."""

@@ -5,6 +5,7 @@ characters that XML forbids, prefixes nobody declared. What an element means is 
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -214,17 +215,27 @@ def _legal_reference(match: re.Match[str]) -> str:
 
 def _look_at_markup(text: bytes, quirks: dict[Quirk, None]) -> None:
     """Refuses a document type declaration before the parser sees it; names comments, CDATA and processing instructions."""
-    prolog = 2 if text.startswith(b"<?xml") else 0
-    if b"<?" in text[prolog:]:
+    if _markup(text, b"<?", 2 if text.startswith(b"<?xml") else 0) >= 0:
         quirks[Quirk.PROCESSING_INSTRUCTION] = None
-    if b"<!" not in text:
+    first = _markup(text, b"<!", 0)
+    if first < 0:
         return
-    if b"<!DOCTYPE" in text and _BEFORE_DOCTYPE.match(text):
+    if _BEFORE_DOCTYPE.match(text):
         raise MessageRefused("The body has a document type declaration (DTD), which SOAP forbids.")
-    if b"<!--" in text:
+    if text.find(b"<!--", first) >= 0:
         quirks[Quirk.COMMENT] = None
-    if b"<![CDATA[" in text:
+    if text.find(b"<![CDATA[", first) >= 0:
         quirks[Quirk.CDATA] = None
+
+
+def _markup(text: bytes, mark: bytes, begin: int) -> int:
+    """Where `<` and another character first stand together, -1 where they never do; found by the other one, as long as it is rare."""
+    at = begin
+    for _ in range(64):
+        at = text.find(mark[1:], at + 1)
+        if at < 0 or (text[at - 1] == mark[0] and at > begin):
+            return at - 1 if at >= 0 else -1
+    return text.find(mark, at)
 
 
 def _parse_or_repair(text: bytes, quirks: dict[Quirk, None]) -> Element:
@@ -251,7 +262,9 @@ def _parse_or_repair(text: bytes, quirks: dict[Quirk, None]) -> Element:
 
 def _fromstring(text: bytes, parser: Any) -> Element:
     root = etree.fromstring(text, parser)
-    if root is not None and b"<!DOCTYPE" in text:  # In a comment or CDATA section the words are harmless.
+    if (
+        root is not None and b"!" in text and b"<!DOCTYPE" in text
+    ):  # In a comment or CDATA section the words are harmless.
         info = root.getroottree().docinfo
         if info.internalDTD is not None or info.doctype:
             raise MessageRefused("The body has a document type declaration (DTD), which SOAP forbids.")
@@ -280,9 +293,9 @@ def _check_shape(root: Element, text: bytes, limits: CodecLimits) -> None:
     if len(text) <= shortest:
         return
     attributes = longest = 0
-    for stretch in _long_stretch(shortest).finditer(text):
-        longest = max(longest, stretch.end() - stretch.start())
-        attributes = max(attributes, stretch.group().count(b"="))
+    for stretch in _long_stretches(text, shortest):
+        longest = max(longest, len(stretch))
+        attributes = max(attributes, stretch.count(b"="))
     if attributes > limits.max_attributes and _too_many_attributes(limits.max_attributes)(root):
         raise MessageRefused(f"An element has more than {limits.max_attributes} attributes (setting max_attributes).")
     # A CDATA section may hold `<`, so that its text is made of several stretches.
@@ -293,9 +306,17 @@ def _check_shape(root: Element, text: bytes, limits: CodecLimits) -> None:
         )
 
 
-@lru_cache(maxsize=16)
-def _long_stretch(length: int) -> re.Pattern[bytes]:
-    return re.compile(rb"<[^<]{%d,}" % length)
+def _long_stretches(text: bytes, length: int) -> Iterator[bytes]:
+    """Each tag that is longer than this with the text behind it. One that is covers any place at most so far from the end of another."""
+    at = length
+    while at < len(text):
+        begin = text.rfind(b"<", 0, at + 1)
+        end = text.find(b"<", at + 1)
+        if end < 0:
+            end = len(text)
+        if end - begin > length:
+            yield text[begin:end]
+        at = max(at + length, end)
 
 
 @lru_cache(maxsize=16)
