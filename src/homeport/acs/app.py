@@ -29,7 +29,7 @@ from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
-from homeport.acs.services.sessions import Sessions
+from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store
@@ -78,10 +78,25 @@ class AcsApp:
         where = settings.database
         if where == "memory:":
             return MemoryStore()
+        if where.startswith(("postgresql://", "postgres://")):
+            from homeport.acs.storage.sql.postgres import PostgresStore  # asyncpg only where it is used
+
+            store = PostgresStore(where, write_behind=settings.write_behind)
+            store.on_change = self._changed_elsewhere
+            return store
         if where and not where.startswith("sqlite:///"):
-            raise ConfigError(f"database is {where!r}; expected nothing, sqlite:///PATH or memory:")
+            scheme = where.partition(":")[0]
+            raise ConfigError(
+                f"database begins with {scheme!r}; expected nothing, sqlite:///PATH, postgresql://USER@HOST/NAME or memory:"
+            )
         path = Path(where.removeprefix("sqlite:///")) if where else settings.data_dir / "acs.db"
         return SqliteStore(path, write_behind=settings.write_behind)
+
+    def _changed_elsewhere(self, task: str, device: str) -> None:
+        """Another node has committed something: who waits for it here looks again."""
+        if task:
+            self.hub.bus.wake(task)
+        self.hub.bus.wake(contact(device))
 
     async def start(self) -> None:
         """Open everything; when it returns, devices and people are served. Raises ConfigError, StoreError."""
@@ -191,7 +206,11 @@ class AcsApp:
                 return
         except (OSError, UnicodeDecodeError):
             pass  # there is none that can be read: a new one is made
-        token = await make_token(self.store, ADMIN, self.hub.clock())
+        name = ADMIN
+        if self.settings.database.startswith("postgres"):
+            # Several nodes may share the database: each has a token of its own, and none ends another's.
+            name = f"{ADMIN} of {socket.gethostname()}:{self.settings.data_dir.resolve()}"
+        token = await make_token(self.store, name, self.hub.clock())
         _write_private(self.token_file, token + "\n")
 
     def _write_addresses(self) -> None:

@@ -12,7 +12,10 @@ class AcsSettings:
     """Everything an operator can choose. Defaults suit one machine with a few thousand devices."""
 
     data_dir: Path = setting(Path("acs-data"), "Directory that holds everything of this ACS: database, files, tokens.")
-    database: str = setting("", "Database; empty for SQLite in the data directory, or sqlite:///PATH, or memory:.")
+    database: str = setting(
+        "",
+        "Database: empty for SQLite in the data directory, sqlite:///PATH, postgresql://USER:PASSWORD@HOST/NAME, or memory:.",
+    )
     cwmp_listen: str = setting("0.0.0.0:7547", "Address and port for devices (CWMP); port 0 takes a free one.")
     http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API and the user interface.")
     file_listen: str = setting("0.0.0.0:7567", "Address and port from which devices fetch files.")
