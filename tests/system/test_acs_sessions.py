@@ -177,6 +177,7 @@ def test_a_failed_transfer_fails_its_task(tmp_path: Path) -> None:
 
 @pytest.mark.case("R02")
 @pytest.mark.case("R04")
+@pytest.mark.case("S59")
 def test_every_call_of_a_device_is_answered(tmp_path: Path) -> None:
     """All methods that an ACS can have are answered; what it does not know gets fault 8000, and the session goes on."""
     result = OpResultStruct("u", "ref", "1", "Installed", True, "", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
