@@ -67,10 +67,13 @@ def setting(**values: tuple[str, str]) -> SetParameterValues:
     )
 
 
-def standard_profile(version: str, *prefixes: str, **values: str) -> ProfileDef:
+def standard_profile(
+    version: str, *prefixes: str, instances: tuple[str, ...] = (), others: dict[str, str] | None = None, **values: str
+) -> ProfileDef:
     """A device with the standard's own objects: DeviceInfo's identity, all of ManagementServer outside its tables, and these prefixes.
 
-    version: such as Device:2.9. values: of ManagementServer parameters, beside the identity.
+    version: such as Device:2.9. instances: rows that are there from the factory, below the root. values: of ManagementServer
+    parameters, others: of any, below the root.
     """
     schema = load_schema(version)
     root = schema.root
@@ -90,6 +93,8 @@ def standard_profile(version: str, *prefixes: str, **values: str) -> ProfileDef:
         version.replace(":", "-"),
         schema,
         names,
+        instances=tuple(root + i for i in instances),
         values={info + n: v for n, v in given.items() if info + n in names}
-        | {server + n: v for n, v in values.items()},
+        | {server + n: v for n, v in values.items()}
+        | {root + n: v for n, v in (others or {}).items()},
     )

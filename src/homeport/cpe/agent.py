@@ -32,7 +32,7 @@ from homeport.cpe.reachability import Doors
 from homeport.cpe.rings import Ring, Rings
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.standby import StandbyWatch
-from homeport.cpe.startup import SOURCES, apply_identity, apply_settings, url_source
+from homeport.cpe.startup import SOURCES, apply_factory_values, apply_identity, apply_settings, url_source
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
 from homeport.cpe.verbs import verbs_of
@@ -127,6 +127,7 @@ class Agent:
                 self.config_log.write(f"not taken over: {sentence}", level=logging.WARNING)
             self.management = Management(self.model)
             apply_identity(settings, self.management, self.store)
+            apply_factory_values(profile, self.management, self.store)
             self.device.attach(self.model)
             self.model.hook(f"{root}ManagementServer.URL", validate=_check_url)
             apply_settings(

@@ -78,7 +78,7 @@ class Management:
         """PeriodicInformEnable, PeriodicInformInterval (seconds, at least 1), PeriodicInformTime."""
         return (
             self.text("PeriodicInformEnable", "0") in _TRUE,
-            max(1, _number(self.text("PeriodicInformInterval"), 86400)),
+            max(0, _number(self.text("PeriodicInformInterval"), 0)) or 86400,
             self.text("PeriodicInformTime"),
         )
 

@@ -15,6 +15,7 @@ from homeport.cpe.discovery import Discovered, decode_option43, option_bytes, ur
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.state import AGENT, IDENTITY, Store, StoreTransaction
 from homeport.errors import ConfigError, Fault, RemoteProtocolError
+from homeport.model.profile import ProfileDef
 from homeport.terms import Writer
 
 LOCAL: Final = "local"
@@ -31,6 +32,10 @@ SOURCES: Final = {
 """Where an ACS URL came from, for people."""
 
 _URL_SOURCE: Final = "url_source"
+
+_FACTORY: Final = {"EnableCWMP": "true", "HTTPConnectionRequestEnable": "true"}
+"""Factory values that the models give in prose only: a profile that does not repeat them would make a device that never speaks."""
+
 _APPLIED: Final = "applied/"
 
 Say = Callable[[str], None]
@@ -71,6 +76,19 @@ def apply_identity(settings: CpeSettings, management: Management, store: Store) 
                 raise ConfigError(f"{name} {value!r} does not fit the device model: {e.text}") from e
     if not management.value(info + "ManufacturerOUI"):
         raise ConfigError("the device has no manufacturer OUI; give one, for example --oui 00256D")
+
+
+def apply_factory_values(profile: ProfileDef, management: Management, store: Store) -> None:
+    """Write the factory values that neither model nor profile has, once in a device's life and after each factory reset.
+
+    Raises StoreError.
+    """
+    for name, value in _FACTORY.items():
+        if management.prefix + name in profile.values or store.get(AGENT, _APPLIED + name):
+            continue
+        if management.set(name, value):
+            with store.transaction() as transaction:
+                transaction.put(AGENT, _APPLIED + name, value)
 
 
 def apply_settings(
