@@ -23,6 +23,8 @@ PROMISED = {
     ("post", "/api/v1/devices/{id}/approve"),
     ("get", "/api/v1/devices/{id}/parameters"),
     ("post", "/api/v1/devices/{id}/tasks"),
+    ("post", "/api/v1/tasks"),
+    ("patch", "/api/v1/devices/{id}"),
     ("get", "/api/v1/devices/{id}/tasks"),
     ("get", "/api/v1/tasks/{id}"),
     ("delete", "/api/v1/tasks/{id}"),

@@ -157,6 +157,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     args: the RPC's arguments as JSON values, under the standard's names in snake_case.
     priority: higher first. expires: not sent after this time. after: a task that must be done before.
     progress: what the task has learnt on its way (instances before AddObject, offenders left out).
+    idempotency_key: given by who made it, so that the same wish told twice makes one task; wish: what was wished, as a hash.
     """
 
     id: str
@@ -177,6 +178,8 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     fault: FaultDetail | None = None
     progress: dict[str, Any] = {}
     connection_request: ConnectionRequestDetail | None = None
+    idempotency_key: str = ""
+    wish: str = ""
 
 
 class MessageTrace(Struct, frozen=True):

@@ -1,13 +1,19 @@
 """Routes of tasks: make, watch, cancel."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.services.fleet import Fleet
+from homeport.acs.where import parse
+from homeport.errors import StoreError
 
 router = APIRouter(tags=["tasks"])
 
@@ -29,12 +35,75 @@ class NewTask(BaseModel):
     after: str | None = Field(None, max_length=64, description="A task that must be done before.")
 
 
+Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Makes a repeated call give the task of the first one; remembered for a day, per device.",
+    ),
+]
+
+
+class FleetTask(NewTask):
+    """A wish: one RPC for each of many devices."""
+
+    where: str = Field(min_length=1, max_length=2_000, examples=['model == "797xx" and "gold" in tags'])
+    limit: int = Field(100_000, ge=1, le=10_000_000, description="At most so many devices.")
+
+
+@router.post(
+    "/tasks",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": {}}, "description": "A line per device, then one with the sums."}
+    },
+)
+async def create_tasks(use: Use, body: FleetTask, key: Key = "") -> StreamingResponse:
+    """Make a task for each device that fits a condition; the answer is a stream of JSON lines, one per device as it gets its task.
+
+    A line is `{"device", "task"}` or `{"device", "error"}`; the last one is `{"created", "refused", "complete"}`. Where it says
+    that the work is not complete, the same call with the same Idempotency-Key goes on.
+    """
+    condition = parse(body.where)
+    await use.tasks.check(body.rpc, body.args)
+    made = Fleet(use.hub, use.tasks).create(
+        condition,
+        body.rpc,
+        body.args,
+        limit=body.limit,
+        priority=body.priority,
+        expires_in=body.expires_in,
+        after=body.after,
+        connection_request=body.connection_request,
+        key=key,
+    )
+
+    async def lines() -> AsyncIterator[bytes]:
+        created = refused = 0
+        end: dict[str, Any] = {"complete": True}
+        try:
+            async for one in made:
+                if one.task is None:
+                    refused += 1
+                    yield msgspec.json.encode({"device": one.device, "error": one.problem}) + b"\n"
+                else:
+                    created += 1
+                    yield msgspec.json.encode({"device": one.device, "task": one.task.id}) + b"\n"
+        except StoreError as e:
+            end = {"complete": False, "error": str(e)}
+        yield msgspec.json.encode({"created": created, "refused": refused, **end}) + b"\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
 @router.post("/devices/{id}/tasks", status_code=201)
 async def create_task(
     use: Use,
     id: str,
     body: NewTask,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
+    key: Key = "",
 ) -> dict[str, Any]:
     """Make a task; with `wait`, answer when it has ended or the time is over."""
     task = await use.tasks.create(
@@ -45,6 +114,7 @@ async def create_task(
         expires_in=body.expires_in,
         after=body.after,
         connection_request=body.connection_request,
+        key=key,
     )
     if wait:
         task = await use.tasks.wait(task.id, wait)

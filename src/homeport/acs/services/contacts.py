@@ -18,6 +18,9 @@ SESSION_WITHIN: Final = 30.0
 
 MOST_DETAILS: Final = 10_000
 
+MOST_CALLS: Final = 200
+"""Devices that are being called at the same moment; a wish for a whole fleet must not fill the network with calls."""
+
 
 class Answer(Protocol):
     """What a connection request gave."""
@@ -61,6 +64,7 @@ class Contacts:
         self._in_session = in_session
         self._sleep = sleep
         self._running: dict[str, _Call] = {}
+        self._calls = asyncio.Semaphore(MOST_CALLS)
         settings = hub.settings
         self._users = tuple((u, p) for u, _, p in (x.partition(":") for x in settings.connection_request_users))
         self._networks = tuple(ipaddress.ip_network(n, strict=False) for n in settings.connection_request_networks)
@@ -100,9 +104,13 @@ class Contacts:
             call.hurry.clear()
             if self._in_session(device):
                 return  # it is here already, and takes its tasks in this session
+            await self._calls.acquire()
             heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))
             try:
-                detail, again = await self.call(device)
+                try:
+                    detail, again = await self.call(device)
+                finally:
+                    self._calls.release()
                 self._note(tasks, detail)
                 if detail.ok and not await heard:
                     self._note(tasks, self._detail(False, detail.status, "accepted, but no session within 30 s"))

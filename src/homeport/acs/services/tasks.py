@@ -1,8 +1,11 @@
 """Operators' wishes: made, waited for, cancelled. A task that was accepted is on the disk."""
 
+import asyncio
+import hashlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from homeport.acs.engine import settle
@@ -14,6 +17,9 @@ from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
 
 MOST_OPEN: Final = 1_000
 """Open tasks of one device: more is a runaway script, and each costs at every session."""
+
+KEY_LIFETIME: Final = 86_400.0
+"""Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
 
 Ask = Callable[[str, str], None]
 """Has a device called: (device, task)."""
@@ -27,6 +33,7 @@ class Tasks:
         self._store = hub.store
         self._ask = ask
         self._files = files
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def create(
         self,
@@ -38,11 +45,57 @@ class Tasks:
         expires_in: float | None = None,
         after: str | None = None,
         connection_request: bool = True,
+        key: str = "",
     ) -> TaskRecord:
         """The new task, on the disk; the device is called where that is wanted.
 
+        key: an idempotency key; where the device got a task under it within a day, that one is given and no other is made.
         Raises NotFound, Refused, ArgumentsError, StoreUnavailable.
         """
+        if not key:
+            return await self._create(device, rpc, args, priority, expires_in, after, connection_request)
+        wish = hashlib.sha256(msgspec.json.encode((rpc, args, priority, expires_in, after), order="sorted")).hexdigest()
+        lock = self._locks.setdefault((device, key), asyncio.Lock())
+        try:
+            async with lock:
+                old = await self._made(device, key)
+                if old is not None and old.wish != wish:
+                    raise Refused(
+                        f"the idempotency key belongs to the task {old.id}, which is another wish; use a new key"
+                    )
+                if old is not None:
+                    return await self.get(old.id)
+                return await self._create(device, rpc, args, priority, expires_in, after, connection_request, key, wish)
+        finally:
+            if not lock.locked():
+                self._locks.pop((device, key), None)
+
+    async def _made(self, device: str, key: str) -> TaskRecord | None:
+        """The device's task of the last day with this idempotency key."""
+        since, cursor = self._hub.clock() - KEY_LIFETIME, None
+        while True:
+            page = await self._store.tasks_of(device, limit=200, cursor=cursor)
+            for task in page.items:
+                if task.created < since:
+                    return None
+                if task.idempotency_key == key:
+                    return cast(TaskRecord, task)
+            cursor = page.next
+            if cursor is None:
+                return None
+
+    async def _create(
+        self,
+        device: str,
+        rpc: str,
+        args: dict[str, Any],
+        priority: int,
+        expires_in: float | None,
+        after: str | None,
+        connection_request: bool,
+        key: str = "",
+        wish: str = "",
+    ) -> TaskRecord:
         record = await self._store.device(device)
         if record is None:
             raise NotFound(f"there is no device {device!r}; list them with GET devices")
@@ -70,6 +123,8 @@ class Tasks:
             expires=now + expires_in if expires_in is not None else None,
             after=after,
             command_key=str(args.get("command_key", "")) if rpc in KEYED else "",
+            idempotency_key=key,
+            wish=wish,
         )
         unit = UnitOfWork()
         unit.tasks.append(TaskChange(task, None))
@@ -81,6 +136,12 @@ class Tasks:
         if connection_request:
             self._ask(device, id)
         return task
+
+    async def check(self, rpc: str, args: dict[str, Any]) -> None:
+        """Raise ArgumentsError or NotFound where no device could be given this wish."""
+        given = {**args, "command_key": args.get("command_key") or "k"} if rpc in KEYED else args
+        _, sendable = await self._files.checked(rpc, given)
+        check(rpc, sendable)
 
     async def get(self, id: str) -> TaskRecord:
         """The task, with the latest word on its connection request. Raises NotFound."""
