@@ -175,7 +175,7 @@ class TransfersPart(Part):
             ),
             options=FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts),
             policy=lambda: policy_of(agent.model),
-            version=lambda: CwmpVersion(settings.cwmp_version),
+            version=lambda: next(v for v in CwmpVersion if str(v) == settings.cwmp_version),
         )
         if self._in_session:
             self._service.session_opened()
