@@ -1,0 +1,322 @@
+"""What PostgreSQL adds to the contract: several nodes on one database, and a server that goes away and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from homeport.acs.records import DeviceRecord, EventRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres_link import safe_url
+from homeport.acs.storage.sql.postgres_writer import NOTE_MOST, notes
+from homeport.acs.where import parse
+from homeport.errors import StoreError, StoreUnavailable
+from support.postgres import needs_postgres, shared_server
+
+pytestmark = [pytest.mark.postgres, needs_postgres]
+
+QUEUED, RUNNING = frozenset({TaskStatus.QUEUED}), frozenset({TaskStatus.RUNNING})
+
+
+@pytest.fixture
+def url() -> str:
+    return shared_server().new_database()
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(40):
+            await scene
+
+    asyncio.run(limited())
+
+
+@asynccontextmanager
+async def nodes(url: str, count: int = 2, **options: Any) -> AsyncIterator[list[PostgresStore]]:
+    """So many open stores on one database, which know each other."""
+    stores = [PostgresStore(url, node=f"n{i}", **options) for i in range(count)]
+    await asyncio.gather(*(store.open() for store in stores))
+    while not all(store._listening for store in stores):
+        await asyncio.sleep(0)
+    try:
+        yield stores
+    finally:
+        await asyncio.gather(*(store.close() for store in stores))
+
+
+def a_device(serial: str = "S1") -> DeviceRecord:
+    return DeviceRecord(id=serial, oui="00D0F1", product_class="", serial_number=serial)
+
+
+def a_task(id: str = "t", **fields: Any) -> TaskRecord:
+    return TaskRecord(id=id, device="S1", rpc="Reboot", args={}, **fields)
+
+
+def unit(**lists: list[Any]) -> UnitOfWork:
+    made = UnitOfWork()
+    for name, rows in lists.items():
+        getattr(made, name).extend(rows)
+    return made
+
+
+async def until(condition: Any) -> None:
+    """Return when the condition holds; the time limit is that of the scene."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_nodes_that_open_at_once_share_one_layout(url: str) -> None:
+    """The migrations run once, whoever comes first."""
+
+    async def scene() -> None:
+        async with nodes(url, 4) as (first, *_):
+            assert (await first._link.fetch("SELECT count(*) FROM layout"))[0][0] == 1
+
+    run(scene())
+
+
+def test_two_nodes_do_not_undo_each_other(url: str) -> None:
+    """Fields and values that two nodes change in the same moment are all there, however often both read before."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            await a.commit(unit(devices=[a_device()]))
+            for i in range(40):
+                await asyncio.gather(a.device("S1"), b.device("S1"))
+                await asyncio.gather(
+                    a.commit(unit(patches=[("S1", {"model": f"m{i}"})], values=[_value("S1", f"A{i}")])),
+                    b.commit(unit(patches=[("S1", {"provisioning_code": f"p{i}"})], values=[_value("S1", f"B{i}")])),
+                )
+                if i % 10 == 9:
+                    many = ValuesChange("S1", {f"Device.M{n}": StoredValue(str(i)) for n in range(50)})
+                    await asyncio.gather(a.commit(unit(values=[many])), b.commit(unit(values=[_value("S1", f"C{i}")])))
+            for store in (a, b):
+                found = await store.device("S1")
+                assert found is not None
+                assert (found.model, found.provisioning_code) == ("m39", "p39")
+                assert len(await store.values("S1")) == 40 + 40 + 50 + 4
+
+    run(scene())
+
+
+def _value(device: str, name: str) -> ValuesChange:
+    return ValuesChange(device, {f"Device.{name}": StoredValue(name)})
+
+
+def test_a_device_that_two_nodes_meet_at_once_is_made_once(url: str) -> None:
+    """One of them is told of the conflict, and neither spoils the other units of its group."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            for i in range(10):
+                jobs = [s.commit(unit(devices=[a_device(f"{i}")])) for s in (a, b)]
+                jobs += [s.commit(unit(devices=[a_device(f"{i}-{s.node}")])) for s in (a, b)]
+                outcome = await asyncio.gather(*jobs, return_exceptions=True)
+                assert sorted(type(o).__name__ for o in outcome[:2]) == ["Conflict", "NoneType"]
+                assert outcome[2:] == [None, None]
+            assert await a.device_count() == 30
+
+    run(scene())
+
+
+def test_a_commit_is_seen_at_the_other_node_which_is_told_of_it(url: str) -> None:
+    """What a node has read is dropped when another changes it, and who waits there for the task is woken."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            await a.commit(unit(devices=[a_device()]))
+            told: list[tuple[str, str]] = []
+            b.on_change = lambda task, device: told.append((task, device))
+            assert await b.open_tasks("S1") == ()
+            await a.commit(unit(tasks=[TaskChange(a_task(), None)]))
+            await until(lambda: ("t", "S1") in told)
+            assert [t.id for t in await b.open_tasks("S1")] == ["t"]
+            await a.commit(unit(deleted_devices=["S1"]))
+            await until(lambda: ("", "S1") in told)
+            assert await b.device("S1") is None
+
+    run(scene())
+
+
+def test_a_node_that_was_overtaken_cannot_end_the_next_attempt(url: str) -> None:
+    """Its session is dead without its knowing; the task runs at another node, and only that one may say how it ends."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
+            first = a_task(status=TaskStatus.RUNNING, phase=TaskPhase.SENT, attempts=1)
+            await a.commit(unit(tasks=[TaskChange(first, QUEUED)]))
+            await b.commit(unit(tasks=[TaskChange(a_task(attempts=1), RUNNING)]))
+            second = a_task(status=TaskStatus.RUNNING, phase=TaskPhase.SENT, attempts=2)
+            await b.commit(unit(tasks=[TaskChange(second, QUEUED)]))
+            with pytest.raises(Conflict, match="sent again"):
+                await a.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.UNKNOWN, attempts=1), RUNNING)]))
+            await b.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.DONE, attempts=2), RUNNING)]))
+            assert (await a.task("t")) == a_task(status=TaskStatus.DONE, attempts=2)
+
+    run(scene())
+
+
+def test_a_starting_node_leaves_the_tasks_of_living_nodes_alone(url: str) -> None:
+    """Only tasks of nodes that gave no sign of life for a while were interrupted, and only one node takes them over."""
+
+    async def scene() -> None:
+        async with nodes(url, 3) as (a, b, c):
+            await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
+            await a.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING, attempts=1), QUEUED)]))
+            assert await b.interrupted_tasks(limit=10) == []
+            await b._link.fetch("UPDATE node SET seen = now() - interval '1 minute' WHERE name = 'n0'")
+            taken = await asyncio.gather(b.interrupted_tasks(limit=10), c.interrupted_tasks(limit=10))
+            assert sorted(len(t) for t in taken) == [0, 1]
+
+    run(scene())
+
+
+def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str) -> None:
+    """Each call fails with StoreUnavailable, nothing is half-written, what waited is kept, and no one has to restart us."""
+
+    async def scene() -> None:
+        server = shared_server()
+        async with nodes(url, 1, write_behind=0.02) as (store,):
+            await store.commit(unit(devices=[a_device()]))
+            store.touch("S1", {"last_inform": 5.0}, {"Device.X": StoredValue("1")})
+            server.stop(hard=True)
+            try:
+                with pytest.raises(StoreUnavailable):
+                    await store.commit(unit(patches=[("S1", {"model": "never"})]))
+                assert store.trouble is not None
+                for reading in (store.device("S1"), store.values("S1"), store.devices(None, limit=1, cursor=None)):
+                    with pytest.raises(StoreUnavailable):
+                        await reading
+                with pytest.raises(StoreUnavailable):
+                    store.touch("S1", {"last_inform": 6.0}, {})
+                with pytest.raises(StoreUnavailable):
+                    store.later(unit())
+            finally:
+                server.start()
+            await until(lambda: store.trouble is None)
+            await store.commit(unit(values=[_value("S1", "Y")]))
+            found = await store.device("S1")
+            assert found is not None
+            assert (found.model, found.last_inform) == ("", 5.0)
+            assert list(await store.values("S1")) == ["Device.X", "Device.Y"]
+            await until(lambda: store._listening)
+
+    run(scene())
+
+
+def test_connections_that_broke_unused_are_not_felt(url: str) -> None:
+    """A server that was restarted between two calls costs nobody an error."""
+
+    async def scene() -> None:
+        server = shared_server()
+        async with nodes(url, 1, write_behind=60) as (store,):
+            await store.commit(unit(devices=[a_device()]))
+            await store.task("t")
+            server.stop()
+            server.start()
+            assert await store.device("S1") == a_device()
+            await store.commit(unit(patches=[("S1", {"model": "m"})]))
+            assert store.trouble is None
+
+    run(scene())
+
+
+def test_a_commit_whose_answer_is_lost_is_asked_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks just after the server took the COMMIT: the unit is written, so nobody is told that it failed."""
+
+    async def scene() -> None:
+        async with nodes(url, 1, write_behind=60) as (store,):
+            assert store._writer is not None
+            connection = store._writer._connection
+            execute = connection.execute
+
+            async def cut(query: str, *values: Any) -> Any:
+                answer = await execute(query, *values)
+                if query == "COMMIT":
+                    connection.terminate()
+                    raise asyncpg.ConnectionDoesNotExistError("cut")
+                return answer
+
+            monkeypatch.setattr(asyncpg.Connection, "execute", lambda self, query, *values: cut(query, *values))
+            commit = asyncio.ensure_future(store.commit(unit(devices=[a_device()])))
+            await until(connection.is_closed)
+            monkeypatch.undo()
+            await commit
+            assert await store.device("S1") == a_device()
+
+    run(scene())
+
+
+def test_commits_of_the_same_moment_share_a_transaction(url: str) -> None:
+    """Group commit: many units, few transactions."""
+
+    async def scene() -> None:
+        async with nodes(url, 1) as (store,):
+            await store.commit(unit(devices=[a_device(f"S{i}") for i in range(200)]))
+            before = store.group_commits
+            await asyncio.gather(*(store.commit(unit(patches=[(f"S{i}", {"model": "m"})])) for i in range(200)))
+            groups, units = (after - b for after, b in zip(store.group_commits, before, strict=True))
+            assert units >= 200
+            assert groups <= 10
+
+    run(scene())
+
+
+def test_texts_that_postgresql_cannot_hold_do_no_harm(url: str) -> None:
+    """A NUL or half a surrogate pair is found nowhere, is replaced in a column, and stands only against its own unit."""
+
+    async def scene() -> None:
+        async with nodes(url, 1) as (store,):
+            await store.commit(unit(devices=[a_device()]))
+            for text in ("S1\0", "\ud800"):
+                assert await store.device(text) is None
+                assert await store.task(text) is None
+                assert await store.values(text) == {}
+                outcome = await asyncio.gather(
+                    store.commit(unit(devices=[a_device(text)])),
+                    store.commit(unit(patches=[("S1", {"model": f"m{text}"})])),
+                    return_exceptions=True,
+                )
+                assert isinstance(outcome[0], StoreError)
+                assert outcome[1] is None
+            found = await store.device("S1")
+            assert found is not None
+            assert found.model == "m\ufffd"
+            assert (await store.devices(parse(r'model == "a\0b"'), limit=5, cursor=None)).items == ()
+            event = EventRecord(id="e", device="S1", session="s", at=1.0, code="x\0y")
+            await store.commit(unit(events=[event]))
+            assert (await store.events_of("S1", limit=1, cursor=None)).items == (event,)
+
+    run(scene())
+
+
+def test_a_database_of_a_newer_homeport_is_left_alone(url: str) -> None:
+    """An unknown layout is refused with the cure, not guessed at."""
+
+    async def scene() -> None:
+        async with nodes(url, 1) as (store,):
+            await store._link.fetch("INSERT INTO layout (number) VALUES (999)")
+        with pytest.raises(StoreError, match="newer Homeport"):
+            await PostgresStore(url).open()
+
+    run(scene())
+
+
+def test_a_database_that_is_not_there_is_named_without_the_password() -> None:
+    """The message says which setting to correct."""
+    with pytest.raises(StoreError, match="correct the setting database"):
+        asyncio.run(PostgresStore(shared_server().url("nowhere")).open())
+    assert safe_url("postgresql://u:secret@db.example/acs?x=y") == "postgresql://u@db.example/acs"
+
+
+def test_notices_are_cut_to_what_the_server_takes() -> None:
+    """Each begins with the node's name and holds whole lines."""
+    subjects = [f"t {i:020} 00D0F1-X-S{i}" for i in range(1000)]
+    cut = notes("n0", [*subjects, *subjects])
+    assert all(note.startswith("n0\n") and len(note.encode()) <= NOTE_MOST for note in cut)
+    assert [line for note in cut for line in note.split("\n")[1:]] == subjects
