@@ -10,20 +10,30 @@ import os
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from homeport.cli.exits import CliError, ExitCode
 
 API = "/api/v1"
+_PIECE = 262_144
 Json = Any
 """What JSON can hold; each caller says what it expects by how it reads it."""
 
 ENDED = frozenset({"done", "failed", "unknown", "expired", "cancelled"})
 """The statuses of a task that will not change any more (`unknown` may still be settled by the ACS)."""
+
+
+class Body(Protocol):
+    """A request's body that is read as it is sent. length: of all of it, bytes."""
+
+    length: int
+
+    def read(self, count: int = -1, /) -> bytes:
+        """The next bytes, b"" at the end."""
 
 
 class RestClient:
@@ -81,7 +91,7 @@ class RestClient:
         *,
         query: Mapping[str, Any] | None = None,
         body: Json = None,
-        content: bytes | None = None,
+        content: "bytes | Body | None" = None,
         content_type: str = "application/json",
         timeout: float | None = None,
     ) -> Json:
@@ -90,17 +100,43 @@ class RestClient:
         if query:
             pairs = {k: v for k, v in query.items() if v is not None}
             target += "?" + urllib.parse.urlencode(pairs) if pairs else ""
-        data = content if content is not None else msgspec.json.encode(body) if body is not None else None
+        data: bytes | Body | None = content
+        if data is None and body is not None:
+            data = msgspec.json.encode(body)
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self._token}"}
         if data is not None:
             headers["Content-Type"] = content_type
+            if not isinstance(data, bytes):
+                headers["Content-Length"] = str(data.length)
+                self.close()  # a body that is read as it goes cannot go again, so the connection must not be one that has ended
         status, reason, text = self._exchange(method, target, data, headers, timeout)
         if 200 <= status < 300:
             return self._decoded(text, target)
         raise self._refusal(status, reason, text)
 
+    def fetch(self, path: str, write: Callable[[bytes], Any], *, timeout: float | None = None) -> None:
+        """Hand the body of a 2xx answer on, piece by piece."""
+        target = self._prefix + API + path
+        self.close()
+        connection = self._connect()
+        try:
+            connection.request("GET", target, headers={"Authorization": f"Bearer {self._token}"})
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout or self._timeout)
+            answer = connection.getresponse()
+            if not 200 <= answer.status < 300:
+                raise self._refusal(answer.status, answer.reason, answer.read())
+            while data := answer.read(_PIECE):
+                write(data)
+            if answer.length:
+                raise CliError(f"the ACS at {self.base} stopped in the middle; try again", ExitCode.UNREACHABLE)
+        except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as e:
+            raise self._unreachable(e) from e
+        finally:
+            connection.close()
+
     def _exchange(
-        self, method: str, target: str, data: bytes | None, headers: dict[str, str], timeout: float | None
+        self, method: str, target: str, data: "bytes | Body | None", headers: dict[str, str], timeout: float | None
     ) -> tuple[int, str, bytes]:
         """One exchange; a kept connection that the ACS has closed meanwhile is opened again, once, before anything was answered."""
         for attempt in (1, 2):
@@ -110,7 +146,12 @@ class RestClient:
             if connection.sock is not None:
                 connection.sock.settimeout(timeout or self._timeout)
             try:
-                connection.request(method, target, body=data, headers=headers)
+                try:
+                    connection.request(method, target, body=data, headers=headers)
+                except (BrokenPipeError, ConnectionResetError):
+                    if isinstance(data, bytes) or data is None:
+                        raise
+                    # The ACS refused a large body before it was sent: its answer says why.
                 answer = connection.getresponse()
                 text = answer.read()
             except TimeoutError:

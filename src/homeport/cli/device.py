@@ -351,8 +351,14 @@ def download(
         ),
     ],
     file_type: Annotated[
-        str, typer.Option("--file-type", metavar="TYPE", help="As the standard names it.")
-    ] = "1 Firmware Upgrade Image",
+        str,
+        typer.Option(
+            "--file-type",
+            metavar="TYPE",
+            help="As the standard names it; default: the stored file's, else 1 Firmware Upgrade Image.",
+            show_default=False,
+        ),
+    ] = "",
     target_file_name: Annotated[
         str, typer.Option("--target-file-name", metavar="NAME", help="Name on the device.")
     ] = "",
@@ -369,22 +375,37 @@ def download(
     json: AsJson = False,
 ) -> None:
     """Have the device fetch a file: firmware, configuration, ...; done means that the device has reported the end."""
-    arguments: dict[str, Any] = {"url" if "://" in source else "file": source, "file_type": file_type}
+    stored = "://" not in source
+    arguments: dict[str, Any] = {"file" if stored else "url": source}
+    client = connect(acs, token)
+    if not file_type:
+        kept = client.get(f"/files/{quoted(source)}")["file_type"] if stored else ""
+        file_type = kept or "1 Firmware Upgrade Image"
     given = {
+        "file_type": file_type,
         "target_file_name": target_file_name,
         "username": username,
         "password": password,
         "delay_seconds": delay_seconds,
     }
     arguments |= {key: value for key, value in (given | {"command_key": command_key}).items() if value}
-    client = connect(acs, token)
     _deed(client, device, "Download", arguments, f"{source} is on the device", wait, later, json)
 
 
 @app.command()
 def upload(
     device: Device,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where the device shall send the file (HTTP PUT).")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="Where the device shall send the file (HTTP PUT); default: to the ACS, which keeps it.",
+        ),
+    ] = "",
+    name: Annotated[
+        str,
+        typer.Option("--name", metavar="NAME", help="How the ACS shall call the file; default: after device and time."),
+    ] = "",
     file_type: Annotated[
         str, typer.Option("--file-type", metavar="TYPE", help="As the standard names it.")
     ] = "2 Vendor Log File",
@@ -401,10 +422,21 @@ def upload(
     json: AsJson = False,
 ) -> None:
     """Have the device send a file: its configuration or its log; done means that the device has reported the end."""
-    given = {"username": username, "password": password, "delay_seconds": delay_seconds, "command_key": command_key}
-    arguments = {"file_type": file_type, "url": url} | {key: value for key, value in given.items() if value}
+    given: dict[str, Any] = {
+        "username": username,
+        "password": password,
+        "delay_seconds": delay_seconds,
+        "command_key": command_key,
+    }
+    if name and url:
+        raise CliError("--name is for files that the ACS keeps; leave out the URL, or the name", ExitCode.USAGE)
+    given |= {"url": url, "file": name}
+    arguments = {"file_type": file_type} | {key: value for key, value in given.items() if value}
     client = connect(acs, token)
-    _deed(client, device, "Upload", arguments, f"the device has sent its file to {url}", wait, later, json)
+    task = run_task(client, resolve(client, device), "Upload", arguments, wait=wait, knock=not later)
+    if task["status"] == "done" and not json:
+        print(_sent(task["result"] or {}, url))
+    raise typer.Exit(outcome(task, json=json, wait=wait))
 
 
 _HISTORY: tuple[Callable[..., None], ...] = (sessions, session, events, faults)
@@ -419,6 +451,14 @@ def _deed(
     if task["status"] == "done" and not json:
         print(done)
     raise typer.Exit(outcome(task, json=json, wait=wait))
+
+
+def _sent(result: dict[str, Any], url: str) -> str:
+    if url:
+        return f"the device has sent its file to {url}"
+    if result.get("file"):
+        return f"stored as {result['file']}; fetch it: homeport file get {result['file']}"
+    return "the device reports success, but no file has come; see its log, or homeport device events"
 
 
 def _object(name: str, parameter_key: str) -> dict[str, Any]:

@@ -33,6 +33,9 @@ VERBS: dict[str, Verb] = {
     "acs": Verb("homeport.cli.acs", "Run the server that manages devices (ACS)."),
     "device": Verb("homeport.cli.device", "Look at devices and change them, through an ACS."),
     "task": Verb("homeport.cli.task", "Follow and cancel what devices were asked to do."),
+    "file": Verb(
+        "homeport.cli.file", "Keep files for devices (firmware, configurations), and see what devices have sent."
+    ),
     "cpe": Verb("homeport.cli.cpe", "Run the agent on a device (CPE), and see and change what it does."),
     "decode": Verb("homeport.cli.decode", "Pretty-print and check one SOAP body or a saved session."),
     "option43": Verb(
