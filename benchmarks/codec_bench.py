@@ -1,5 +1,6 @@
 """What reading and writing messages costs, beside a bare parse of the same bytes by lxml and by expat."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from xml.parsers import expat
@@ -7,6 +8,7 @@ from xml.parsers import expat
 from lxml import etree
 
 from homeport.codec import messages as m
+from homeport.codec import skeletons
 from homeport.codec.envelope import Envelope, decode, encode
 
 Row = tuple[str, float | None, str, float | None]
@@ -58,6 +60,52 @@ def bare_expat(body: bytes) -> Callable[[], object]:
     return lambda: expat.ParserCreate().Parse(body, True)
 
 
+def first_seen(body: bytes) -> Callable[[], object]:
+    """Decodes as if no message had come before."""
+
+    def call() -> object:
+        skeletons.MEMORY.forget()
+        return decode(body)
+
+    return call
+
+
+def learning(body: bytes) -> Callable[[], object]:
+    """Decodes a first and a second time."""
+
+    def call() -> object:
+        skeletons.MEMORY.forget()
+        decode(body)
+        return decode(body)
+
+    return call
+
+
+def changing(parameters: int) -> Callable[[], object]:
+    """Decodes messages of one device none of which has the markup of another: each has its own prefix."""
+    bodies = []
+    for number in range(4 * skeletons.MAX_REMEMBERED):
+        body = encode(Envelope(inform(parameters), id="1"))
+        bodies.append(body.replace(b"cwmp:", b"c%d:" % number).replace(b"xmlns:cwmp", b"xmlns:c%d" % number))
+    turn = itertools.cycle(bodies)
+    return lambda: decode(next(turn))
+
+
+def uneven(large: bytes) -> Iterator[tuple[str, float | None, bytes]]:
+    """The long answer with rows that differ from the others: (what, target, body)."""
+    middle = large.index(b"<ParameterValueStruct>", len(large) // 2)
+    head, tail = large[:middle], large[middle:]
+    yield "one row with an odd blank", 11.0, head + tail.replace(b"xsi:type=", b"xsi:type =", 1)
+    yield "one row of an unknown type", 11.0, head + tail.replace(b"xsd:string", b"v:enum", 1)
+    yield "one row without a type", 11.0, head + tail.replace(b' xsi:type="xsd:string"', b"", 1)
+    yield "one row with CDATA", 11.0, head + tail.replace(b">Enabled<", b"><![CDATA[a < b]]><", 1)
+    yield "a comment between two rows", 11.0, head + b"<!-- here -->" + tail
+    yield "an attribute more in one row", 11.0, head + tail.replace(b"<Value ", b'<Value id="v" ', 1)
+    without = tail.index(b"<Value")
+    yield "one row without a Value", 11.0, head + tail[:without] + tail[tail.index(b"</Value>") + 8 :]
+    yield "every other row of an unknown type (by the tree)", None, large.replace(b"xsd:string", b"v:enum")
+
+
 KINDS: tuple[m.Message, ...] = (
     inform(10),
     m.InformResponse(),
@@ -81,15 +129,18 @@ def rows() -> Iterator[Row]:
     large = encode(answer)
     assert decode(large) == answer
     size = f"Inform of {len(small) / 1000:.1f} KB"
-    yield f"decode an {size}", cpu(lambda: decode(small), 200) * 1e6, "µs", 40.0
+    yield f"decode an {size}, its markup remembered", cpu(lambda: decode(small), 200) * 1e6, "µs", 40.0
+    yield "  its markup never seen before, and never again", cpu(first_seen(small), 200) * 1e6, "µs", None
+    yield "  markup that changes with each message", cpu(changing(18), 200) * 1e6, "µs", None
+    yield "  learning a markup, once, when it comes the second time", cpu(learning(small), 200) * 1e6, "µs", None
     yield "  bare lxml parse", cpu(bare_lxml(small), 200) * 1e6, "µs", None
     yield "  bare expat pass", cpu(bare_expat(small), 200) * 1e6, "µs", None
     yield f"decode 5,000 parameters, {len(large) / 1e6:.2f} MB", cpu(lambda: decode(large)) * 1e3, "ms", 11.0
     yield "  bare lxml parse", cpu(bare_lxml(large)) * 1e3, "ms", None
     yield "  bare expat pass", cpu(bare_expat(large)) * 1e3, "ms", None
     yield "encode 5,000 parameters", cpu(lambda: encode(answer)) * 1e3, "ms", 2.0
-    odd = large.replace(b"xsi:type=", b"xsi:type =", 1)
-    yield "decode the same where one row has an odd space (by the tree)", cpu(lambda: decode(odd)) * 1e3, "ms", None
+    for label, target, odd in uneven(large):
+        yield f"decode the same, {label}", cpu(lambda b=odd: decode(b)) * 1e3, "ms", target
     for message in KINDS:
         envelope = Envelope(message, id="1")
         body = encode(envelope)

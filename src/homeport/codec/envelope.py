@@ -88,30 +88,30 @@ def decode(
     """
     quirks: dict[Quirk, None] = {}
     text = prepare(body, limits=limits, quirks=quirks, content_type=content_type)
-    rows = read_ahead(text, max_text=limits.max_text)
-    rest = _small(text) if rows is None else rows.rest
-    split = MEMORY.split(rest) if rest else None
-    if split is not None:
-        skeleton = MEMORY.recall(split[0], limits)
-        if skeleton is not None:
-            try:
-                if skeleton.plan is not None:
-                    planned = skeleton.plan(split[1], rows, quirks)
-                    if planned is not None:
-                        return planned  # type: ignore[no-any-return]
-                reading = Reading(limits, quirks.copy(), rows)
-                envelope = _read_envelope(skeleton.fill(split[1]), reading, expect)
-            finally:
-                MEMORY.keep(split[0], skeleton)
-            if rows is None or reading.used:
-                return envelope
+    small = _small(text)
+    whole = MEMORY.split(small) if small else None
+    rows = None
+    if whole is not None:
+        known = _recalled(whole, None, quirks, limits, expect)
+        if known is not None:
+            return known
+    split = whole
+    if whole is None or not MEMORY.is_second(whole[0]):
+        rows = read_ahead(text, max_text=limits.max_text)
+        if rows is not None:
+            split = MEMORY.split(rows.rest)
+            known = _recalled(split, rows, quirks, limits, expect) if split is not None else None
+            if known is not None:
+                return known
+        if split is not None and (rows is None or not MEMORY.is_second(split[0])):
+            split = None
     try:
         root = parse_strictly(text if rows is None else rows.rest.encode(), limits=limits)
         if root is not None:
             reading = Reading(limits, quirks.copy(), rows)
             envelope = _read_envelope(root, reading, expect)
             if rows is None or reading.used:
-                if split is not None and _is_known(envelope) and MEMORY.is_second(split[0]):
+                if split is not None and _is_known(envelope):
                     learnt = MEMORY.learn(*split, root, limits)
                     if learnt is not None and len(envelope.quirks) == len(quirks):
                         learnt.plan = _envelope_plan(learnt, envelope, limits)
@@ -121,6 +121,30 @@ def decode(
             raise
         # What the rest lacks, or holds besides, may be what is wrong with it: the whole body says.
     return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
+
+
+def _recalled(
+    split: tuple[str, list[str]],
+    rows: Rows | None,
+    quirks: dict[Quirk, None],
+    limits: CodecLimits,
+    expect: type[m.Message] | None,
+) -> Envelope | None:
+    """The envelope of these texts, where their markup is remembered."""
+    markup, texts = split
+    skeleton = MEMORY.recall(markup, limits)
+    if skeleton is None:
+        return None
+    try:
+        if skeleton.plan is not None:
+            planned = skeleton.plan(texts, rows, quirks)
+            if planned is not None:
+                return planned  # type: ignore[no-any-return]
+        reading = Reading(limits, quirks.copy(), rows)
+        envelope = _read_envelope(skeleton.fill(texts), reading, expect)
+    finally:
+        MEMORY.keep(markup, skeleton)
+    return envelope if rows is None or reading.used else None
 
 
 def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:

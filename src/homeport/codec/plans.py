@@ -90,26 +90,33 @@ class _Planner:
         if isinstance(kind.item, Text):
             plans = [self._kind(kind.item, child) for child in container]
         elif kind.item is m.ParameterValueStruct:
-            plans = [self._parameter(child) for child in container]
+            return _parameters([self._parameter(child) for child in container])
         else:
             plans = [self.struct(kind.item, STRUCTS[kind.item], child) for child in container]
         return lambda t, rows: tuple([plan(t, rows) for plan in plans])
 
-    def _parameter(self, element: Light) -> Plan:
+    def _parameter(self, element: Light) -> tuple[int, int, str]:
+        """Places of name and value, and the type."""
         if [child.tag for child in element] != ["Name", "Value"]:
             raise NotPlain
         kind = XSD_TYPES.get(element[1].get(XSI_TYPE) or "")
         if kind is None:
             raise NotPlain
-        name, value, make = _path(self._place(element[0])), self._place(element[1]), m.ParameterValueStruct
+        return self._place(element[0]), self._place(element[1]), kind
 
-        def plan(t: list[str], rows: Rows | None) -> m.ParameterValueStruct:
-            path = name(t, rows)
-            if path[-1:] == ".":
+
+def _parameters(rows: list[tuple[int, int, str]]) -> Plan:
+    make = m.ParameterValueStruct
+
+    def plan(t: list[str], ahead: Rows | None) -> tuple[m.ParameterValueStruct, ...]:
+        values = [make(t[name], t[value], kind) for name, value, kind in rows]
+        for value in values:
+            name = value.name
+            if name[-1:] == "." or name != name.strip():
                 raise NotPlain
-            return make(path, t[value], kind)
+        return tuple(values)
 
-        return plan
+    return plan
 
 
 def _text(place: int) -> Plan:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from homeport.codec import messages as m
 from homeport.codec import skeletons
 from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.fast_lists import read_ahead
 from homeport.codec.fields import Array, Flag, Nested, Number, Repeated, Text, Time
 from homeport.codec.limits import DEFAULT_LIMITS
 from homeport.codec.quirks import Quirk
@@ -17,6 +18,7 @@ from homeport.codec.rpc_table import FIELDS
 from homeport.codec.struct_table import STRUCTS
 from homeport.codec.xml_read import parse, prepare
 from homeport.codec.xml_write import WireStyle
+from homeport.errors import ProtocolError
 from homeport.terms import ValueType
 
 CHARACTERS = st.characters(
@@ -182,6 +184,79 @@ def test_reading_ahead_and_remembering_agree_with_the_tree(seed):
             except Exception as error:
                 outcomes.append((type(error).__name__, getattr(error, "fault_code", None)))
         assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3], bytes(body)
+
+
+ODD = {
+    "no-value": b"<ParameterValueStruct><Name>Device.Odd</Name></ParameterValueStruct>",
+    "no-name": b'<ParameterValueStruct><Value xsi:type="xsd:int">1</Value></ParameterValueStruct>',
+    "unknown-type": b'<ParameterValueStruct><Name>Device.Odd</Name><Value xsi:type="v:x">1</Value></ParameterValueStruct>',
+    "other-order": b'<ParameterValueStruct><Value xsi:type="xsd:int">1</Value><Name>Device.Odd</Name></ParameterValueStruct>',
+    "blank": b'<ParameterValueStruct ><Name>Device.Odd</Name><Value  xsi:type = "xsd:int">1</Value></ParameterValueStruct>',
+    "object": b'<ParameterValueStruct><Name>Device.Odd.</Name><Value xsi:type="xsd:string"/></ParameterValueStruct>',
+    "space": b'<ParameterValueStruct><Name> Device.Odd\n</Name><Value xsi:type="xsd:int">1</Value></ParameterValueStruct>',
+    "reference": b'<ParameterValueStruct><Name>Device.&#79;dd</Name><Value xsi:type="xsd:int">1</Value></ParameterValueStruct>',
+    "bad-reference": b'<ParameterValueStruct><Name>Device.A</Name><Value xsi:type="xsd:int">&#2;</Value></ParameterValueStruct>',
+    "cdata": b'<ParameterValueStruct><Name>Device.Odd</Name><Value xsi:type="xsd:int"><![CDATA[<1>]]></Value></ParameterValueStruct>',
+    "comment": b"<!-- between -->",
+    "begins-comment": b"<!-- ",
+    "ends-comment": b" -->",
+    "begins-cdata": b"<![CDATA[",
+    "ends-cdata": b"]]>",
+    "begins-row": b"<ParameterValueStruct><Name>Device.Odd</Name>",
+    "ends-row": b"</ParameterValueStruct>",
+    "begins-value": b'<ParameterValueStruct><Name>Device.Odd</Name><Value xsi:type="xsd:int">',
+    "ends-value": b"</Value></ParameterValueStruct>",
+    "second-list": b'</ParameterList><ParameterList SOAP-ENC:arrayType="cwmp:ParameterValueStruct[9]">',
+    "text": b"between",
+    "instruction": b"<?odd?>",
+    "mark": b'<ParameterValueStruct homeport-rows="0"><Name>Device.M</Name><Value xsi:type="xsd:int">1</Value></ParameterValueStruct>',
+    "undeclared": b'<ParameterValueStruct><Name>Device.A</Name><Value q:type="xsd:int">1</Value></ParameterValueStruct>',
+    "rebound": b'<ParameterValueStruct xmlns:xsi="u"><Name>Device.A</Name><Value xsi:type="xsd:int">1</Value></ParameterValueStruct>',
+    "end": b"</ParameterList></cwmp:GetParameterValuesResponse>",
+}
+
+
+def outcome_of(way, body):
+    try:
+        envelope = way(body)
+    except ProtocolError as error:
+        return type(error).__name__, getattr(error, "fault_code", None)
+    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks)
+
+
+@pytest.mark.parametrize("rows", [30, 400])
+@pytest.mark.parametrize("seed", range(60))
+def test_odd_rows_among_even_ones_are_read_as_the_tree_reads_them(seed, rows):
+    """One to three odd pieces at random places of a list, of its first and last places too; small bodies are remembered, too."""
+    rng = random.Random(f"{seed} {rows}")
+    types = ("int", "string", "unsignedInt")
+    values = tuple(m.ParameterValueStruct(f"Device.Host.{i}.Name", f"v{i}", types[i % 3]) for i in range(rows))
+    body = encode(Envelope(m.GetParameterValuesResponse(values), id="1"))
+    begin = b"<ParameterValueStruct>"
+    for round_ in range(12):
+        pieces = body.split(begin)
+        names = [rng.choice(list(ODD)) for _ in range(rng.randint(1, 3))]
+        if round_ % 2:
+            opening = rng.choice([name for name in ODD if name.startswith("begins-")])
+            names = [opening, opening.replace("begins-", "ends-")]
+        places = sorted(rng.choice([1, 2, 3, rows, rng.randint(1, rows)]) for _ in names)
+        for name, place in zip(reversed(names), reversed(places), strict=True):
+            pieces[place] = pieces[place].replace(b"</ParameterValueStruct>", b"</ParameterValueStruct>" + ODD[name], 1)
+        odd = begin.join(pieces)
+        outcomes = [outcome_of(way, odd) for way in (decode, decode, decode, by_tree)]
+        assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3], (names, places)
+
+
+@pytest.mark.parametrize("name", ["no-value", "unknown-type", "other-order", "blank", "cdata", "comment", "object"])
+def test_odd_rows_do_not_send_the_whole_list_to_the_tree(name):
+    """What is rare in a long list stays in the rest, in its place; the even rows around it are read ahead."""
+    values = tuple(m.ParameterValueStruct(f"Device.Host.{i}.Name", f"v{i}") for i in range(300))
+    body = encode(Envelope(m.GetParameterValuesResponse(values), id="1"))
+    place = body.index(b"<ParameterValueStruct>", len(body) // 2)
+    rows = read_ahead(body[:place] + ODD[name] + body[place:], max_text=DEFAULT_LIMITS.max_text)
+    assert sum(map(len, rows.runs)) == 300
+    assert len(rows.runs) == 2
+    assert len(rows.rest) < 2000
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
