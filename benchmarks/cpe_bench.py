@@ -28,6 +28,9 @@ READ_EVERYTHING = (
 
 READS = 30
 
+IDLE = 8.0
+"""Seconds for which an idle agent is watched; its clock of the processor counts in hundredths of a second."""
+
 Row = tuple[str, float, str, float]
 
 
@@ -39,6 +42,7 @@ def rows() -> list[Row]:
         _, large_memory, read, count = _measure(profile, reads=READS)
     assert count >= size, f"the tree has {count} parameters, expected at least {size}"
     return [
+        (f"agent: processor time of an idle agent, over {IDLE:g} s", _idle(), "%", 0.1),
         ("agent: process start to first Inform, DKT profile (median of 5)", sorted(starts)[2], "s", 0.6),
         ("agent: resident memory, DKT profile, after reading the whole tree", max(memory), "MB", 40.0),
         (
@@ -96,6 +100,40 @@ def _measure(profile: str, *, reads: int) -> tuple[float, float, float, int]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _idle() -> float:
+    """Percent of one processor that an agent uses between its sessions, as the scheduler counts it, in nanoseconds."""
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as state:
+        server.settimeout(30)
+        command = [
+            *(sys.executable, "-m", "homeport", "cpe", "run", "--state-dir", state, "--log-level", "error"),
+            *("--acs-url", f"http://127.0.0.1:{server.getsockname()[1]}/", "--connection-request-listen", "127.0.0.1"),
+            *("--connection-request-port", "0"),
+        ]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
+        process = subprocess.Popen(command, env=environment)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(30)
+                _post(connection)
+                _answer(connection, INFORM_RESPONSE)
+                _post(connection)
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+                time.sleep(1.0)  # what follows the session: its status is written, its connection closed
+                before, begin = _processor_time(process.pid), time.perf_counter()
+                time.sleep(IDLE)
+                return (_processor_time(process.pid) - before) / (time.perf_counter() - begin) * 100
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds that all threads of a process have run."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def _answer(connection: socket.socket, body: bytes) -> None:

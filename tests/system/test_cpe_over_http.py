@@ -11,8 +11,14 @@ import pytest
 from cpe_support.agent_process import CREDENTIALS, AgentProcess
 from cpe_support.http_acs import HttpAcs
 from homeport.codec.messages import (
+    CancelTransfer,
+    CancelTransferResponse,
     FactoryReset,
+    GetAllQueuedTransfers,
+    GetAllQueuedTransfersResponse,
     GetParameterValues,
+    GetQueuedTransfers,
+    GetQueuedTransfersResponse,
     ParameterValueStruct,
     Reboot,
     SetParameterValues,
@@ -161,6 +167,37 @@ def test_a_reboot_keeps_the_connection_request_url(tmp_path):
         await acs.sessions(3)
         assert url_of(acs) == before
         assert acs.events() == ["1 BOOT", "M Reboot"]
+
+    scene(tmp_path, play)
+
+
+@pytest.mark.case("S58")
+def test_the_first_session_after_a_reboot_comes_from_another_port(tmp_path):
+    """A firewall that still remembers the old connection must not drop the new one."""
+
+    async def play(acs: HttpAcs, agent: AgentProcess) -> None:
+        acs.requests.append(Reboot(""))
+        await request_connection(url_of(acs), [CREDENTIALS])
+        await acs.sessions(3)
+        assert len(acs.peers) == len(set(acs.peers)) == 3
+
+    scene(tmp_path, play)
+
+
+@pytest.mark.case("R61")
+@pytest.mark.case("R62")
+def test_a_device_without_transfers_says_so(tmp_path):
+    """Both lists are empty, and there is nothing to cancel, which is no fault."""
+
+    async def play(acs: HttpAcs, agent: AgentProcess) -> None:
+        acs.requests.extend([GetQueuedTransfers(), GetAllQueuedTransfers(), CancelTransfer("no such key")])
+        await request_connection(url_of(acs), [CREDENTIALS])
+        await acs.sessions(2)
+        assert [a for _, a in acs.answers] == [
+            GetQueuedTransfersResponse(()),
+            GetAllQueuedTransfersResponse(()),
+            CancelTransferResponse(),
+        ]
 
     scene(tmp_path, play)
 

@@ -172,17 +172,17 @@ class EventQueue:
         """The InformResponse arrived: forget the in-flight events that it clears. True where something changed."""
         return self._forget(lambda e: e.in_flight and rule_of(e.code).cleared_by is RpcName.INFORM)
 
-    def answered(self, rpc: RpcName, command_key: str = "") -> bool:
+    def answered(self, rpc: RpcName, command_key: str = "", *, more: bool = False) -> bool:
         """The ACS answered a request of ours: forget the events that it clears.
 
-        The M entry with that key goes; the numbered one goes with the last M entry of its kind.
+        The M entry with that key goes; the numbered one goes with the last of its kind. more: another such request is still owed.
         """
         for entry in self._entries:
             rule = rule_of(entry.code)
             if rule.multiple and rule.cleared_by is rpc and entry.command_key == command_key:
                 self._entries.remove(entry)
                 break
-        if any(rule_of(e.code).multiple and rule_of(e.code).cleared_by is rpc for e in self._entries):
+        if more or any(rule_of(e.code).multiple and rule_of(e.code).cleared_by is rpc for e in self._entries):
             return True
         return self._forget(lambda e: rule_of(e.code).cleared_by is rpc)
 

@@ -192,7 +192,8 @@ class Ledger:
             if owed.request == request:
                 del self._owed[number]
                 break
-        self.queue.answered(RpcName(request.element), getattr(request, "command_key", ""))
+        more = any(owed.request.element == request.element for owed in self._owed.values())
+        self.queue.answered(RpcName(request.element), getattr(request, "command_key", ""), more=more)
         self.save()
 
     # --- commands of the ACS --------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport.codec.messages import EventStruct, TransferComplete
+from homeport.codec.messages import EventStruct, Kicked, TransferComplete
 from homeport.cpe.ledger import MAX_SCHEDULED_INFORMS, Ledger
 from homeport.cpe.state import AGENT, IDENTITY, MODEL, Store
 from homeport.errors import Fault, StoreUnavailable
@@ -238,3 +238,14 @@ def test_a_full_disk_does_not_keep_the_device_from_starting(bench):
     bench.fill_disk()
     ledger.boot()
     assert EventCode.BOOT in ledger.queue
+
+
+@pytest.mark.case("E05")
+def test_an_event_without_key_stays_while_another_request_of_its_kind_is_owed(bench):
+    """Two Kicked: the answer to the first does not take 5 KICKED from the second, also after a power cut."""
+    bench.ledger.owe_request(Kicked("one", "", "", ""), EventCode.KICKED)
+    bench.ledger.owe_request(Kicked("two", "", "", ""), EventCode.KICKED)
+    bench.ledger.answered(Kicked("one", "", "", ""))
+    assert codes(bench.power_cut()) == ["5 KICKED"]
+    bench.ledger.answered(Kicked("two", "", "", ""))
+    assert codes(bench.power_cut()) == []
