@@ -23,7 +23,7 @@ pytestmark = pytest.mark.system
 FIRMWARE = "1 Firmware Upgrade Image"
 CONFIGURATION = "3 Vendor Configuration File"
 VERSION = "Device.DeviceInfo.SoftwareVersion"
-IMAGE = build_image(bytes(range(256)) * 800, version="2.0.0", models=["797xx"])
+IMAGE = build_image(bytes(range(256)) * 16_000, version="2.0.0", models=["797xx"])
 
 
 @pytest.fixture
@@ -45,8 +45,14 @@ def device(tmp_path: Path, open_acs: Acs, line: Tap) -> Iterator[Callable[..., t
     running: list[Agent] = []
 
     def start(*options: str, serial: str = "XFER0001") -> tuple[Agent, str]:
-        running.append(Agent(tmp_path / "agent", line.url, serial, *options).start())
-        return running[-1], known(open_acs, serial)
+        agent = Agent(tmp_path / "agent", line.url, serial, *options).start()
+        running.append(agent)
+        id = known(open_acs, serial)
+        # Asked for in the middle of the first session, the ACS would let some time pass before it knocks again.
+        wait_for(
+            lambda: ControlClient(agent.state).call("status")["sessions_succeeded"], "the end of the first session"
+        )
+        return agent, id
 
     yield start
     for agent in running:
@@ -86,7 +92,7 @@ def test_a_dkt_device_reports_its_upgrade_and_then_restarts(
 ) -> None:
     """Work goes on during the download; TransferComplete; only after its response `1 BOOT` with the new version."""
     acs = open_acs
-    store.files["/image"], store.pause = IMAGE, 1.0
+    store.files["/image"], store.pause = IMAGE, 0.5
     agent, id = device()
     assert value(acs, id, VERSION) == "1.0.0"
     upgrade = download(acs, id, FIRMWARE, store.url("/image"), "up 2")
