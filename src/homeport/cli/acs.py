@@ -1,11 +1,13 @@
 """`homeport acs`: the server that manages devices."""
 
 from homeport.acs.config import AcsSettings
+from homeport.cli import db
 from homeport.cli.common import group
 from homeport.cli.settings_help import command_class
 from homeport.cli.settings_options import typer_command
 
 app = group("Run the server that manages devices (ACS).")
+app.add_typer(db.app, name="db", help="Back up, restore and check the ACS's database.")
 
 
 @app.callback()

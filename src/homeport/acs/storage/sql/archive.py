@@ -1,0 +1,301 @@
+"""Backups: all rows of a database, SQLite or PostgreSQL, in one file that either can be filled from.
+
+The file is gzip over MessagePack: a head, then [table, row] for each row, then a foot with the counts, without which the file is
+not whole. Reading is one snapshot, while the ACS works.
+"""
+
+import gzip
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import asyncpg
+import msgspec
+
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated
+from homeport.acs.storage.sql.sqlite import SqliteStore
+from homeport.acs.storage.values import unpack_delta, unpack_paths
+from homeport.errors import StoreError
+
+FORMAT: Final = 1
+
+TABLES: Final = {
+    "device": (
+        *("key", "id", "state", "first_seen", "last_inform", "oui", "product_class", "serial_number", "manufacturer"),
+        *("model", "software_version", "hardware_version", "provisioning_code", "address", "tags", "rest"),
+    ),
+    "path_list": ("id", "hash", "paths"),
+    "device_values": ("device", "path_list", "vals"),
+    "device_delta": ("device", "vals"),
+    "task": ("id", "device", "status", "phase", "priority", "finished", "record"),
+    "session": ("id", "device", "ended", "record", "messages"),
+    "event": ("id", "device", "at", "record"),
+    "fault": ("id", "device", "at", "record"),
+    "credential": ("username", "device", "record"),
+    "token": ("digest", "name", "record"),
+    "file": ("name", "record"),
+    "secret": ("name", "value"),
+}
+"""Columns that both databases have, in an order in which no row comes before one that it refers to."""
+
+_BATCH: Final = 500
+_DECODE: Final[dict[str, Callable[[Any], Any]]] = {
+    "device": rows.device,
+    "path_list": lambda row: unpack_paths(row[2]),
+    "device_delta": lambda row: unpack_delta(row[1]),
+    "task": lambda row: rows.task(row[6]),
+    "session": lambda row: (rows.session(row[3]), rows.unpack_messages(row[4])),
+    "event": lambda row: rows.event(row[3]),
+    "fault": lambda row: rows.fault(row[3]),
+    "credential": lambda row: rows.credential(row[2]),
+    "token": lambda row: rows.token(row[2]),
+    "file": lambda row: rows.file(row[1]),
+}
+
+Rows = AsyncIterator[tuple[str, tuple[Any, ...]]]
+
+
+class Head(msgspec.Struct):
+    """The first thing in a backup. made: seconds since 1970."""
+
+    homeport_backup: int
+    made: float
+
+
+def store_of(database: Path | str) -> SqliteStore | PostgresStore:
+    """The store of a file or URL."""
+    return SqliteStore(database) if isinstance(database, Path) else PostgresStore(database)
+
+
+def _name(database: Path | str) -> str:
+    return str(database) if isinstance(database, Path) else safe_url(database)
+
+
+async def everything(database: Path | str) -> Rows:
+    """All rows as (table, row), of one moment. Raises StoreError."""
+    if isinstance(database, Path):
+        for item in _sqlite_rows(database):
+            yield item
+        return
+    connection = await Link(database).connect()
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            for table, columns in TABLES.items():
+                async for row in connection.cursor(f"SELECT {', '.join(columns)} FROM {table}", prefetch=_BATCH):
+                    yield table, tuple(row)
+    except (asyncpg.PostgresError, *BROKEN) as e:
+        raise StoreError(f"cannot read {safe_url(database)}: {translated(e)}") from e
+    finally:
+        await farewell(connection)
+
+
+def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    if not path.exists():
+        raise StoreError(f"there is no database {path}; choose another with --data-dir or --database")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute("BEGIN")  # one snapshot: the write-ahead log keeps it while others write
+            for table, columns in TABLES.items():
+                for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
+                    yield table, row
+        finally:
+            connection.close()
+    except sqlite3.Error as e:
+        raise StoreError(f"cannot read {path}: {e}") from e
+
+
+async def backup(database: Path | str, file: Path) -> dict[str, int]:
+    """Rows per table that went into the file, which is there whole or not at all. Raises StoreError."""
+    counts = dict.fromkeys(TABLES, 0)
+    encode = msgspec.msgpack.Encoder().encode
+    temporary = file.with_name(file.name + ".new")
+    try:
+        with _private(temporary) as raw:
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=3) as out:
+                _put(out, encode(Head(FORMAT, time.time())))
+                async for table, row in everything(database):
+                    _put(out, encode((table, row)))
+                    counts[table] += 1
+                _put(out, encode(counts))
+            raw.flush()
+            os.fsync(raw.fileno())
+        temporary.replace(file)
+    except OSError as e:
+        raise StoreError(f"cannot write the backup {file}: {e.strerror or e}; choose another place") from e
+    finally:
+        temporary.unlink(missing_ok=True)
+    return counts
+
+
+def _private(path: Path) -> IO[bytes]:
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _put(out: gzip.GzipFile, body: bytes) -> None:
+    out.write(len(body).to_bytes(4, "big") + body)
+
+
+def read(file: Path) -> Iterator[tuple[str, list[Any]]]:
+    """The rows of a backup. Raises StoreError where it is none, or not whole: then only at the end."""
+    counts = dict.fromkeys(TABLES, 0)
+    try:
+        with gzip.open(file, "rb") as source:
+            try:
+                head = msgspec.msgpack.decode(_piece(source), type=Head)
+            except msgspec.MsgspecError as e:
+                raise StoreError(f"{file} is not a backup of Homeport: {e}") from e
+            if head.homeport_backup > FORMAT:
+                raise StoreError(f"{file} was written by a newer Homeport: restore it with that version")
+            while True:
+                found = msgspec.msgpack.decode(_piece(source))
+                if isinstance(found, dict):
+                    break
+                table, row = found
+                counts[table] += 1
+                yield table, row
+    except (OSError, EOFError, msgspec.MsgspecError) as e:
+        raise StoreError(f"cannot read the backup {file}: {e}; take another one") from e
+    if counts != found:
+        raise StoreError(f"the backup {file} is not whole: it says {found} and holds {counts}")
+
+
+def _piece(source: gzip.GzipFile) -> bytes:
+    size = int.from_bytes(_exactly(source, 4), "big")
+    return _exactly(source, size)
+
+
+def _exactly(source: gzip.GzipFile, size: int) -> bytes:
+    body = source.read(size)
+    if len(body) != size:
+        raise EOFError("it ends too early")
+    return body
+
+
+async def restore(database: Path | str, file: Path) -> dict[str, int]:
+    """Rows per table that the file brought into the database, which must be new or empty; all or nothing. Raises StoreError."""
+    for _ in read(file):
+        pass  # a file that is not whole is refused before anything is made
+    store = store_of(database)
+    await store.open()
+    await store.close()
+    counts = dict.fromkeys(TABLES, 0)
+    async with _target(database) as (count, put):
+        for table in TABLES:
+            if await count(table):
+                raise StoreError(f"{_name(database)} is not empty: {table} has rows; restore into a new database")
+        for table, batch in _batches(read(file)):
+            await put(table, batch)
+            counts[table] += len(batch)
+    return counts
+
+
+def _batches(found: Iterable[tuple[str, list[Any]]]) -> Iterator[tuple[str, list[list[Any]]]]:
+    name, batch = "", list[list[Any]]()
+    for table, row in found:
+        if batch and (table != name or len(batch) == _BATCH):
+            yield name, batch
+            batch = []
+        name = table
+        batch.append(row)
+    if batch:
+        yield name, batch
+
+
+@asynccontextmanager
+async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
+    """(count rows of a table, put rows into it), within one transaction."""
+    if isinstance(database, Path):
+        async with _sqlite_target(database) as target:
+            yield target
+        return
+    connection = await Link(database).connect()
+
+    async def count(table: str) -> int:
+        return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+    async def put(table: str, batch: list[list[Any]]) -> None:
+        columns = TABLES[table]
+        if table == "task":
+            columns = (*columns, "attempts", "node")
+            batch = [[*row, rows.task(row[6]).attempts, ""] for row in batch]
+        await connection.copy_records_to_table(table, records=batch, columns=columns)
+
+    try:
+        async with connection.transaction():
+            yield count, put
+            for table, key in (("device", "key"), ("path_list", "id")):
+                await connection.execute(
+                    f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), max({key})) FROM {table} HAVING max({key}) > 0"
+                )
+    except (asyncpg.PostgresError, *BROKEN) as e:
+        raise StoreError(f"cannot fill {safe_url(database)}: {translated(e)}") from e
+    finally:
+        await farewell(connection)
+
+
+@asynccontextmanager
+async def _sqlite_target(path: Path) -> AsyncIterator[tuple[Any, Any]]:
+    connection = sqlite3.connect(path, isolation_level=None)
+
+    async def count(table: str) -> int:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    async def put(table: str, batch: list[list[Any]]) -> None:
+        columns = TABLES[table]
+        marks = ", ".join("?" * len(columns))
+        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", batch)
+
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("BEGIN IMMEDIATE")
+        yield count, put
+        connection.execute("COMMIT")
+    except sqlite3.Error as e:
+        raise StoreError(f"cannot fill {path}: {e}") from e
+    finally:
+        connection.close()  # what was not committed is taken back
+
+
+async def migrate(database: Path | str) -> None:
+    """Bring the layout up to date. Raises StoreError."""
+    store = store_of(database)
+    await store.open()
+    await store.close()
+
+
+async def check(database: Path | str) -> tuple[dict[str, int], list[str]]:
+    """(rows per table, what is wrong): each row is read and unpacked, and SQLite's own checks are run."""
+    counts, wrong = dict.fromkeys(TABLES, 0), list[str]()
+    async for table, row in everything(database):
+        counts[table] += 1
+        decode = _DECODE.get(table)
+        try:
+            if decode is not None:
+                decode(row)
+        except Exception as e:  # whatever a broken blob raises is the finding
+            wrong.append(f"{table} {row[1] if table == 'device' else row[0]}: cannot be read: {e}")
+    if isinstance(database, Path):
+        wrong += _sqlite_findings(database)
+    return counts, wrong
+
+
+def _sqlite_findings(path: Path) -> list[str]:
+    """What SQLite itself finds wrong in its file."""
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            found = connection.execute("PRAGMA integrity_check").fetchall()
+            lost = connection.execute("PRAGMA foreign_key_check").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as e:
+        return [f"integrity: {e}"]
+    wrong = [f"integrity: {text}" for (text,) in found if text != "ok"]
+    return wrong + [f"{table} row {row} belongs to a {parent} that is not there" for table, row, parent, _ in lost]

@@ -1,0 +1,151 @@
+"""Backups: everything comes back, in the same kind of database or the other, and what is not whole is refused."""
+
+import asyncio
+import gzip
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from homeport.acs.records import CredentialRecord, DeviceRecord, EventRecord, SessionRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql import archive
+from homeport.cli.main import run as homeport
+from homeport.errors import StoreError
+from support.postgres import needs_postgres, shared_server
+
+Place = Callable[[Path, str], Path | str]
+
+
+def sqlite_place(directory: Path, name: str) -> Path | str:
+    return directory / f"{name}.db"
+
+
+def postgres_place(directory: Path, name: str) -> Path | str:
+    return shared_server().new_database()
+
+
+POSTGRES = pytest.param(postgres_place, marks=[pytest.mark.postgres, needs_postgres], id="postgres")
+SQLITE = pytest.param(sqlite_place, id="sqlite")
+
+
+async def fill(place: Path | str) -> None:
+    """Two devices with one of everything."""
+    store = archive.store_of(place)
+    await store.open()
+    unit = UnitOfWork()
+    for id in ("S1", "S2"):
+        unit.devices.append(DeviceRecord(id=id, oui="00D0F1", product_class="", serial_number=id, tags=("gold",)))
+        values = {f"Device.P{i}": StoredValue(f"{id}-{i}", "string", True, 1.5) for i in range(50)}
+        unit.values.append(ValuesChange(id, values))
+        unit.tasks.append(TaskChange(TaskRecord(id=f"t{id}", device=id, rpc="Reboot", args={}, attempts=2), None))
+        unit.events.append(EventRecord(id=f"e{id}", device=id, session="s", at=1.0, code="1 BOOT"))
+        record = SessionRecord(id=f"s{id}", device=id, started=1.0, ended=2.0, outcome="success")
+        unit.sessions.append(SessionChange(record))
+    await store.commit(unit)
+    access = UnitOfWork()
+    access.credentials.append(CredentialRecord(username="u", device="S1", ha1_md5="a", ha1_sha256="b"))
+    await store.commit(access)
+    await store.commit(_small("S1"))
+    await store.secret("nonce")
+    await store.close()
+
+
+def _small(id: str) -> UnitOfWork:
+    unit = UnitOfWork()
+    unit.values.append(ValuesChange(id, {"Device.P1": StoredValue("newer")}))
+    return unit
+
+
+async def told(place: Path | str) -> list[object]:
+    """What a store tells of it."""
+    store = archive.store_of(place)
+    await store.open()
+    out: list[object] = [await store.secret("nonce"), await store.credential("u")]
+    for id in ("S1", "S2"):
+        out += [await store.device(id), await store.values(id), await store.reported(id), await store.open_tasks(id)]
+        out += [await store.events_of(id, limit=9, cursor=None), await store.session(f"s{id}")]
+    unit = UnitOfWork()
+    unit.devices.append(DeviceRecord(id="S3", oui="", product_class="", serial_number="S3"))
+    unit.values.append(ValuesChange("S3", {f"Device.Q{i}": StoredValue("1") for i in range(50)}))
+    await store.commit(unit)  # new rows find their place behind the restored ones
+    assert len(await store.values("S3")) == 50
+    await store.close()
+    return out
+
+
+@pytest.mark.parametrize("there", [SQLITE, POSTGRES])
+@pytest.mark.parametrize("here", [SQLITE, POSTGRES])
+def test_everything_comes_back_wherever_it_is_restored(here: Place, there: Place, tmp_path: Path) -> None:
+    """A backup of one database fills the other kind too: the way from SQLite to PostgreSQL and back."""
+    source, target, file = here(tmp_path, "source"), there(tmp_path, "target"), tmp_path / "backup"
+
+    async def scene() -> None:
+        await fill(source)
+        counts = await archive.backup(source, file)
+        assert counts["device"] == counts["task"] == counts["session"] == 2
+        assert await archive.restore(target, file) == counts
+        assert await archive.check(target) == (counts, [])
+        assert await told(target) == await told(source)
+
+    asyncio.run(scene())
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", [SQLITE, POSTGRES])
+def test_only_an_empty_database_is_filled(place: Place, tmp_path: Path) -> None:
+    """Nothing that is there is written over."""
+    source = place(tmp_path, "source")
+
+    async def scene() -> None:
+        await fill(source)
+        await archive.backup(source, tmp_path / "backup")
+        with pytest.raises(StoreError, match="not empty"):
+            await archive.restore(source, tmp_path / "backup")
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "shortened"])
+def test_a_file_that_is_not_whole_is_refused_before_anything_is_made(damage: str, tmp_path: Path) -> None:
+    """A cut file, a foreign one, one that ends without its foot."""
+    file = tmp_path / "backup"
+
+    async def scene() -> None:
+        await fill(tmp_path / "acs.db")
+        await archive.backup(tmp_path / "acs.db", file)
+        body = file.read_bytes()
+        match damage:
+            case "cut":
+                file.write_bytes(body[: len(body) // 2])
+            case "text":
+                file.write_bytes(gzip.compress(b"\0\0\0\5hello"))
+            case _:
+                file.write_bytes(gzip.compress(gzip.decompress(body)[:-20]))
+        with pytest.raises(StoreError, match=r"backup|newer"):
+            await archive.restore(tmp_path / "new.db", file)
+        assert not (tmp_path / "new.db").exists()
+
+    asyncio.run(scene())
+
+
+def test_the_command_backs_up_restores_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`homeport acs db`: a way there and back, and a broken row is found with exit status 1."""
+    data, file = tmp_path / "data", str(tmp_path / "backup")
+    data.mkdir()
+    asyncio.run(fill(data / "acs.db"))
+    assert homeport(["acs", "db", "migrate", "--data-dir", str(data)]) == 0
+    assert homeport(["acs", "db", "backup", file, "--data-dir", str(data)]) == 0
+    again = ["--database", f"sqlite:///{tmp_path}/again.db"]
+    assert homeport(["acs", "db", "restore", file, *again]) == 0
+    assert homeport(["acs", "db", "check", *again]) == 0
+    connection = sqlite3.connect(tmp_path / "again.db")
+    with connection:
+        connection.execute("UPDATE task SET record = x'ff' WHERE id = 'tS2'")
+    connection.close()
+    capsys.readouterr()
+    assert homeport(["acs", "db", "check", *again]) == 1
+    assert "task tS2" in capsys.readouterr().err
+    assert homeport(["acs", "db", "backup", file, "--data-dir", str(tmp_path / "nowhere")]) == 1
+    assert homeport(["acs", "db", "check", "--database", "mysql://x"]) == 2
