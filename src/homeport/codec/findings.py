@@ -1,6 +1,7 @@
 """What is worth saying about one message: its content as readable lines, and where it departs from a schema or a rule, with the clause.
 
 Pure: no terminal, no file. `homeport decode` and the ACS's session page show it. The decoder tolerates; here it is told what was tolerated.
+A clause is marked (unverified) where its number was not seen in the document itself.
 """
 
 import re
@@ -43,22 +44,22 @@ _RANGE: Final = {
 }
 _XSD_QUIRKS: Final = "cwmp-1-x.xsd"
 _CLAUSE: Final[dict[Quirk, str]] = {
-    Quirk.BYTE_ORDER_MARK: "XML 1.0 4.3.3",
-    Quirk.SPACE_BEFORE_PROLOG: "XML 1.0 2.8",
-    Quirk.TRAILING_NULS: "XML 1.0 2.1",
+    Quirk.BYTE_ORDER_MARK: "XML 1.0 4.3.3 (unverified)",
+    Quirk.SPACE_BEFORE_PROLOG: "XML 1.0 2.8 (unverified)",
+    Quirk.TRAILING_NULS: "XML 1.0 2.1 (unverified)",
     Quirk.OTHER_ENCODING: "TR-069a6 3.4.1",
-    Quirk.WRONG_ENCODING: "XML 1.0 4.3.3",
-    Quirk.UNKNOWN_ENCODING: "XML 1.0 4.3.3",
-    Quirk.CONTROL_CHARACTERS: "XML 1.0 2.2",
-    Quirk.COMMENT: "SOAP 1.1 3",
-    Quirk.CDATA: "SOAP 1.1 3",
-    Quirk.PROCESSING_INSTRUCTION: "SOAP 1.1 3",
-    Quirk.UNDECLARED_PREFIX: "Namespaces in XML 1.0 3",
-    Quirk.ENVELOPE_NAMESPACE: "SOAP 1.1 4.1.2",
-    Quirk.UNKNOWN_HEADER: "SOAP 1.1 4.2",
-    Quirk.NO_MORE_REQUESTS: "TR-069a6 3.5",
-    Quirk.FAULT_CODE_FORM: "SOAP 1.1 4.4.1",
-    Quirk.FAULT_CODE_SIDE: "SOAP 1.1 4.4.1",
+    Quirk.WRONG_ENCODING: "XML 1.0 4.3.3 (unverified)",
+    Quirk.UNKNOWN_ENCODING: "XML 1.0 4.3.3 (unverified)",
+    Quirk.CONTROL_CHARACTERS: "XML 1.0 2.2 (unverified)",
+    Quirk.COMMENT: "SOAP 1.1 3 (unverified)",
+    Quirk.CDATA: "SOAP 1.1 3 (unverified)",
+    Quirk.PROCESSING_INSTRUCTION: "SOAP 1.1 3 (unverified)",
+    Quirk.UNDECLARED_PREFIX: "Namespaces in XML 1.0 3 (unverified)",
+    Quirk.ENVELOPE_NAMESPACE: "SOAP 1.1 4.1.2 (unverified)",
+    Quirk.UNKNOWN_HEADER: "SOAP 1.1 4.2 (unverified)",
+    Quirk.NO_MORE_REQUESTS: "TR-069a6 3.5 (unverified)",
+    Quirk.FAULT_CODE_FORM: "SOAP 1.1 4.4.1 (unverified)",
+    Quirk.FAULT_CODE_SIDE: "SOAP 1.1 4.4.1 (unverified)",
     Quirk.LOCAL_TIME: "TR-106 3.2.2",
 }
 _QUIRKS: Final = {str(quirk): quirk for quirk in Quirk}
@@ -155,10 +156,13 @@ def _envelope_findings(envelope: Envelope, raw: bytes) -> Iterator[Finding]:
     message = envelope.body
     sender = sender_of(message)
     if message is None:
-        yield Finding("error", "SOAP 1.1 4.3", "Body", "The Body holds no message.")
+        yield Finding("error", "SOAP 1.1 4.3 (unverified)", "Body", "The Body holds no message.")
     if envelope.id is None and isinstance(message, m.Request):
         yield Finding(
-            "note", "TR-069a6 3.5", "Header", "The request has no ID, so its answer cannot be matched by one."
+            "note",
+            "TR-069a6 3.5 (unverified)",
+            "Header",
+            "The request has no ID, so its answer cannot be matched by one.",
         )
     entry = entry_of(message) if message is not None else None
     version = CwmpVersion.from_urn(envelope.urn)
@@ -183,13 +187,19 @@ def _envelope_findings(envelope: Envelope, raw: bytes) -> Iterator[Finding]:
             )
         if isinstance(message, m.Request) and len(raw) > 32 * 1024:
             yield Finding(
-                "note", "TR-069a6 3.5", "", f"The request has {len(raw)} bytes; a CPE need not take more than 32,768."
+                "note",
+                "TR-069a6 3.5 (unverified)",
+                "",
+                f"The request has {len(raw)} bytes; a CPE need not take more than 32,768.",
             )
     if envelope.hold_requests and sender is Role.CPE:
-        yield Finding("error", "TR-069a6 3.5", "Header/HoldRequests", "Only an ACS holds requests.")
+        yield Finding("error", "TR-069a6 3.5 (unverified)", "Header/HoldRequests", "Only an ACS holds requests.")
     if envelope.use_cwmp_version is not None and not isinstance(message, m.InformResponse):
         yield Finding(
-            "error", "TR-069a6 3.5", "Header/UseCWMPVersion", "UseCWMPVersion belongs into an InformResponse."
+            "error",
+            "TR-069a6 3.5 (unverified)",
+            "Header/UseCWMPVersion",
+            "UseCWMPVersion belongs into an InformResponse.",
         )
 
 
@@ -200,7 +210,7 @@ def _message_findings(message: m.Message) -> Iterator[Finding]:
     fields = FIELDS.get(type(message))
     if fields is None:
         text = f"{getattr(message, 'method', message.element)} is no method of CWMP; the receiver answers 9000 or 8000."
-        yield Finding("note", "TR-069a6 A.3.1.1", "", text)
+        yield Finding("note", "TR-069a6 A.3.1.1 (unverified)", "", text)
         return
     yield from _struct_findings(message, fields, message.element)
     if isinstance(message, m.Inform):
@@ -256,7 +266,10 @@ def _text_findings(content: str, kind: Text, where: str) -> Iterator[Finding]:
 def _inform_findings(inform: m.Inform) -> Iterator[Finding]:
     if inform.max_envelopes != 1:
         yield Finding(
-            "error", "TR-069a6 A.3.3.1", "Inform/MaxEnvelopes", f"It is {inform.max_envelopes}; 1 is the only value."
+            "error",
+            "TR-069a6 A.3.3.1 (unverified)",
+            "Inform/MaxEnvelopes",
+            f"It is {inform.max_envelopes}; 1 is the only value.",
         )
     codes = [event.event_code for event in inform.event]
     if "14 HEARTBEAT" in codes and len(codes) > 1:
@@ -264,9 +277,9 @@ def _inform_findings(inform: m.Inform) -> Iterator[Finding]:
     for event in inform.event:
         if event.command_key and not event.event_code.startswith(("M ", "X ")):
             text = f"{event.event_code} carries the CommandKey {event.command_key!r}; only M events have one."
-            yield Finding("error", "TR-069a6 3.7.1.5", "Inform/Event", text)
+            yield Finding("error", "TR-069a6 3.7.1.5 (unverified)", "Inform/Event", text)
     for code in sorted({c for c in codes if not c.startswith(("M ", "X ")) and codes.count(c) > 1}):
-        yield Finding("error", "TR-069a6 3.7.1.5", "Inform/Event", f"{code} stands more than once.")
+        yield Finding("error", "TR-069a6 3.7.1.5 (unverified)", "Inform/Event", f"{code} stands more than once.")
 
 
 def _parameter_findings(values: tuple[m.ParameterValueStruct, ...], where: str) -> Iterator[Finding]:
@@ -274,7 +287,7 @@ def _parameter_findings(values: tuple[m.ParameterValueStruct, ...], where: str) 
     for number, value in enumerate(values, 1):
         place = f"{where}/ParameterList/ParameterValueStruct[{number}]"
         if value.name in seen:
-            yield Finding("error", "TR-069a6 A.3.2.1", place, f"{value.name} stands more than once.")
+            yield Finding("error", "TR-069a6 A.3.2.1 (unverified)", place, f"{value.name} stands more than once.")
         seen.add(value.name)
         pattern = _LEXICAL.get(value.type)
         if pattern is None:
@@ -293,11 +306,11 @@ def _fault_findings(fault: m.FaultMessage) -> Iterator[Finding]:
         yield Finding("error", _XSD_QUIRKS, "Fault/FaultCode", f"{code} is outside 8000 to 8899 and 9000 to 9899.")
     if fault.set_parameter_values_faults and code != FaultCode.INVALID_ARGUMENTS:
         text = f"Parameter faults stand beside {code}; they belong to 9003."
-        yield Finding("error", "TR-069a6 A.5", "Fault/SetParameterValuesFault", text)
+        yield Finding("error", "TR-069a6 A.5 (unverified)", "Fault/SetParameterValuesFault", text)
     known = FaultCode._value2member_map_.get(code)
     if known is not None and FaultCode(code).side != fault.side:
         text = f"The faultcode is {fault.side}; {code} goes with {FaultCode(code).side} (unverified)."
-        yield Finding("note", "TR-069a6 A.5", "Fault/faultcode", text)
+        yield Finding("note", "TR-069a6 A.5 (unverified)", "Fault/faultcode", text)
 
 
 def _short(text: str) -> str:

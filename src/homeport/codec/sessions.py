@@ -16,7 +16,7 @@ from homeport.codec.rpc_table import response_class
 from homeport.terms import Role
 
 _HTTP: Final = "TR-069a6 3.4.1"
-_ORDER: Final = "TR-069a6 3.7.2"
+_ORDER: Final = "TR-069a6 3.7.2 (unverified)"
 
 
 class Rung(Struct, frozen=True):
@@ -166,7 +166,7 @@ class _Checker:
             found.append(Finding("error", _ORDER, "", f"{message.element} does not answer {asked.element}."))
         elif cwmp_id != asked_id and asked_id is not None:
             text = f"The ID is {cwmp_id!r}; the request's was {asked_id!r}."
-            found.append(Finding("error", "TR-069a6 3.5", "Header/ID", text))
+            found.append(Finding("error", "TR-069a6 3.5 (unverified)", "Header/ID", text))
         return found
 
     def _http(self, http: Recorded, report: Report, last: bool) -> list[Finding]:
