@@ -37,6 +37,7 @@ from homeport.cpe.parts.part import Parts
 from homeport.errors import Fault, StoreError
 from homeport.model.changes import REPORTED, PendingChange
 from homeport.model.tree import DataModel
+from homeport.model.values import split_list
 from homeport.session.events import InformAnswered
 from homeport.terms import EventCode, FaultCode
 from homeport.transport.driver import fault_message
@@ -198,7 +199,7 @@ class Conversation:
         for row in rows:
             if self._management.value(row + "Enable", "0") not in ("1", "true"):
                 continue
-            wanted = [e.strip() for e in self._management.value(row + "EventList").split(",") if e.strip()]
+            wanted = [e for e in split_list(self._management.value(row + "EventList")) if e]
             name = self._management.value(row + "ParameterName")
             if not name or (wanted and not set(wanted) & set(events)):
                 continue

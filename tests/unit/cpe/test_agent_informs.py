@@ -20,7 +20,7 @@ from homeport.codec.messages import (
 from homeport.cpe.event_queue import RULES, OnFailure
 from homeport.errors import TransportError
 from homeport.model.profile import ProfileDef
-from homeport.terms import EventCode, RpcName
+from homeport.terms import EventCode, RpcName, Writer
 
 WAN = "WANDevice.1.WANConnectionDevice.1.WANIPConnection."
 
@@ -128,6 +128,39 @@ def test_each_root_model_has_its_own_forced_parameters(tmp_path, make, root, nam
             assert values[root + WAN + "2.ExternalIPAddress"] == "198.51.100.2"
 
     play(tmp_path, story, make())
+
+
+@pytest.mark.case("N11")
+def test_the_standards_inform_parameter_table_counts(tmp_path):
+    """Event codes stand in a list with their blanks escaped; wildcards stand for instances; without a list all events but 4 count."""
+    profile = standard_profile("Device:2.19", "ManagementServer.InformParameter.", "Time.", "Ethernet.Interface.")
+    table = "Device.ManagementServer.InformParameter."
+
+    async def story(bench: Bench) -> None:
+        model = bench.agent.model
+        with model.transaction(Writer.SYSTEM) as change:
+            change.add_object("Device.Ethernet.Interface.")
+            change.commit()
+        rows = (("Device.Ethernet.Interface.*.Enable", "2 PERIODIC, 3 SCHEDULED"), ("Device.Time.Enable", ""))
+        with model.transaction(Writer.ACS) as change:
+            for name, events in rows:
+                row = f"{table}{change.add_object(table)}."
+                change.set(row + "ParameterName", name)
+                change.set(row + "EventList", events)
+                change.set(row + "Enable", "true")
+            change.commit()
+        await bench.ask()
+        assert "Device.Time.Enable" in bench.values()
+        assert not [n for n in bench.values() if "Ethernet" in n]
+        bench.agent.trigger(EventCode.PERIODIC)
+        await bench.clock.settle()
+        assert {"Device.Time.Enable", "Device.Ethernet.Interface.1.Enable"} <= set(bench.values())
+        model.set_local("Device.DeviceInfo.ProvisioningCode", "news", Writer.LOCAL)
+        await bench.clock.settle()
+        assert bench.events() == ["4 VALUE CHANGE"]
+        assert "Device.Time.Enable" not in bench.values()
+
+    play(tmp_path, story, profile)
 
 
 def test_a_model_without_product_class_takes_it_from_the_settings(tmp_path):

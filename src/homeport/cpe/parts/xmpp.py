@@ -15,6 +15,7 @@ from homeport.cpe.parts.part import Part
 from homeport.errors import ConfigError, Fault, StoreError
 from homeport.model.changes import Change
 from homeport.model.tree import DataModel
+from homeport.model.values import split_list
 from homeport.terms import Writer
 from homeport.transport.xmpp_rules import XmppServer, XmppSettings, XmppStatus
 
@@ -153,4 +154,4 @@ def settings_of(
 
 def split_ids(text: str) -> list[str]:
     """The JIDs of ConnReqAllowedJabberIDs; empty means everybody."""
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return [item for item in split_list(text) if item]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from homeport.errors import Fault
 from homeport.model.tree import DataModel
+from homeport.model.values import split_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def policy_of(model: DataModel) -> AutonomousPolicy:
         except Fault:
             return default  # the profile does not have this parameter
 
-    types = frozenset(t.strip() for t in text("FileTypeFilter", "").split(",") if t.strip())
+    types = frozenset(t for t in split_list(text("FileTypeFilter", "")) if t)
     return AutonomousPolicy(
         enable=text("Enable", "false") in ("1", "true"),
         transfer=text("TransferTypeFilter", "Both") or "Both",
