@@ -15,7 +15,13 @@ from homeport.codec.messages import (
     SetParameterValues,
     SetParameterValuesResponse,
 )
+from homeport.transport.addresses import Address
 from homeport.transport.connection_request import ConnectionRequestListener
+from homeport.transport.stun_messages import MessageType, StunMessage
+from homeport.transport.stun_messages import decode as stun_decode
+from homeport.transport.stun_messages import encode as stun_encode
+from homeport.transport.udp_connection_request import UdpRequestGate, Verdict
+from homeport.transport.udp_sockets import UdpSocket
 from support.acs_wire import Bed, acs, id_of, run
 
 pytestmark = pytest.mark.system
@@ -166,5 +172,66 @@ def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
                 assert (said["ok"], said["status"]) == (False, None), target
                 assert said["reason"]
                 await bed.rest("DELETE", f"tasks/{task['id']}")
+
+    run(scene())
+
+
+def test_a_device_behind_nat_is_called_by_udp(tmp_path: Path) -> None:
+    """Its URL leads nowhere, its UDPConnectionRequestAddress does: called there from the STUN port, and first there the next time."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, connection_request_credentials="provision", stun_listen="127.0.0.1:0") as bed:
+            me = Callable(bed)
+            await me.start()
+            await me.listener.stop()
+            arrived: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
+            socket = UdpSocket(lambda datagram, source: arrived.put_nowait((datagram, source)))
+            mine = await socket.open("127.0.0.1", 0)
+            assert bed.app.udp is not None
+            socket.send(stun_encode(StunMessage(MessageType.BINDING_REQUEST, b"0123456789abcdef")), bed.app.udp.address)
+            answer = stun_decode((await arrived.get())[0])
+            assert answer.mapped_address == mine
+
+            async def session(*events: str) -> None:
+                told = {
+                    "Device.ManagementServer.ConnectionRequestURL": me.url,
+                    "Device.ManagementServer.UDPConnectionRequestAddress": str(mine),
+                }
+                await me.device.session(*events, handler=me.handler, parameters=told)
+
+            gate = UdpRequestGate(me.login)
+
+            async def come() -> None:
+                while True:
+                    datagram, source = await arrived.get()
+                    if gate.look(datagram, source=source, now=0.0) is Verdict.ACCEPTED:
+                        assert source == bed.app.udp.address
+                        await session("6 CONNECTION REQUEST")
+
+            await session("0 BOOTSTRAP", "1 BOOT")
+            coming = asyncio.create_task(come())
+            for _ in range(2):
+                task = await task_with_call(bed, 20)
+                assert (task["status"], task["connection_request"]["way"]) == ("done", "udp")
+            assert (await bed.get_device())["connection_request_way"] == "udp"
+            coming.cancel()
+            socket.close()
+
+    run(scene())
+
+
+def test_udp_goes_to_the_device_s_own_address_only(tmp_path: Path) -> None:
+    """A device cannot make the ACS send datagrams to others."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, stun_listen="127.0.0.1:0", connection_request_users=("u:p",)) as bed:
+            socket = UdpSocket(lambda datagram, source: pytest.fail("a stranger was called"))
+            other = await socket.open("127.0.0.2", 0)
+            device = await bed.device()
+            told_address = {"Device.ManagementServer.UDPConnectionRequestAddress": str(other)}
+            await device.session("1 BOOT", parameters=told_address)
+            task = await bed.task("Reboot", connection_request=True)
+            assert (await told(bed, task))["ok"] is False
+            socket.close()
 
     run(scene())

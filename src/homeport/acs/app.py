@@ -31,12 +31,13 @@ from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.tasks import Tasks
+from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.worker import Worker
-from homeport.errors import ConfigError, HomeportError
+from homeport.errors import ConfigError, HomeportError, TransportError
 from homeport.transport.connection_request import request_connection
 
 
@@ -64,6 +65,7 @@ class AcsApp:
         self.hub = Hub(self.store, settings, clock=clock)
         self.door: Door
         self.contacts: Contacts
+        self.udp: UdpCalls | None = None
         self.files: Files
         self.tftp: TftpDoor | None = None
         self.worker: Worker
@@ -109,7 +111,13 @@ class AcsApp:
         self.door = Door(self.hub, sessions, auth)
         self.worker = Worker(self.hub, self.door.expire)
         await self.worker.mend()
-        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session)
+        if settings.stun_listen:
+            self.udp = UdpCalls(self.hub.clock)
+            try:
+                await self.udp.start(*host_port(settings.stun_listen, "stun_listen"))
+            except TransportError as e:
+                raise ConfigError(f"stun_listen: {e}; choose another port, or stop what uses it") from e
+        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp)
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         await self._admin_token()
         api = build(
@@ -157,6 +165,8 @@ class AcsApp:
         if hasattr(self, "contacts"):
             await self.worker.stop()
             await self.contacts.stop()
+            if self.udp is not None:
+                self.udp.stop()
             await self.door.close()
         await self.store.close()
         if self._lock is not None:

@@ -82,6 +82,9 @@ class AcsSettings:
         (), "Networks (CIDR) that connection requests may go to beside the device's own address."
     )
     connection_request_timeout: float = setting(10.0, "Time for one connection request.", unit="seconds")
+    stun_listen: str = setting(
+        "", "Address and port of the STUN server and of UDP connection requests, such as 0.0.0.0:3478; empty: none."
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(
@@ -110,6 +113,8 @@ class AcsSettings:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
         host_port(self.cwmp_listen, "cwmp_listen")
         host_port(self.file_listen, "file_listen")
+        if self.stun_listen:
+            host_port(self.stun_listen, "stun_listen")
         if self.tftp_listen:
             host_port(self.tftp_listen, "tftp_listen")
         for name in ("file_size_limit", "upload_size_limit", "file_max_transfers", "file_max_per_address"):

@@ -87,7 +87,8 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     root: `Device.` or `InternetGatewayDevice.`, as its Informs show; "" while no Inform named a parameter.
     inform_interval: seconds between periodic Informs as far as known, 0 where it is not.
     wants: what the ACS itself has still to do. quirks: habits of this device's messages that were seen.
-    behaviour: how to speak with it.
+    behaviour: how to speak with it. udp_address: UDPConnectionRequestAddress, where it reports one.
+    call_way: the way in which it was called last with success, http or udp.
     """
 
     id: str
@@ -115,6 +116,8 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     wants: tuple[Want, ...] = ()
     quirks: tuple[str, ...] = ()
     behaviour: Behaviour = NO_HABITS
+    udp_address: str = ""
+    call_way: str = ""
 
 
 class StoredValue(Struct, frozen=True, gc=False):
@@ -149,6 +152,7 @@ class ConnectionRequestDetail(Struct, frozen=True):
     status: int
     reason: str
     at: float
+    way: str = "http"
 
 
 class TaskRecord(Struct, frozen=True, kw_only=True):

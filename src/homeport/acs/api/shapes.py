@@ -62,6 +62,8 @@ def device(d: DeviceRecord, now: float) -> Json:
         "cwmp_namespace": d.urn,
         "connection_request_url": d.connection_request_url,
         "connection_request_username": d.connection_request_username,
+        "udp_connection_request_address": d.udp_address or None,
+        "connection_request_way": d.call_way or None,
         "wanted": [w.value for w in d.wants],
         "quirks": list(d.quirks),
         "behaviour": {name: getattr(d.behaviour, name) for name in d.behaviour.__struct_fields__},
@@ -106,7 +108,13 @@ def task(t: TaskRecord) -> Json:
         "fault": fault_detail(t.fault),
         "connection_request": None
         if called is None
-        else {"ok": called.ok, "status": called.status or None, "reason": called.reason, "at": moment(called.at)},
+        else {
+            "ok": called.ok,
+            "way": called.way,
+            "status": called.status or None,
+            "reason": called.reason,
+            "at": moment(called.at),
+        },
     }
 
 

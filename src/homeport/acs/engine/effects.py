@@ -29,6 +29,7 @@ PROMOTED: Final[Mapping[str, str]] = {
     "DeviceInfo.HardwareVersion": "hardware_version",
     "DeviceInfo.ProvisioningCode": "provisioning_code",
     "ManagementServer.ConnectionRequestURL": "connection_request_url",
+    "ManagementServer.UDPConnectionRequestAddress": "udp_address",
 }
 """Parameters, below the root, that have a field in the device's record."""
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from homeport.acs.records import ConnectionRequestDetail, DeviceRecord
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import contact
-from homeport.errors import HomeportError
+from homeport.acs.services.udp_calls import UdpCalls
+from homeport.errors import HomeportError, LocalProtocolError, RemoteProtocolError, StoreUnavailable
+from homeport.transport.addresses import Address, parse_address
 
 WAITS: Final = (0.0, 3.0, 10.0, 30.0)
 """Seconds before each try: a device that is busy (503) gives no time of its own, and promises nothing."""
@@ -17,6 +19,9 @@ SESSION_WITHIN: Final = 30.0
 """Seconds within which a device that accepted must open its session (TR-069a6 3.2.2.2)."""
 
 MOST_DETAILS: Final = 10_000
+
+HTTP: Final = "http"
+UDP: Final = "udp"
 
 MOST_CALLS: Final = 200
 """Devices that are being called at the same moment; a wish for a whole fleet must not fill the network with calls."""
@@ -57,11 +62,13 @@ class Contacts:
         request: Request,
         *,
         in_session: Callable[[str], bool],
+        udp: UdpCalls | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._hub = hub
         self._request = request
         self._in_session = in_session
+        self._udp = udp
         self._sleep = sleep
         self._running: dict[str, _Call] = {}
         self._calls = asyncio.Semaphore(MOST_CALLS)
@@ -98,6 +105,7 @@ class Contacts:
 
     async def _run(self, device: str, call: _Call) -> None:
         tasks = call.tasks
+        failed: set[str] = set()
         for wait in WAITS:
             if wait:
                 await self._pause(wait, call.hurry)
@@ -108,21 +116,64 @@ class Contacts:
             heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))
             try:
                 try:
-                    detail, again = await self.call(device)
+                    detail, again = await self.call(device, failed)
                 finally:
                     self._calls.release()
                 self._note(tasks, detail)
                 if detail.ok and not await heard:
-                    self._note(tasks, self._detail(False, detail.status, "accepted, but no session within 30 s"))
-                elif detail.ok or (not again and not call.hurry.is_set()):
+                    failed.add(detail.way)
+                    told = "accepted" if detail.way == HTTP else "sent"
+                    reason = f"{told}, but no session within {SESSION_WITHIN:g} s"
+                    self._note(tasks, self._detail(False, detail.status, reason, detail.way))
+                elif detail.ok:
+                    self._remember(device, detail.way)
+                    return
+                elif not again and not call.hurry.is_set():
                     return
             finally:
                 heard.cancel()
 
-    async def call(self, device: str) -> tuple[ConnectionRequestDetail, bool]:
-        """How one connection request went, and whether another try makes sense."""
+    def _remember(self, device: str, way: str) -> None:
+        """Begin with this way the next time."""
+        try:
+            self._hub.store.touch(device, {"call_way": way}, {})
+        except StoreUnavailable:
+            pass  # the way is found again by trying
+
+    async def call(self, device: str, failed: Collection[str] = ()) -> tuple[ConnectionRequestDetail, bool]:
+        """How one connection request went, and whether another try makes sense. failed: ways that need not be tried."""
         record = await self._hub.store.device(device)
-        if record is None or not record.connection_request_url:
+        if record is None:
+            return self._detail(False, 0, "the device is gone"), False
+        to = self._udp_address(record) if UDP not in failed else None
+        if to is not None and (record.call_way == UDP or HTTP in failed):
+            return self._by_udp(record, to), False
+        detail, again = await self._by_http(record)
+        if not detail.ok and detail.status == 0 and to is not None:
+            return self._by_udp(record, to), again
+        return detail, again
+
+    def _udp_address(self, record: DeviceRecord) -> Address | None:
+        """Where the device can be called by UDP; None where it cannot."""
+        if self._udp is None or not record.udp_address:
+            return None
+        try:
+            to = parse_address(record.udp_address)
+        except RemoteProtocolError:
+            return None
+        return to if self._allowed(to.host, record) else None
+
+    def _by_udp(self, record: DeviceRecord, to: Address) -> ConnectionRequestDetail:
+        assert self._udp is not None
+        username, password = (self._credentials(record) or [("", "")])[0]
+        try:
+            self._udp.call(record.id, to, username, password)
+        except LocalProtocolError as e:
+            return self._detail(False, 0, str(e), UDP)
+        return self._detail(True, 0, f"sent to {to} by UDP, to which devices give no answer", UDP)
+
+    async def _by_http(self, record: DeviceRecord) -> tuple[ConnectionRequestDetail, bool]:
+        if not record.connection_request_url:
             return self._detail(
                 False, 0, "the device has told no ConnectionRequestURL; it comes with its next session"
             ), False
@@ -161,8 +212,8 @@ class Contacts:
             return False
         return any(address in network for network in self._networks)
 
-    def _detail(self, ok: bool, status: int, reason: str) -> ConnectionRequestDetail:
-        return ConnectionRequestDetail(ok=ok, status=status, reason=reason, at=self._hub.clock())
+    def _detail(self, ok: bool, status: int, reason: str, way: str = HTTP) -> ConnectionRequestDetail:
+        return ConnectionRequestDetail(ok=ok, status=status, reason=reason, at=self._hub.clock(), way=way)
 
     def _note(self, tasks: set[str], detail: ConnectionRequestDetail) -> None:
         self._hub.stats.count(self._hub.stats.connection_requests, "ok" if detail.ok else str(detail.status))

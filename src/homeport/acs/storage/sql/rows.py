@@ -47,6 +47,8 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     wants: tuple[Want, ...] = ()
     quirks: tuple[str, ...] = ()
     behaviour: Behaviour = NO_HABITS
+    udp_address: str = ""
+    call_way: str = ""
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
@@ -67,6 +69,8 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.wants,
         d.quirks,
         d.behaviour,
+        d.udp_address,
+        d.call_way,
     )
     return (
         d.state.value,
@@ -116,6 +120,8 @@ def device(row: Sequence[Any]) -> DeviceRecord:
         wants=rest.wants,
         quirks=rest.quirks,
         behaviour=rest.behaviour,
+        udp_address=rest.udp_address,
+        call_way=rest.call_way,
     )
 
 
