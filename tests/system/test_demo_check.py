@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 LIMIT = 30.0
 """Seconds within which the whole tour must be over, start of all processes included."""
 
-STEPS = 7
+STEPS = 8
 
 
 def processes_of(directory: Path) -> dict[int, str]:
@@ -120,6 +120,8 @@ def test_what_a_person_sees(demo: Callable[..., Demo]) -> None:
         "0 BOOTSTRAP, 1 BOOT",
         "6 CONNECTION REQUEST",
         "1 BOOT, M Reboot",
+        "7 TRANSFER COMPLETE, M Download",
+        "1 BOOT, 4 VALUE CHANGE",
         "── Inform ─",
         "HOMEPORT_DATA_DIR",
         "device list",

@@ -280,7 +280,23 @@ def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
         fields.insert(5, ("last session", f"{ago(last['ended'])}, {last['outcome']} ({events}): {last['reason']}"))
     if status["storage"] != "ok":
         fields.append(("storage", status["storage"]))
+    fields += [("transfer", _transfer(row)) for row in status.get("transfers", ())]
     return fields
+
+
+def _transfer(row: dict[str, Any]) -> str:
+    """One transfer in a line: what it is, how far it is, what came of it."""
+    what = f"{row['kind']} of {row['file_type']}, key {row['command_key']!r}, {row['url']}: "
+    if row["state"] == "completed":
+        result = f"failed, {row['fault_code']} {row['fault_string']}" if row["fault_code"] else "done"
+        return f"{what}{result}; the ACS is to be told"
+    if row["state"] == "queued" and row["due_in"]:
+        return f"{what}begins in {row['due_in']:.0f} s"
+    if row["state"] != "running":
+        return f"{what}{row['state']}"
+    if row["total"]:
+        return f"{what}{100 * row['done'] // row['total']} % of {row['total'] / 1e6:.1f} MB"
+    return f"{what}{row['done'] / 1e6:.1f} MB so far"
 
 
 def _log(state_dir: Path | None, name: str, *, follow: bool, json: bool) -> None:

@@ -24,7 +24,7 @@ READING_PAUSE = 1.0
 PICTURE_WIDTH = 100
 """Columns of the picture for the documentation."""
 
-PICTURE_STEPS = (2, 3, 5, 6, 7)
+PICTURE_STEPS = (2, 3, 5, 6, 8)
 """The steps that the picture shows with their details."""
 
 
@@ -43,7 +43,8 @@ def demo(
     """Start an ACS and a device here and watch them talk: the quickest way to see what this is.
 
     Two real processes on free loopback ports: a server with SQLite, and an agent with the data model of a DKT 797xx fibre terminal. The
-    device finds its ACS by DHCP option 43, is approved, read, set, called and rebooted. Then both stay up for you. Ctrl-C ends both.
+    device finds its ACS by DHCP option 43, is approved, read, set, called, rebooted and upgraded. Then both stay up for you. Ctrl-C
+    ends both.
     """
     if data_dir is not None and data_dir.exists():
         raise CliError(

@@ -3,6 +3,7 @@
 The wire is the ACS's record of each session's messages, the store is its REST API; nothing is believed because a call returned.
 """
 
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,11 @@ SERIAL = "DKT0001"
 PROVISIONING_CODE = "demo-line-7"
 INTERVAL = "Device.ManagementServer.PeriodicInformInterval"
 PORT_ENABLE = "Device.Bridging.Bridge.1.Port.2.Enable"
+VERSION = "Device.DeviceInfo.SoftwareVersion"
 COMMAND_KEY = "demo-reboot"
+UPGRADE_KEY = "demo-upgrade"
+NEW_VERSION = "2.0.0"
+IMAGE = f"firmware-{NEW_VERSION}.bin"
 STEP_PATIENCE = 20.0
 """Seconds that a step may take before the tour says that it failed."""
 
@@ -32,12 +37,12 @@ class StepFailed(CliError):
 class Shown:
     """What a step has to show. facts: (name, value) pairs; sessions: of the REST API, for ladders; checks: what held.
 
-    between: what happened between the first session and the next.
+    between: what happened before each session but the first.
     """
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     sessions: tuple[Mapping[str, Any], ...] = ()
-    between: str = ""
+    between: tuple[str, ...] = ()
     checks: list[str] = field(default_factory=list)
 
     def check(self, holds: object, what: str, seen: object = None) -> None:
@@ -123,6 +128,12 @@ class Tour:
                 "waiting for the device to come back",
                 "The device answers, ends the session, restarts, and says why it was away.",
                 self.reboot,
+            ),
+            Step(
+                "The ACS upgrades the firmware",
+                "waiting for the new version",
+                "The ACS serves the file itself. The device fetches it while it works on, reports, and only then restarts into it.",
+                self.upgrade,
             ),
         )
 
@@ -303,7 +314,7 @@ class Tour:
         self._task_done(task)
         asked = self._session("6 CONNECTION REQUEST")
         session = self._session("1 BOOT")
-        shown = Shown([], (asked, session), between="the agent executes itself anew, as a box that restarts")
+        shown = Shown([], (asked, session), between=("the agent executes itself anew, as a box that restarts",))
         shown.check("RebootResponse" in _elements(asked), "the device answered Reboot", _elements(asked))
         self._check_events(shown, session, ["1 BOOT", "M Reboot"])
         shown.check(f">{COMMAND_KEY}<" in _body(session, "Inform"), f"M Reboot carries the command key {COMMAND_KEY}")
@@ -311,6 +322,49 @@ class Tour:
             held = self._agent_value(name)
             shown.check(_same(held, value), f"{_short(name)} = {value} has survived", held)
         shown.facts += [(_short(name), f"{value} (kept over the reboot)") for name, value in self._wanted.items()]
+        return shown
+
+    def upgrade(self) -> Shown:
+        """Store an image at the ACS and have the device fetch it: report first, restart after the response, as DKT's devices do."""
+        from homeport.cli.file import FormBody
+        from homeport.cpe.firmware.image import build_image
+
+        before = self._agent_value(VERSION)
+        # The payload of a real image is the device maker's; this one is as large as a small one.
+        image = build_image(bytes(1_000_000), version=NEW_VERSION, models=[PROFILE.partition("-")[2]])
+        fields = {"file_type": "1 Firmware Upgrade Image", "version": NEW_VERSION}
+        form = FormBody(io.BytesIO(image), len(image), IMAGE, fields)
+        stored = self.client.call("POST", "/files", content=form, content_type=form.content_type)
+        args = {"command_key": UPGRADE_KEY, "file_type": "1 Firmware Upgrade Image", "file": IMAGE}
+        task = self._task_done(self.client.start_task(self.device, "Download", args, connection_request=True))
+        asked = self._session("6 CONNECTION REQUEST", containing="DownloadResponse")
+        told = self._session("7 TRANSFER COMPLETE")
+        booted = self._session("1 BOOT")
+        shown = Shown(
+            [
+                ("version before", before),
+                ("file", f"{IMAGE}, {stored['size'] / 1e6:.1f} MB, checked and in the other slot"),
+            ],
+            (_only(asked, "Download", UPGRADE_KEY), told, booted),
+            between=(
+                "the device fetches the file over HTTP and writes it",
+                "the ACS has confirmed the report: the device starts the new image",
+            ),
+        )
+        shown.check(stored["size"] == len(image), "the ACS has stored the whole image", stored)
+        shown.check("DownloadResponse" in _elements(asked), "the device accepted the Download", _elements(asked))
+        self._check_events(shown, told, ["7 TRANSFER COMPLETE", "M Download"])
+        shown.check(f">{before}<" in _body(told, "Inform"), f"it reports from the old version {before}")
+        report = _body(told, "TransferComplete")
+        shown.check(f">{UPGRADE_KEY}<" in report and "<FaultCode>0<" in report, "TransferComplete says success", report)
+        shown.check(task["result"]["command_key"] == UPGRADE_KEY, "the task has its result", task["result"])
+        self._check_events(shown, booted, ["1 BOOT", "4 VALUE CHANGE"])
+        shown.check(f">{NEW_VERSION}<" in _body(booted, "Inform"), f"the Inform after the restart says {NEW_VERSION}")
+        shown.check(before != NEW_VERSION, f"it was {before} before", before)
+        stored_version, held = self._stored(VERSION), self._agent_value(VERSION)
+        shown.check(stored_version == NEW_VERSION, f"the store has {NEW_VERSION}", stored_version)
+        shown.check(held == NEW_VERSION, f"the device itself says {NEW_VERSION}", held)
+        shown.facts.append(("version after", held))
         return shown
 
     # Looking

@@ -64,7 +64,7 @@ class TourView:
     def _details(self, shown: Shown) -> None:
         for i, session in enumerate(shown.sessions):
             if i:
-                self.console.print(Text(f"     {shown.between}", style="italic dim"))
+                self.console.print(Text(f"     {shown.between[i - 1]}", style="italic dim"))
             self.console.print(Padding(ladder(session, most=MAX_RUNGS), (0, 0, 0, 5)))
         if shown.facts:
             self.console.print(Padding(_facts(shown.facts), (0, 0, 0, 5)))

@@ -19,6 +19,11 @@ from homeport.settings import describe, load
         ({"oui": "xyz"}, "hexadecimal"),
         ({"reboot": "command"}, "reboot_command"),
         ({"client_certificate": "a.pem"}, "together"),
+        ({"firmware_updater": "program"}, "firmware_command"),
+        ({"firmware_trial": 0.0}, "more than 0"),
+        ({"transfer_rate": -1}, "negative"),
+        ({"transfer_schemes": ("gopher",)}, "gopher: known are"),
+        ({"transfer_schemes": ()}, "is empty"),
     ],
 )
 def test_wrong_settings_are_refused_with_an_example(wrong, words):
