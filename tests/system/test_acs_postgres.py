@@ -88,6 +88,29 @@ def test_a_task_made_at_one_node_is_done_at_another_and_its_waiter_is_woken(
         other.kill()
 
 
+def test_the_devices_of_a_killed_node_go_on_at_another(node: Acs, url: str, tmp_path: Path) -> None:
+    """A node dies in the middle of a session; the one that takes its address has all tasks, and does none of them twice."""
+    heir = Acs(tmp_path / "heir", "--cpe-auth", "open", "--database", url)
+    killer = KillAt()
+    with Tap(node.cwmp_url, before=killer) as tap:
+        agent = Agent(tmp_path / "agent", tap.url, "PGHEIR1").start()
+        try:
+            device = known(node, "PGHEIR1")
+            tasks = [set_interval(node, device, 611), node.task(device, "Reboot", {"command_key": "kill-0"})]
+            killer.arm(len(tap.passed) + 4, node, "acs")
+            with suppress(OSError, HTTPException):  # the kill may come before the answer to this request
+                node.task(device, "GetRPCMethods", {}, connection_request=True)
+            wait_for(lambda: killer.done, "the kill", 60)
+            heir.cwmp = node.cwmp
+            heir.start()
+            assert finished(heir, tasks) == ["done", "done"], f"{killer.done}\n{heir.said()}\n{agent.said()}"
+            counts = event_counts(heir, device, 1)
+        finally:
+            agent.kill()
+            heir.kill()
+    assert counts["0 BOOTSTRAP"] == counts["M Reboot"] == 1
+
+
 def test_an_acs_outlives_its_database(node: Acs, url: str) -> None:
     """While the server is away REST says so with 503; when it is back the ACS works again by itself."""
     server = shared_server()

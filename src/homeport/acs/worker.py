@@ -8,7 +8,7 @@ import structlog
 
 from homeport.acs.engine import settle
 from homeport.acs.services.hub import Hub
-from homeport.acs.storage.interface import TaskChange, UnitOfWork
+from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
 from homeport.errors import StoreUnavailable
 
 EXPIRE_EVERY: Final = 2.0
@@ -37,7 +37,10 @@ class Worker:
                 return
             unit = UnitOfWork()
             unit.tasks += [TaskChange(settle.lost(t), frozenset({t.status})) for t in tasks]
-            await self._hub.store.commit(unit)
+            try:
+                await self._hub.store.commit(unit)
+            except Conflict:
+                pass  # another node has settled one of them in this moment; what is left is read again
 
     def start(self) -> None:
         """Begin."""
