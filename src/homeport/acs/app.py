@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 
 from homeport.acs.api.app import Services, build
-from homeport.acs.auth import ADMIN, CpeAuth, make_token, token_digest, token_holder
+from homeport.acs.auth import CpeAuth
 from homeport.acs.config import AcsSettings, host_port
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.server import CwmpServer
@@ -31,6 +31,7 @@ from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.tasks import Tasks
+from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store

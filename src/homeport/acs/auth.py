@@ -1,24 +1,20 @@
-"""Who may come in: devices by Digest or Basic, people and programs by bearer token.
+"""Which devices may come in: by Digest or Basic.
 
 Devices are checked before their message is parsed. What is stored of a password is a hash.
 """
 
-import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
 from homeport.acs.config import AcsSettings
-from homeport.acs.records import CredentialRecord, TokenRecord
+from homeport.acs.records import CredentialRecord
 from homeport.acs.services.devices import REALM, credential
-from homeport.acs.storage.interface import Store, UnitOfWork
+from homeport.acs.storage.interface import Store
 from homeport.http.auth import basic_challenge, basic_credentials
 from homeport.http.digest import DigestAuthority, ha1
-
-ADMIN: Final = "admin"
 
 
 class Login(Struct, frozen=True):
@@ -83,28 +79,3 @@ class CpeAuth:
         if self._shared is not None and username == self._shared.username:
             return self._shared
         return await self._store.credential(username)
-
-
-def token_digest(token: str) -> str:
-    """What is stored of a token. A token is 256 random bits, so a plain hash is enough."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-async def make_token(store: Store, name: str, now: float) -> str:
-    """A new token under this name; an older one of the same name ends. The token is only known from here."""
-    token = secrets.token_urlsafe(32)
-    unit = UnitOfWork()
-    unit.tokens.append(TokenRecord(digest=token_digest(token), name=name, created=now))
-    await store.commit(unit)
-    return token
-
-
-async def token_holder(store: Store, header: str | None) -> str | None:
-    """The name of the token that an `Authorization: Bearer` header carries; None where it is not a good one."""
-    if header is None:
-        return None
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        return None
-    found = await store.token(token_digest(token.strip()))
-    return found.name if found is not None else None

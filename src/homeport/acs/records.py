@@ -255,12 +255,21 @@ class CredentialRecord(Struct, frozen=True, kw_only=True):
     created: float = 0.0
 
 
+class Scope(StrEnum):
+    """What a token opens: reading; devices, tasks and files, too; tokens and the devices' passwords, too."""
+
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+
 class TokenRecord(Struct, frozen=True, kw_only=True):
     """A bearer token of the REST API. digest: SHA-256 of the token, hexadecimal; the token itself is not kept."""
 
     digest: str
     name: str
     created: float
+    scope: Scope = Scope.ADMIN
 
 
 class FileRecord(Struct, frozen=True, kw_only=True):

@@ -192,7 +192,7 @@ def _openapi() -> dict[str, Any]:
     from homeport.acs.storage.blobs import Blobs
     from homeport.acs.storage.memory import MemoryStore
 
-    async def nobody(header: str | None) -> str | None:
+    async def nobody(header: str | None) -> None:
         return None
 
     hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)

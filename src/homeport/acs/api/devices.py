@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
-from homeport.acs.api.app import Use
+from homeport.acs.api.app import Use, administrator
 from homeport.acs.where import parse
 
 router = APIRouter(tags=["devices"])
@@ -93,7 +93,7 @@ async def refresh_device(use: Use, id: str) -> dict[str, Any]:
     return shapes.device(await use.devices.refresh(id), use.hub.clock())
 
 
-@router.put("/devices/{id}/credentials", status_code=204)
+@router.put("/devices/{id}/credentials", status_code=204, dependencies=[Depends(administrator)])
 async def put_credentials(use: Use, id: str, body: Credentials) -> Response:
     """Set what the device logs in with; from then on it must."""
     await use.devices.set_credential(id, body.username, body.password)
