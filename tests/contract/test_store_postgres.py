@@ -209,6 +209,29 @@ def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str)
     run(scene())
 
 
+def test_while_the_server_is_away_nobody_queues(url: str) -> None:
+    """However many ask, all are answered at the first failed try to connect, and the writer's queue stays empty."""
+
+    async def scene() -> None:
+        server = shared_server()
+        async with nodes(url, 1, write_behind=0.01) as (store,):
+            await store.commit(unit(devices=[a_device()]))
+            assert store._writer is not None
+            server.stop(hard=True)
+            try:
+                for _ in range(3):
+                    jobs = [store.commit(unit(patches=[("S1", {"model": "m"})])) for _ in range(600)]
+                    outcome = await asyncio.gather(*jobs, return_exceptions=True)
+                    assert all(isinstance(o, StoreUnavailable) for o in outcome)
+                    assert len(store._writer._jobs) <= 1
+            finally:
+                server.start()
+            await until(lambda: store.trouble is None)
+            assert await store.device("S1") == a_device()
+
+    run(scene())
+
+
 def test_connections_that_broke_unused_are_not_felt(url: str) -> None:
     """A server that was restarted between two calls costs nobody an error."""
 

@@ -99,6 +99,7 @@ class PostgresStore:
         self._listener: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_beat = 0.0
+        self._beating: asyncio.Future[None]
 
     # --- life ---
 
@@ -115,7 +116,8 @@ class PostgresStore:
         self._link.give(connection)
         self._writer = GroupWriter(self._link, self.node)
         self._writer.start()
-        await self._writer.submit(self._beat())
+        self._beating = self._writer.submit(self._beat())
+        await self._beating
         self._next_beat = time.monotonic() + BEAT
         self._listener = asyncio.get_running_loop().create_task(self._listen())
         self._arm()
@@ -144,8 +146,10 @@ class PostgresStore:
     def _tick(self) -> None:
         writer = self._working()
         now = time.monotonic()
-        if not self._drain(writer) and (writer.trouble is not None or now >= self._next_beat):
-            _unheeded(writer.submit(self._beat()))  # after trouble it also shows whether the server works again
+        self._drain(writer)
+        if self._beating.done() and (writer.trouble is not None or now >= self._next_beat):
+            self._beating = writer.submit(self._beat())  # after trouble it also shows whether the server works again
+            _unheeded(self._beating)
             self._next_beat = now + BEAT
         self._arm()
 

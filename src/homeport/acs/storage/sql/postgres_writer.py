@@ -106,6 +106,11 @@ class GroupWriter:
                 continue
             crowded = len(group) > 1
             answers = await self._write([job for job, _ in group])
+            if self.trouble is not None and self._connection is None:
+                # The server is away: who came meanwhile is told at once, not after a time limit for each group before it.
+                late, self._jobs = self._jobs, []
+                group += late
+                answers = [*answers, *[StoreUnavailable(self.trouble) for _ in late]]
             for (_, future), answer in zip(group, answers, strict=True):
                 if future.done():
                     continue  # who waited has gone; the rows are written all the same
