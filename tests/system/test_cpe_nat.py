@@ -47,7 +47,8 @@ def use_stun(host: str, port: int, *, username: str = "", seconds: int = 2):
 
 def translate_tcp(line: Nat) -> None:
     """The agent's sessions pass the NAT too."""
-    rules = 'table ip sessions {\n chain out {\n type nat hook postrouting priority 101;\n oifname "pub" meta l4proto tcp masquerade;\n }\n}\n'
+    rule = 'oifname "pub" meta l4proto tcp masquerade;'
+    rules = f"table ip sessions {{\n chain out {{\n type nat hook postrouting priority 101;\n {rule}\n }}\n}}\n"
     run("ip", "netns", "exec", line.router, "nft", "-f", "-", input=rules)
 
 
