@@ -169,6 +169,9 @@ def test_a_starting_node_leaves_the_tasks_of_living_nodes_alone(url: str) -> Non
             await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
             await a.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING, attempts=1), QUEUED)]))
             assert await b.interrupted_tasks(limit=10) == []
+            assert a._timer is not None
+            a._timer.cancel()  # it gives no more signs of life
+            await a.flush()
             await b._link.fetch("UPDATE node SET seen = now() - interval '1 minute' WHERE name = 'n0'")
             taken = await asyncio.gather(b.interrupted_tasks(limit=10), c.interrupted_tasks(limit=10))
             assert sorted(len(t) for t in taken) == [0, 1]

@@ -99,12 +99,12 @@ SELECT record FROM task WHERE id = $1;
 SELECT id, record FROM task WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
 -- Tasks that no living session can answer any more become this node's; what another node is just taking is left to it.
+-- The living nodes are a list, not a join: a row that changed while its lock was waited for is then judged as it is now.
 -- name: interrupted_tasks
 UPDATE task SET node = $1 WHERE id IN (
     SELECT t.id FROM task t
     WHERE t.status = 'running' AND t.phase <> 'transfer'
-      AND NOT EXISTS (SELECT 1 FROM node n WHERE n.name = t.node AND n.name <> $1
-                      AND n.seen > now() - $3 * interval '1 second')
+      AND t.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.name <> $1 AND n.seen > now() - $3 * interval '1 second'))
     ORDER BY t.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING record;
 
