@@ -23,9 +23,12 @@ from homeport.codec.messages import (
     Reboot,
     Request,
     Response,
+    ScheduleDownload,
     ScheduleInform,
     SetParameterAttributes,
     SetParameterValues,
+    TransferComplete,
+    Upload,
     VendorMessage,
 )
 from homeport.cpe.clock import Clock, date_time
@@ -247,8 +250,14 @@ def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> 
         detail = message.object_name
     elif isinstance(message, Reboot | ScheduleInform):
         detail = f"key {message.command_key!r}"
-    elif isinstance(message, Download):
-        detail = f"{message.file_type} {masked('URL', message.url)}"
+    elif isinstance(message, Download | Upload | ScheduleDownload):
+        # The query may hold the key to the file.
+        detail = f"{message.file_type} {masked('URL', message.url.partition('?')[0])}, key {message.command_key!r}"
+    elif isinstance(message, TransferComplete):
+        fault = message.fault_struct
+        detail = f"key {message.command_key!r} " + (
+            f"failed: {fault.fault_code} {fault.fault_string}" if fault.fault_code else "done"
+        )
     elif isinstance(message, GetParameterValuesResponse):
         detail = f"{len(message.parameter_list)} values"
     return f"{message.element} {detail}".rstrip()
