@@ -88,7 +88,11 @@ def acs(fill: int = 0) -> Iterator[Acs]:
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         if fill:
             subprocess.run([sys.executable, "-c", FILL, name, str(fill)], env=environment, check=True)
-        process = subprocess.Popen([sys.executable, "-c", SERVE, name], env=environment, stdout=subprocess.DEVNULL)
+        quiet = {
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }  # every task is logged with who asked for it
+        process = subprocess.Popen([sys.executable, "-c", SERVE, name], env=environment, **quiet)
         try:
             deadline = time.monotonic() + 30
             while not (directory / "acs.json").exists():
