@@ -79,7 +79,7 @@ class TransfersPart(Part):
 
     def transfers(self) -> list[TransferStatus]:
         """All transfers, for people; URLs without their query, which may hold a secret."""
-        rows = self._service.status() if self._service is not None else []
+        rows = self._service.status() if self._service is not None and self._started else []
         return [dataclasses.replace(row, url=row.url.partition("?")[0]) for row in rows]
 
     async def start(self) -> None:
@@ -89,23 +89,15 @@ class TransfersPart(Part):
             for file in self._directory.glob("*.file*"):
                 file.unlink(missing_ok=True)  # a factory reset dropped the transfer that it belonged to
             return
-        try:
-            service = self._build()
-            await service.start()
-        except StoreError as e:
-            self._trouble = str(e)
-            raise
-        self._started = True
+        await self._start_service()
         self._needed.set()
 
     async def run(self) -> None:
         """Do what is due, from the first transfer on."""
         await self._needed.wait()
-        service = self._build()
         if not self._started:
-            self._started = True
-            await service.start()
-        await service.run()
+            await self._start_service()
+        await self._build().run()
 
     def session_opened(self) -> None:
         self._in_session = True
@@ -131,6 +123,15 @@ class TransfersPart(Part):
             return False
         self._service.acknowledged(request)
         return True
+
+    async def _start_service(self) -> None:
+        """Take up what is on disk. Raises StoreError; nothing more is accepted then."""
+        try:
+            await self._build().start()
+        except StoreError as e:
+            self._trouble = str(e)
+            raise
+        self._started = True
 
     # --- made when needed -----------------------------------------------------------------------------------------------------------
 
