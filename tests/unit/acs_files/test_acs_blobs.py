@@ -1,0 +1,63 @@
+"""The contents on the disk."""
+
+from pathlib import Path
+
+import pytest
+
+from homeport.acs.storage.blobs import YOUNG, Blobs, TooLarge
+
+
+def stored(blobs: Blobs, content: bytes) -> str:
+    """The hash of a content that was put in its place."""
+    part = blobs.begin(1_000)
+    part.write(content)
+    part.finish()
+    blobs.place(part)
+    return part.sha256
+
+
+def test_a_content_lies_under_its_hash_when_it_is_whole(tmp_path: Path) -> None:
+    """Nothing of it in its place before."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    part = blobs.begin(1_000)
+    part.write(b"abc")
+    assert not blobs.path(part.sha256).exists()
+    part.finish()
+    blobs.place(part)
+    assert blobs.path(part.sha256).read_bytes() == b"abc"
+
+
+def test_what_is_being_written_is_not_cleared_away(tmp_path: Path) -> None:
+    """Another process that starts on the directory leaves it; what nobody writes any more it deletes."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    part = blobs.begin(1_000)
+    part.write(b"abc")
+    (tmp_path / "parts" / "dead").write_bytes(b"half")
+    assert Blobs(tmp_path).prepare() == 1
+    part.finish()
+    blobs.place(part)
+    assert blobs.path(part.sha256).read_bytes() == b"abc"
+
+
+def test_contents_without_a_row_go_once_they_are_old(tmp_path: Path) -> None:
+    """A young one may be another process's, whose row comes."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    keep, drop = stored(blobs, b"keep"), stored(blobs, b"drop")
+    assert blobs.sweep({keep}) == 0
+    later = blobs.path(drop).stat().st_mtime + YOUNG + 1
+    assert blobs.sweep({keep}, now=later) == 1
+    assert (blobs.path(keep).exists(), blobs.path(drop).exists()) == (True, False)
+
+
+def test_a_content_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
+    """The part is dropped."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    part = blobs.begin(3)
+    with pytest.raises(TooLarge):
+        part.write(b"abcd")
+    part.drop()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
