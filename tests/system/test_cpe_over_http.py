@@ -289,7 +289,11 @@ def test_an_acs_that_refuses_the_connection_is_named_in_the_status(tmp_path):
         async with asyncio.timeout(20):
             while "next contact" not in (agent.log if (tmp_path / "agent.log").exists() else ""):
                 await asyncio.sleep(0.05)
-        status = await asyncio.to_thread(ControlClient(tmp_path).call, "status")
+            status = {}
+            while not str(status.get("next_contact_reason", "")).startswith(
+                "retry"
+            ):  # known a moment after it is logged
+                status = await asyncio.to_thread(ControlClient(tmp_path).call, "status")
         assert status["connected"] is False
         assert status["last_session"]["kind"] == "refused"
         assert "refused" in status["reason"]
