@@ -81,7 +81,11 @@ class Memory:
         if len(text) > MAX_LENGTH:
             return None
         marks = text.encode().translate(None, _ORDINARY)
-        if marks != b"<>" * (len(marks) // 2) or (not text.isascii() and ("\ufffe" in text or "\uffff" in text)):
+        if (
+            not marks
+            or marks != b"<>" * (len(marks) // 2)
+            or (not text.isascii() and ("\ufffe" in text or "\uffff" in text))
+        ):
             return None
         pieces = text.replace("<", ">").split(
             ">"

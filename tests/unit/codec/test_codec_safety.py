@@ -290,3 +290,13 @@ def test_rows_outside_the_list_are_ignored_however_many():
         f"<cwmp:RequestDownload><FileType>1 Web</FileType><FileTypeArg>{rows}</FileTypeArg></cwmp:RequestDownload>"
     )
     assert len(decode(soap(arguments)).body.file_type_arg) == 5
+
+
+@pytest.mark.parametrize(
+    "body", [b'<?xml version="1" encoding="ISO-8859-1"?>as.xml', b'<?xml version="1.0" encoding="utf-8"?>\n \xc3\xa9 ']
+)
+def test_a_prolog_with_nothing_but_text_behind_it_is_refused(body):
+    """Found by fuzzing: without a single mark left there is no markup to remember."""
+    for _ in range(3):
+        with pytest.raises(MessageRefused):
+            decode(body)
