@@ -28,6 +28,8 @@ class Bench:
     silent: "before" lets the agent wait for ever for an answer that the ACS never gave, "after" for one that got lost.
     """
 
+    ways_to_cut = ("before", "after")
+
     def __init__(
         self,
         directory: Path,
