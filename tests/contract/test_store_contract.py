@@ -17,6 +17,7 @@ from homeport.acs.records import (
     FaultDetail,
     FaultRecord,
     FileRecord,
+    LeaseRecord,
     MessageTrace,
     SessionRecord,
     StoredValue,
@@ -267,7 +268,7 @@ def test_interrupted_tasks_are_those_that_were_sent_and_not_answered(store: Stor
         a_task("t3", status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER),
     ]
     run(store.commit(unit(tasks=[TaskChange(t, None) for t in tasks])))
-    assert [t.id for t in run(store.interrupted_tasks(limit=10))] == ["t2"]
+    assert [t.id for t in run(store.interrupted_tasks(limit=10, now=0.0))] == ["t2"]
 
 
 def test_tasks_page_from_the_youngest(store: Store, run: Run) -> None:
@@ -417,3 +418,54 @@ def test_access_and_files_are_found_by_name(store: Store, run: Run) -> None:
     secret = run(store.secret("nonce"))
     assert len(secret) == 32
     assert run(store.secret("nonce")) == secret != run(store.secret("other"))
+
+
+def a_lease(device: str = "00D0F1-X-S1", **fields: Any) -> LeaseRecord:
+    given = {"session": "s1", "cookie": "c1", "node": "", "until": 100.0, "state": b"\x00state"} | fields
+    return LeaseRecord(device=device, **given)
+
+
+def test_a_device_has_one_lease_which_its_cookie_finds(store: Store, run: Run) -> None:
+    """A new session's lease takes the place of the old one; a release counts for its own session only."""
+    run(store.commit(unit(devices=[a_device()])))
+    run(store.commit(unit(leases=[a_lease(), a_lease("nobody", cookie="c0")])))
+    assert run(store.lease("c1")) == a_lease()
+    assert run(store.lease("c0")) is None, "there is no such device"
+    run(store.commit(unit(leases=[a_lease(session="s2", cookie="c2")])))
+    assert run(store.lease("c1")) is None
+    store.later(unit(released=[("00D0F1-X-S1", "s1")]))
+    run(store.flush())
+    assert run(store.lease("c2")) is not None
+    store.later(unit(released=[("00D0F1-X-S1", "s2")]))
+    run(store.flush())
+    assert run(store.lease("c2")) is None
+
+
+def test_a_lease_is_taken_as_it_was_read_or_not_at_all(store: Store, run: Run) -> None:
+    """What was replaced meanwhile is not taken."""
+    run(store.commit(unit(devices=[a_device()], leases=[a_lease()])))
+    assert run(store.take_lease(a_lease()))
+    run(store.commit(unit(leases=[a_lease(session="s2", cookie="c2")])))
+    assert not run(store.take_lease(a_lease()))
+
+
+def test_expired_leases_are_given_once_and_those_of_living_sessions_stay(store: Store, run: Run) -> None:
+    """Who gets one ends its session."""
+    devices = [a_device(f"S{n}") for n in range(3)]
+    leases = [a_lease(d.id, session=d.id, cookie=d.id, until=10.0 * n) for n, d in enumerate(devices)]
+    run(store.commit(unit(devices=devices, leases=leases)))
+    found = run(store.expired_leases(now=15.0, limit=10, living=[devices[1].id]))
+    assert [x.device for x in found] == [devices[0].id]
+    assert run(store.expired_leases(now=15.0, limit=10, living=[devices[1].id])) == []
+    assert [x.device for x in run(store.expired_leases(now=15.0, limit=10, living=[]))] == [devices[1].id]
+    assert run(store.lease(devices[2].id)) == leases[2]
+
+
+def test_a_task_whose_session_may_be_continued_is_not_interrupted_yet(store: Store, run: Run) -> None:
+    """Until the lease's time is over the device may come with its answer."""
+    running = a_task(status=TaskStatus.RUNNING, phase=TaskPhase.SENT)
+    run(store.commit(unit(devices=[a_device()], tasks=[TaskChange(running, None)], leases=[a_lease(until=100.0)])))
+    assert run(store.interrupted_tasks(limit=10, now=99.0)) == []
+    assert [t.id for t in run(store.interrupted_tasks(limit=10, now=100.0))] == [running.id]
+    run(store.commit(unit(deleted_devices=["00D0F1-X-S1"])))
+    assert run(store.lease("c1")) is None

@@ -8,11 +8,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from homeport.acs.records import DeviceRecord, EventRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.records import DeviceRecord, EventRecord, LeaseRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
 from homeport.acs.storage.sql.postgres_link import safe_url
 from homeport.acs.storage.sql.postgres_writer import NOTE_MOST, notes
+from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.where import parse
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
@@ -74,7 +75,8 @@ def test_nodes_that_open_at_once_share_one_layout(url: str) -> None:
 
     async def scene() -> None:
         async with nodes(url, 4) as (first, *_):
-            assert (await first._link.fetch("SELECT count(*) FROM layout"))[0][0] == 1
+            applied = (await first._link.fetch("SELECT count(*) FROM layout"))[0][0]
+            assert applied == len(migrations(MIGRATIONS))
 
     run(scene())
 
@@ -168,12 +170,12 @@ def test_a_starting_node_leaves_the_tasks_of_living_nodes_alone(url: str) -> Non
         async with nodes(url, 3) as (a, b, c):
             await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
             await a.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING, attempts=1), QUEUED)]))
-            assert await b.interrupted_tasks(limit=10) == []
+            assert await b.interrupted_tasks(limit=10, now=0.0) == []
             assert a._timer is not None
             a._timer.cancel()  # it gives no more signs of life
             await a.flush()
             await b._link.fetch("UPDATE node SET seen = now() - interval '1 minute' WHERE name = 'n0'")
-            taken = await asyncio.gather(b.interrupted_tasks(limit=10), c.interrupted_tasks(limit=10))
+            taken = await asyncio.gather(b.interrupted_tasks(limit=10, now=0.0), c.interrupted_tasks(limit=10, now=0.0))
             assert sorted(len(t) for t in taken) == [0, 1]
 
     run(scene())
@@ -346,3 +348,45 @@ def test_notices_are_cut_to_what_the_server_takes() -> None:
     cut = notes("n0", [*subjects, *subjects])
     assert all(note.startswith("n0\n") and len(note.encode()) <= NOTE_MOST for note in cut)
     assert [line for note in cut for line in note.split("\n")[1:]] == subjects
+
+
+def test_a_word_reaches_all_other_nodes_and_a_node_that_has_gone_is_known_to_be_gone(url: str) -> None:
+    """Words are heard in their order, not by who said them; a node lives as long as its connection stands."""
+
+    async def scene() -> None:
+        heard: list[tuple[str, str]] = []
+        async with nodes(url, 3) as (a, b, c):
+            for store in (a, b, c):
+                store.channel.heard = lambda text, node=store.node: heard.append((node, text))
+            words = [f"word {n} " + "x" * 100 for n in range(200)]
+            for word in words:
+                a.channel.say(word)
+            a.channel.say("y" * 10_000)  # longer than a notification: nobody hears it, and nothing breaks
+            await until(lambda: len(heard) == 400)
+            assert [w for n, w in heard if n == "n1"] == [w for n, w in heard if n == "n2"] == words
+            assert [await a.channel.alive(n) for n in ("n0", "n1", "n2", "n3")] == [True, True, True, False]
+            await b.close()
+            async with asyncio.timeout(10):
+                while await a.channel.alive("n1"):
+                    await asyncio.sleep(0)
+
+    run(scene())
+
+
+def test_two_nodes_that_want_one_session_do_not_both_get_it(url: str) -> None:
+    """The lease is taken by one; the other is told that it came too late."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            lease = LeaseRecord(device="S1", session="s", cookie="c", node="gone", until=1.0, state=b"")
+            await a.commit(unit(devices=[a_device()], leases=[lease]))
+            taken = await asyncio.gather(a.take_lease(lease), b.take_lease(lease))
+            assert sorted(taken) == [False, True]
+            found = await a.lease("c")
+            assert found is not None
+            assert found.node == ("n0" if taken[0] else "n1")
+            await a.commit(unit(leases=[lease]))
+            over = await asyncio.gather(*(s.expired_leases(now=2.0, limit=9, living=[]) for s in (a, b)))
+            assert sorted(map(len, over)) == [0, 1]
+
+    run(scene())

@@ -213,6 +213,21 @@ class SessionRecord(Struct, frozen=True, kw_only=True):
     message_count: int = 0
 
 
+class LeaseRecord(Struct, frozen=True, kw_only=True):
+    """Who has a device's session, where that is written down: while a change is on its way to the device, and at a hand-over.
+
+    cookie: names the session in the device's requests. node: the process that has it, "" where none has. until: seconds since 1970;
+    the device does not answer later. state: all that another process needs to go on with it.
+    """
+
+    device: str
+    session: str
+    cookie: str
+    node: str
+    until: float
+    state: bytes
+
+
 class EventRecord(Struct, frozen=True, kw_only=True):
     """A fact that a device told once and then forgets, so that the ACS must have stored it before it answers.
 

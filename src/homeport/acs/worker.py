@@ -32,7 +32,7 @@ class Worker:
     async def mend(self) -> None:
         """Tasks that were on their way when the last process ended: their outcome is unknown."""
         while True:
-            tasks = await self._hub.store.interrupted_tasks(limit=500)
+            tasks = await self._hub.store.interrupted_tasks(limit=500, now=self._hub.clock())
             if not tasks:
                 return
             unit = UnitOfWork()

@@ -10,8 +10,8 @@ Reading sees everything that was written before by either way.
 Raises StoreUnavailable when the medium does not work now; nothing of the unit is then written, and a later call may succeed.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ from homeport.acs.records import (
     EventRecord,
     FaultRecord,
     FileRecord,
+    LeaseRecord,
     MessageTrace,
     SessionRecord,
     StoredValue,
@@ -74,7 +75,9 @@ class UnitOfWork:
         "events",
         "faults",
         "files",
+        "leases",
         "patches",
+        "released",
         "sessions",
         "tasks",
         "tokens",
@@ -92,6 +95,8 @@ class UnitOfWork:
         self.credentials: list[CredentialRecord] = []
         self.tokens: list[TokenRecord] = []
         self.files: list[FileRecord] = []
+        self.leases: list[LeaseRecord] = []  # each replaces the one of its device
+        self.released: list[tuple[str, str]] = []  # leases that are over: device, session
         self.deleted_devices: list[str] = []  # with values, tasks, sessions, events, faults and credentials
         self.deleted_credentials: list[str] = []
         self.deleted_files: list[str] = []
@@ -111,6 +116,8 @@ class UnitOfWork:
             or self.credentials
             or self.tokens
             or self.files
+            or self.leases
+            or self.released
             or self.deleted_devices
             or self.deleted_credentials
             or self.deleted_files
@@ -124,8 +131,32 @@ class Page(Struct, frozen=True):
     next: str | None
 
 
+class Channel(Protocol):
+    """How the processes on one database speak with each other. Nothing said is kept: it is for those who listen now."""
+
+    heard: Callable[[str], None] | None
+    """Called with what another process has said."""
+
+    def say(self, text: str) -> None:
+        """Tell all other processes: one line, at most `LONGEST_WORD` bytes, soon. What cannot be said now is lost."""
+
+    async def alive(self, node: str) -> bool:
+        """Whether the process with this name works on the database now. Raises StoreUnavailable."""
+
+
+LONGEST_WORD: Final = 7_000
+
+
 class Store(Protocol):
     """Everything the services ask of storage. Ids that do not exist give None or an empty answer, not an error."""
+
+    @property
+    def node(self) -> str:
+        """The name of this process among those on one database: letters and digits; "" where it is always alone."""
+
+    @property
+    def channel(self) -> Channel | None:
+        """The way to the other processes; None where there are none."""
 
     async def open(self) -> None:
         """Make the store ready, bringing an older layout up to date. Raises StoreError that names the cure."""
@@ -182,8 +213,26 @@ class Store(Protocol):
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         """The device's tasks, youngest first."""
 
-    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
-        """Tasks that were sent and not answered: asked for at the start, when no session can be alive."""
+    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
+        """Tasks that were sent and not answered by processes that have ended, but for those whose session may still be continued.
+
+        Asked for at the start, when this process has no session; by processes that share a database at any time. Each is given to
+        one of them.
+        """
+
+    # --- sessions that another process may continue ---
+
+    async def lease(self, cookie: str) -> LeaseRecord | None:
+        """The lease of the session with this cookie."""
+
+    async def take_lease(self, lease: LeaseRecord) -> bool:
+        """Whether the session is this process's from now on; False where the lease is no longer as it was read."""
+
+    async def expired_leases(self, *, now: float, limit: int, living: Collection[str]) -> Sequence[LeaseRecord]:
+        """Leases whose time is over, taken away; each is given to one process only.
+
+        living: sessions that are open here. A lease that another living process has is its own business.
+        """
 
     # --- histories ---
 

@@ -1,7 +1,7 @@
 """The reference store: dictionaries. For tests and for trying things out; it forgets everything at the end."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,13 +13,14 @@ from homeport.acs.records import (
     EventRecord,
     FaultRecord,
     FileRecord,
+    LeaseRecord,
     StoredValue,
     TaskPhase,
     TaskRecord,
     TaskStatus,
     TokenRecord,
 )
-from homeport.acs.storage.interface import Conflict, Page, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Channel, Conflict, Page, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.values import apply_values, below
 from homeport.acs.where import Where
 from homeport.errors import StoreUnavailable
@@ -43,6 +44,9 @@ class MemoryStore:
         self._tokens: dict[str, TokenRecord] = {}
         self._files: dict[str, FileRecord] = {}
         self._secrets: dict[str, bytes] = {}
+        self._leases: dict[str, LeaseRecord] = {}
+        self.node = ""
+        self.channel: Channel | None = None
 
     async def open(self) -> None:
         """Nothing to make ready."""
@@ -92,6 +96,11 @@ class MemoryStore:
                 del self._tokens[digest]
             self._tokens[token.digest] = token
         self._files.update((f.name, f) for f in unit.files)
+        self._leases.update((lease.device, lease) for lease in unit.leases if lease.device in self._devices)
+        for device_id, session in unit.released:
+            known = self._leases.get(device_id)
+            if known is not None and known.session == session:
+                del self._leases[device_id]
         for username in unit.deleted_credentials:
             self._credentials.pop(username, None)
         for name in unit.deleted_files:
@@ -117,6 +126,7 @@ class MemoryStore:
         self._devices.pop(id, None)
         self._values.pop(id, None)
         self._reported.pop(id, None)
+        self._leases.pop(id, None)
         for rows in (self._tasks, self._events, self._faults, self._credentials):
             for key in [k for k, r in rows.items() if r.device == id]:
                 del rows[key]
@@ -159,9 +169,22 @@ class MemoryStore:
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         return _youngest(self._tasks, lambda t: t.device == device, limit, cursor)
 
-    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
+    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
+        kept = {lease.device for lease in self._leases.values() if lease.until > now}
         running = (t for t in self._tasks.values() if t.status == TaskStatus.RUNNING and t.phase != TaskPhase.TRANSFER)
-        return [t for t, _ in zip(running, range(limit), strict=False)]
+        return [t for t, _ in zip((t for t in running if t.device not in kept), range(limit), strict=False)]
+
+    async def lease(self, cookie: str) -> LeaseRecord | None:
+        return next((lease for lease in self._leases.values() if lease.cookie == cookie), None)
+
+    async def take_lease(self, lease: LeaseRecord) -> bool:
+        return self._leases.get(lease.device) == lease
+
+    async def expired_leases(self, *, now: float, limit: int, living: Collection[str]) -> Sequence[LeaseRecord]:
+        over = [x for x in self._leases.values() if x.until <= now and x.session not in living][:limit]
+        for lease in over:
+            del self._leases[lease.device]
+        return over
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         page = _youngest(self._sessions, lambda s: s.record.device == device, limit, cursor, lambda s: s.record.id)

@@ -8,15 +8,24 @@ another node writes the device; other nodes tell by LISTEN/NOTIFY.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
 from msgspec.structs import replace
 
-from homeport.acs.records import CredentialRecord, DeviceRecord, FileRecord, StoredValue, TaskRecord, TokenRecord
+from homeport.acs.records import (
+    CredentialRecord,
+    DeviceRecord,
+    FileRecord,
+    LeaseRecord,
+    StoredValue,
+    TaskRecord,
+    TokenRecord,
+)
 from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_link import (
     BROKEN,
     Connection,
@@ -53,8 +62,6 @@ DEAD_AFTER: Final = 15.0
 MOST_DEFERRED: Final = 2_000
 """History rows that wait while the database is away; older ones go, because the ACS must not run out of memory."""
 
-RELISTEN: Final = 1.0
-
 _LAST: Final = "\U0010ffff"
 """Sorts behind every id: the cursor of a first page."""
 
@@ -85,6 +92,7 @@ class PostgresStore:
         self._url = url
         self._write_behind = write_behind
         self._link = Link(url)
+        self.channel = PostgresChannel(self._link, self.node, self._noted, lambda: self._views.clear())
         self._writer: GroupWriter | None = None
         self._views: dict[str, _View] = {}
         self._wanted: dict[str, asyncio.Future[_View]] = {}
@@ -93,10 +101,9 @@ class PostgresStore:
         self._touched: Touched = {}
         self._flushing: list[Touched] = []
         self._deferred: list[SessionChange] = []
+        self._released: list[tuple[str, str]] = []
         self._on_way = 0  # units from `later` that change devices or tasks
         self._paths: dict[int, PathList] = {}
-        self._listening = False
-        self._listener: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_beat = 0.0
         self._beating: asyncio.Future[None]
@@ -119,7 +126,7 @@ class PostgresStore:
         self._beating = self._writer.submit(self._beat())
         await self._beating
         self._next_beat = time.monotonic() + BEAT
-        self._listener = asyncio.get_running_loop().create_task(self._listen())
+        self.channel.start()
         self._arm()
 
     async def close(self) -> None:
@@ -129,9 +136,7 @@ class PostgresStore:
         writer = self._writer
         if writer is None:
             return
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+        await self.channel.stop()
         self._drain(writer)
         _unheeded(writer.submit(Job(statements=[(SQL["forget_nodes"], [(self.node,)])])))
         await writer.stop()
@@ -177,31 +182,11 @@ class PostgresStore:
 
     # --- other nodes ---
 
-    async def _listen(self) -> None:
-        """Hear what other nodes commit, for ever; while that does not work, no view serves twice."""
-        while True:
-            connection: Connection | None = None
-            ended = asyncio.Event()
-            try:
-                connection = await self._link.connect()
-                connection.add_termination_listener(lambda *_, ended=ended: ended.set())
-                await connection.add_listener("homeport", self._noted)
-                self._views.clear()
-                self._listening = True
-                await ended.wait()
-            except (StoreError, asyncpg.PostgresError, *BROKEN):
-                pass  # the writer tells of the same trouble; here only the next try counts
-            finally:
-                self._listening = False
-                self._views.clear()
-                if connection is not None:
-                    connection.terminate()
-            await asyncio.sleep(RELISTEN)
+    @property
+    def _listening(self) -> bool:
+        return self.channel.listening
 
-    def _noted(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        node, *subjects = str(payload).split("\n")
-        if node == self.node:
-            return
+    def _noted(self, subjects: list[str]) -> None:
         for subject in subjects:
             kind, _, rest = subject.partition(" ")
             task, _, device = rest.rpartition(" ")
@@ -216,12 +201,13 @@ class PostgresStore:
 
     def later(self, unit: UnitOfWork) -> None:
         self._must_work()
-        if unit.sessions:
+        if unit.sessions or unit.released:
             self._deferred += unit.sessions
+            self._released += unit.released
             del self._deferred[:-MOST_DEFERRED]
             unit, given = UnitOfWork(), unit
             for name in UnitOfWork.__slots__:
-                if name != "sessions":
+                if name not in ("sessions", "released"):
                     setattr(unit, name, getattr(given, name))
         if unit.empty:
             return
@@ -277,10 +263,11 @@ class PostgresStore:
         if self._touched:
             touched, self._touched = self._touched, {}
             out.append(self._send_touched(writer, touched))
-        if self._deferred:
+        if self._deferred or self._released:
             sessions, self._deferred = self._deferred, []
             unit = UnitOfWork()
             unit.sessions += sessions
+            unit.released, self._released = self._released, []  # where that fails, their time ends them
             future = writer.submit(Job(unit=unit))
 
             def kept(done: "asyncio.Future[None]") -> None:
@@ -436,10 +423,23 @@ class PostgresStore:
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         return await self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
 
-    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
-        """Those of this node, which has no session yet, and of nodes that have gone without a word: they are this node's then."""
-        found = await self._link.fetch(SQL["interrupted_tasks"], self.node, limit, DEAD_AFTER)
+    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
+        """Those of nodes that have gone, or give no sign of life: they are this node's then."""
+        found = await self._link.fetch(SQL["interrupted_tasks"], self.node, limit, DEAD_AFTER, now)
         return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
+
+    # --- sessions that another process may continue ---
+
+    async def lease(self, cookie: str) -> LeaseRecord | None:
+        row = await self._one("lease", cookie)
+        return rows.lease(row) if row is not None else None
+
+    async def take_lease(self, lease: LeaseRecord) -> bool:
+        return bool(await self._link.fetch(SQL["take_lease"], lease.device, lease.session, lease.node, self.node))
+
+    async def expired_leases(self, *, now: float, limit: int, living: Collection[str]) -> Sequence[LeaseRecord]:
+        found = await self._link.fetch(SQL["expired_leases"], now, limit, list(living), self.node, DEAD_AFTER)
+        return [rows.lease(row) for row in found]
 
     # --- histories ---
 

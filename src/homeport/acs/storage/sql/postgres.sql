@@ -104,9 +104,53 @@ SELECT id, record FROM task WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT
 UPDATE task SET node = $1 WHERE id IN (
     SELECT t.id FROM task t
     WHERE t.status = 'running' AND t.phase <> 'transfer'
-      AND t.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.name <> $1 AND n.seen > now() - $3 * interval '1 second'))
+      AND t.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.seen > now() - $3 * interval '1 second'))
+      AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.device = t.device AND l.until > $4)
     ORDER BY t.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING record;
+
+-- The lease of a session, by its cookie.
+-- name: lease
+SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = $1;
+
+-- A lease, in place of what the device had.
+-- name: put_lease
+INSERT INTO lease (device, session, cookie, node, until, state) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (device) DO UPDATE SET session = excluded.session, cookie = excluded.cookie, node = excluded.node,
+                                   until = excluded.until, state = excluded.state;
+
+-- A lease that is over.
+-- name: release_lease
+DELETE FROM lease WHERE device = $1 AND session = $2;
+
+-- The session is another process's now, unless somebody was quicker.
+-- name: take_lease
+UPDATE lease SET node = $4 WHERE device = $1 AND session = $2 AND node = $3 RETURNING 1;
+
+-- Leases whose time is over: those of this process, of nobody, and of processes that have ended.
+-- name: expired_leases
+DELETE FROM lease WHERE device IN (
+    SELECT l.device FROM lease l
+    WHERE l.until <= $1 AND l.session <> ALL ($3::text[])
+      AND l.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.name <> $4 AND n.seen > now() - $5 * interval '1 second'))
+    ORDER BY l.until LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING device, session, cookie, node, until, state;
+
+-- Whether a process lives: it holds this lock as long as its connection stands.
+-- name: node_alive
+SELECT EXISTS (
+    SELECT 1 FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $2::bigint::oid AND l.objsubid = 2
+      AND l.objid = (hashtext($1)::bigint & 4294967295)::oid
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()));
+
+-- The lock by which others see that this process lives.
+-- name: node_lock
+SELECT pg_advisory_lock_shared($2::int, hashtext($1));
+
+-- A word for all processes, which nobody needs after a crash: so the commit does not wait for the disk.
+-- name: say
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('homeport_said', $1);
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, TaskStatus
+from homeport.acs.records import DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.values import apply_values, merged, pack_delta, pack_values
@@ -41,6 +41,8 @@ class Sheet:
         self.folded: set[str] = set()
         self.task_rows: dict[str, tuple[TaskRecord, bool]] = {}  # id -> record, whether it is new
         self.sessions: list[SessionChange] = []
+        self.leases: dict[str, LeaseRecord] = {}
+        self.released: list[tuple[str, str]] = []
         self.events: list[tuple[str, str, float, bytes]] = []
         self.faults: list[tuple[str, str, float, bytes]] = []
 
@@ -80,6 +82,10 @@ class Sheet:
             self.task_rows[record.id] = (record, task.expect is None or (known is not None and known[1]))
             self.tasks[record.id] = (record.status.value, record.attempts)
         self.sessions += [s for s in unit.sessions if s.record.device in self.devices]
+        for lease in unit.leases:
+            if lease.device in self.devices:
+                self.leases[lease.device] = lease
+        self.released += unit.released
         self.events += [(e.id, e.device, e.at, rows.encode(e)) for e in unit.events]
         self.faults += [(f.id, f.device, f.at, rows.encode(f)) for f in unit.faults]
         return None
@@ -200,5 +206,5 @@ class Job(Struct):
         if unit is not None:
             ids |= {d.id for d in unit.devices} | {id for id, _ in unit.patches} | {v.device for v in unit.values}
             ids |= {t.record.device for t in unit.tasks} | {s.record.device for s in unit.sessions}
-            ids |= {e.device for e in unit.events} | {f.device for f in unit.faults}
+            ids |= {e.device for e in unit.events} | {f.device for f in unit.faults} | {x.device for x in unit.leases}
         return ids

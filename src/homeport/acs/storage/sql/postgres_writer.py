@@ -266,6 +266,8 @@ class GroupWriter:
             for s in sheet.sessions
         ]
         await _many(c, "insert_session", sessions)
+        await _many(c, "release_lease", sorted(sheet.released))
+        await _many(c, "put_lease", [rows.lease_row(lease) for _, lease in sorted(sheet.leases.items())])
         await _many(c, "insert_event", sheet.events)
         await _many(c, "insert_fault", sheet.faults)
 

@@ -80,9 +80,27 @@ SELECT record FROM task WHERE device = ? AND status IN ('queued', 'running', 'un
 -- name: tasks_of
 SELECT id, record FROM task WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
 
--- Tasks that no living session can answer any more.
+-- Tasks that no living session can answer any more, and no session that may be continued.
 -- name: interrupted_tasks
-SELECT record FROM task WHERE status = 'running' AND phase <> 'transfer' ORDER BY id LIMIT ?;
+SELECT record FROM task t WHERE status = 'running' AND phase <> 'transfer'
+AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.device = t.device AND l.until > ?2) ORDER BY id LIMIT ?1;
+
+-- The lease of a session, by its cookie.
+-- name: lease
+SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = ?;
+
+-- A lease, in place of what the device had.
+-- name: put_lease
+INSERT OR REPLACE INTO lease (device, session, cookie, node, until, state)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM device WHERE id = ?1;
+
+-- A lease that is over.
+-- name: release_lease
+DELETE FROM lease WHERE device = ? AND session = ?;
+
+-- Leases whose time is over.
+-- name: expired_leases
+SELECT device, session, cookie, node, until, state FROM lease WHERE until <= ? ORDER BY until LIMIT ?;
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task

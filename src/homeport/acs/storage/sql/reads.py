@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from homeport.acs.records import CredentialRecord, FileRecord, TaskRecord, TokenRecord
+from homeport.acs.records import CredentialRecord, FileRecord, LeaseRecord, TaskRecord, TokenRecord
 from homeport.acs.storage.interface import Page
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
@@ -38,8 +38,15 @@ class SqliteReads:
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         return self._page("tasks_of", rows.task, limit, device, cursor or LAST)
 
-    async def interrupted_tasks(self, *, limit: int) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit)]
+    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
+        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit, now)]
+
+    async def lease(self, cookie: str) -> LeaseRecord | None:
+        row = self._one("lease", cookie)
+        return rows.lease(row) if row is not None else None
+
+    async def take_lease(self, lease: LeaseRecord) -> bool:
+        return await self.lease(lease.cookie) == lease
 
     def _page(self, query: str, decode: Any, limit: int, *values: Any) -> Page:
         found = self._all(query, *values, limit + 1)

@@ -15,6 +15,7 @@ from homeport.acs.records import (
     EventRecord,
     FaultRecord,
     FileRecord,
+    LeaseRecord,
     MessageTrace,
     SessionRecord,
     TaskRecord,
@@ -133,3 +134,14 @@ def pack_messages(messages: tuple[MessageTrace, ...]) -> bytes:
 def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
     """The messages that `pack_messages` packed."""
     return _messages(zlib.decompress(blob))
+
+
+def lease_row(lease: LeaseRecord) -> tuple[str, str, str, str, float, bytes]:
+    """The parameters of `put_lease`."""
+    return (lease.device, lease.session, lease.cookie, lease.node, lease.until, lease.state)
+
+
+def lease(row: Sequence[Any]) -> LeaseRecord:
+    """A lease from its columns."""
+    device, session, cookie, node, until, state = row
+    return LeaseRecord(device=device, session=session, cookie=cookie, node=node, until=until, state=bytes(state))

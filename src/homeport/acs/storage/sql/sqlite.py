@@ -7,7 +7,7 @@ Devices that were heard of lately stay in a small cache, which also holds what i
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +17,11 @@ from msgspec.structs import replace
 from homeport.acs.records import (
     OPEN_STATUSES,
     DeviceRecord,
+    LeaseRecord,
     StoredValue,
     TaskRecord,
 )
-from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Channel, Page, SessionChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.reads import LAST, SqliteReads
@@ -75,6 +76,8 @@ class SqliteStore(SqliteReads):
     def __init__(
         self, path: Path, *, write_behind: float = 1.0, pragmas: Mapping[str, str | int] | None = None
     ) -> None:
+        self.node = ""
+        self.channel: Channel | None = None
         self._path = path
         self._write_behind = write_behind
         self._pragmas = {
@@ -322,6 +325,10 @@ class SqliteStore(SqliteReads):
             out.append(Statement(Mode.ONE, QUERIES["insert_event"], (e.id, e.device, e.at, rows.encode(e))))
         for f in unit.faults:
             out.append(Statement(Mode.ONE, QUERIES["insert_fault"], (f.id, f.device, f.at, rows.encode(f))))
+        for lease in unit.leases:
+            out.append(Statement(Mode.ONE, QUERIES["put_lease"], rows.lease_row(lease)))
+        for over in unit.released:
+            out.append(Statement(Mode.ONE, QUERIES["release_lease"], over))
         for c in unit.credentials:
             out.append(Statement(Mode.ONE, QUERIES["put_credential"], (c.username, c.device, rows.encode(c))))
         for t in unit.tokens:
@@ -501,6 +508,14 @@ class SqliteStore(SqliteReads):
         if hot.tasks is None:
             hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", hot.record.id))
         return hot.tasks
+
+    async def expired_leases(self, *, now: float, limit: int, living: Collection[str]) -> Sequence[LeaseRecord]:
+        over = [x for x in map(rows.lease, self._all("expired_leases", now, limit)) if x.session not in living]
+        if over:
+            unit = UnitOfWork()
+            unit.released += [(lease.device, lease.session) for lease in over]
+            await self.commit(unit)
+        return over
 
     # --- histories ---
 
