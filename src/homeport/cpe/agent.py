@@ -19,7 +19,7 @@ from homeport.cpe.clock import Clock, SystemClock, date_time, is_set
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
-from homeport.cpe.devices import Device, device_for
+from homeport.cpe.devices import Device, PluggedDevice, device_for
 from homeport.cpe.discovery import url_problem
 from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, Journal
@@ -119,6 +119,7 @@ class Agent:
             self.boot = self.ledger.boot()
             profile = profile or profile_of(settings.profile)
             self.device: Device = device_for(profile.name, settings, self.clock, started=self.started_at)
+            profile = self.device.fitted(profile) if isinstance(self.device, PluggedDevice) else profile
             root = profile.schema.root
             self._model_store = ModelStore(self.store, self.ledger, f"{root}ManagementServer.URL")
             lightweight = "LightweightNotificationProtocolsUsed" in profile.parameters_of(f"{root}ManagementServer.")
@@ -186,7 +187,7 @@ class Agent:
         self.policy.want()
         self._wake.set()
 
-    def trigger(self, code: EventCode, command_key: str = "") -> None:
+    def trigger(self, code: str, command_key: str = "") -> None:
         """Owe an event and open a session for it as soon as none runs."""
         self.ledger.owe_event(code, command_key)
         self.contact()
@@ -304,7 +305,7 @@ class Agent:
             self.policy.want()
         if now >= self._next_notice:
             self._next_notice = now + self._notice_every
-            self._look_for_changes()
+            self.look_for_changes()
 
     def _woke(self, slept: float, wall: float, now: float) -> None:
         """The machine comes out of standby: make up for the time, and tell the ACS where its StandbyPolicy says so."""
@@ -372,6 +373,7 @@ class Agent:
         if self._doors is not None:
             await self._doors.follow_address(url)
         self.parts.session_opened()
+        await self.parts.prepare(self.model.forced_inform())
         try:
             self._session_task = asyncio.ensure_future(self._talk(url, conversation))
             ended = await self._session_task
@@ -455,7 +457,7 @@ class Agent:
             self._tell_url()
             self.policy.want()
 
-    def _look_for_changes(self) -> None:
+    def look_for_changes(self) -> None:
         """Computed parameters that the ACS wants to be told about."""
         try:
             self._tell_changes(set(self.model.poll()))

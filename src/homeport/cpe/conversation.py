@@ -133,6 +133,8 @@ class Conversation:
         self._say("<-", describe(request, secret=self._is_secret))
         self.requests_answered += 1
         answer: Response | FaultMessage
+        if isinstance(request, GetParameterValues):
+            await self._parts.prepare(request.parameter_names)
         try:
             answer = self._handlers.handle(request)
         except Fault as e:

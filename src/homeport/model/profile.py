@@ -16,7 +16,7 @@ A profile is a TOML file:
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.errors import ConfigError
@@ -48,6 +48,7 @@ class ProfileDef:
         self.title = title
         self.schema = schema
         self.parameters = parameters
+        self.objects = objects
         self.instances = tuple(i if i.endswith(".") else i + "." for i in instances)
         self.fixed = dict(fixed or {})
         self.values = dict(values or {})
@@ -63,6 +64,26 @@ class ProfileDef:
                 )
             self._with_parents(head + ".")
             self._by_object[head + "."].add(leaf)
+
+    def extended(self, parameters: Iterable[str], *, objects: Iterable[str] = ()) -> "ProfileDef":
+        """A profile of the same name that also has these parameters and objects (with `{i}`); itself where it has them all.
+
+        Raises ConfigError where the model lacks one.
+        """
+        more = [p for p in dict.fromkeys(parameters) if p.rpartition(".")[2] not in self.parameters_of(_head(p))]
+        empty = [o for o in dict.fromkeys(objects) if not self.has_object(o)]
+        if not more and not empty:
+            return self
+        return ProfileDef(
+            self.name,
+            self.schema,
+            (*self.parameters, *more),
+            title=self.title,
+            objects=(*self.objects, *empty),
+            instances=self.instances,
+            fixed=self.fixed,
+            values=self.values,
+        )
 
     def _with_parents(self, path: str) -> None:
         while path and path not in self._by_object:
@@ -89,6 +110,10 @@ class ProfileDef:
             return definition.table and definition.writable and path not in self.fixed
         found = self.schema.parameter(path)
         return found is not None and found.writable
+
+
+def _head(path: str) -> str:
+    return path.rpartition(".")[0] + "."
 
 
 def parse_profile(text: str, *, origin: str) -> ProfileDef:

@@ -8,7 +8,8 @@ A registry belongs to one device, or to a fleet of them, which then share its ca
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from homeport.model.path import Path, Wildcard
+from homeport.errors import Fault
+from homeport.model.path import Alias, Path, Wildcard
 
 if TYPE_CHECKING:
     from homeport.model.changes import Change
@@ -22,6 +23,8 @@ ReadGroup = Callable[[Sequence[str]], Mapping[str, object]]
 """(paths) -> values by path; a path that is left out keeps its stored value. Called once per RPC with all its paths."""
 ReadOf = Callable[["DataModel", Sequence[str]], Mapping[str, object]]
 """The same, told which device is read: for registries that many devices share."""
+Refresh = Callable[["DataModel"], None]
+"""(model) -> None: brings the rows of a live table up to date, in transactions of its own."""
 
 
 _REMEMBERED: Final = 8192  # paths whose hooks are remembered; a device that is written has a few hundred
@@ -95,11 +98,39 @@ class Pattern:
         return any(isinstance(s, int) for s in self.path.segments)
 
 
+class LiveTable:
+    """A table whose rows come and go by themselves. pattern: of its rows. count: path of its number of rows, "" where there is none."""
+
+    __slots__ = ("pattern", "count", "refresh")
+
+    def __init__(self, pattern: Pattern, count: str, refresh: Refresh) -> None:
+        self.pattern = pattern
+        self.count = Path.parse(count).segments if count else ()
+        self.refresh = refresh
+
+    def concerns(self, path: Path) -> bool:
+        """Whether what a path names depends on which rows there are."""
+        segments = path.segments
+        return meet(self.pattern.path.segments, segments) or bool(
+            self.count and len(segments) == len(self.count) and not path.partial and meet(self.count, segments)
+        )
+
+
+def meet(own: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    """Whether one of two paths can lie on the way to the other."""
+    for mine, theirs in zip(own, other, strict=False):
+        loose = isinstance(mine, Wildcard | int) and isinstance(theirs, Wildcard | int | Alias)
+        if mine != theirs and not (loose and (isinstance(mine, Wildcard) or not isinstance(theirs, int))):
+            return False
+    return True
+
+
 class Registry:
-    """The sources, hooks and notification refusals of a device, or of many that share it."""
+    """The sources, hooks, live tables and notification refusals of a device, or of many that share it."""
 
     def __init__(self) -> None:
         self._sources: list[Source] = []
+        self._live: list[LiveTable] = []
         self._hooks: list[Hook] = []
         self._denied: list[Pattern] = []
         self._by_shape: dict[Shape, tuple[tuple[int, Source], ...]] = {}
@@ -141,6 +172,23 @@ class Registry:
         """Has a say in changes at a pattern. Hooks run in the order in which they were registered."""
         self._hooks.append(Hook(Pattern(pattern), validate, apply, undo, notify))
         self._by_path.clear()
+
+    def live(self, pattern: str, refresh: Refresh, *, count: str = "") -> None:
+        """Has a table's rows brought up to date before they are read, outer tables first; see `LiveTable`."""
+        self._live.append(LiveTable(Pattern(pattern), count, refresh))
+        self._live.sort(key=lambda table: len(table.pattern.path.segments))
+
+    def live_for(self, paths: Sequence[str]) -> list[LiveTable]:
+        """The live tables on which the answer to these paths depends, outer ones first."""
+        if not self._live:
+            return []
+        parsed = []
+        for text in paths:
+            try:
+                parsed.append(Path.parse(text))
+            except Fault:
+                continue  # whoever reads it refuses it with the same Fault
+        return [table for table in self._live if any(table.concerns(path) for path in parsed)]
 
     def deny_active(self, pattern: str) -> None:
         """Refuses active notification (9009) for parameters at a pattern that the model marks `canDeny`."""

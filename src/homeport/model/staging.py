@@ -53,7 +53,7 @@ class Staging(View):
 
     __slots__ = (
         "writer", "errors", "_start", "_values", "_spelled", "_structure", "_lengths", "_touched", "_attributes", "_key",
-        "_open", "_set_used", "_new_rows",
+        "_open", "_set_used", "_new_rows", "reports", "volatile",
     )  # fmt: skip
 
     def __init__(self, model: "DataModel", writer: Writer) -> None:
@@ -71,6 +71,10 @@ class Staging(View):
         self._open = True
         self._set_used = False
         self._new_rows: set[str] = set()
+        self.reports = False
+        """The device tells what is: rows that clash in their keys are its own affair, and its hooks know already."""
+        self.volatile = False
+        """What changes here is found out again after a start, so that the disk need not keep it."""
 
     def __enter__(self) -> Self:
         return self

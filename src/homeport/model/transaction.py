@@ -38,6 +38,10 @@ class Transaction(Staging):
         Raises Fault 9003 with one ParameterFault per refused parameter where values were set, and the plain Fault where only rows
         or attributes were concerned; nothing is changed then. What `persist` raises passes through, with everything taken back.
         """
+        with self.model.still():
+            return self._commit()
+
+    def _commit(self) -> int:
         self._check_open()
         self._open = False
         if self.model.state is not self._start:
@@ -86,6 +90,8 @@ class Transaction(Staging):
                 constraints.check_inform_parameter(self, path, staged.new)
             except Fault as fault:
                 self._blame(path, fault)
+        if self.reports:
+            return
         self._check_keys()
         if self.registry is None:
             return
@@ -152,7 +158,7 @@ class Transaction(Staging):
         return [Change(parent + name, str(before), str(after), self.writer)]
 
     def _apply(self, changes: list[Change], done: list[tuple[Hook, tuple[Change, ...]]]) -> int:
-        if self.registry is None:
+        if self.registry is None or self.reports:
             return 0
         status = 0
         for hook, mine in self.registry.batches(changes):
@@ -189,13 +195,13 @@ class Transaction(Staging):
 
     def _next_state(self, changes: list[Change]) -> "tuple[State, list[Op], bool]":
         ops: list[Op] = [op for op, _ in self._structure]
-        durable = bool(ops)
+        durable = bool(ops) and not self.volatile
         if self._key is not None:
             self._stage_key()
         for path, staged in self._values.items():
             if staged.new != staged.old and not staged.parameter.command:
                 ops.append(("set", path, staged.new))
-                durable = durable or staged.parameter.writable or staged.writer is Writer.ACS
+                durable = durable or (not self.volatile and (staged.parameter.writable or staged.writer is Writer.ACS))
         gone = [str(op[1]) for op, _ in self._structure if op[0] == "delete"]
         attributes = _kept(self._start.attributes, gone)
         for path, wanted in self._attributes.items():

@@ -9,7 +9,8 @@ Devices of one profile share everything in which they do not differ from the fac
 how a commit reaches the disk before it is visible.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from homeport.errors import Fault
@@ -27,7 +28,7 @@ from homeport.model.nodes import Blueprint, Node, Shape, Table, blueprint_of
 from homeport.model.profile import ProfileDef
 from homeport.model.reading import ParameterAttribute, ParameterName, ParameterValue, View, no_such
 from homeport.model.schema import ParameterDef, Schema
-from homeport.model.sources import Read, ReadGroup, ReadOf, Registry
+from homeport.model.sources import Read, ReadGroup, ReadOf, Refresh, Registry
 from homeport.model.state import State
 from homeport.model.tables import ACTIVE_BELOW, FORCED_BELOW
 from homeport.model.transaction import Transaction
@@ -44,7 +45,17 @@ class DataModel:
               is taken back. registry: shared sources and hooks, for fleets. lightweight: notifications 3 to 6 are supported.
     """
 
-    __slots__ = ("blueprint", "state", "registry", "listeners", "persist", "lightweight", "__weakref__")
+    __slots__ = (
+        "blueprint",
+        "state",
+        "registry",
+        "listeners",
+        "persist",
+        "lightweight",
+        "asked",
+        "_still",
+        "__weakref__",
+    )
 
     def __init__(
         self,
@@ -61,6 +72,10 @@ class DataModel:
         self.listeners: tuple[Listener, ...] = ()
         self.persist = persist
         self.lightweight = lightweight
+        self.asked: frozenset[str] = frozenset()
+        """While values are read for somebody: the parameters that were named in full."""
+        self._still = 0
+        """More than 0 while rows must stay as they are: in a commit, and while rows are brought up to date."""
         if state is not None:
             self.load_state(state)
 
@@ -87,14 +102,22 @@ class DataModel:
 
     def get(self, path: str) -> list[ParameterValue]:
         """The values that a path names, in document order; one name, a partial path, or "" for all. Raises Fault 9005."""
-        return self._view().values([path])
+        return self.get_many([path])
 
     def get_many(self, paths: Sequence[str]) -> list[ParameterValue]:
         """The values of one GetParameterValues; each source is asked once. Raises Fault 9005 if any path is wrong."""
-        return self._view().values(paths)
+        self.freshen(paths)
+        if self.registry is None or self.asked:
+            return self._view().values(paths)
+        self.asked = frozenset([path for path in paths if path and path[-1] != "."])
+        try:
+            return self._view().values(paths)
+        finally:
+            self.asked = frozenset()
 
     def names(self, path: str, next_level: bool) -> list[ParameterName]:
         """What GetParameterNames answers. Raises Fault 9005, and 9003 for a parameter with next_level."""
+        self.freshen([path])
         return self._view().names(path, next_level)
 
     def value(self, path: str, *, reveal: bool = False) -> str:
@@ -132,6 +155,7 @@ class DataModel:
 
     def attributes(self, paths: Sequence[str]) -> list[ParameterAttribute]:
         """What GetParameterAttributes answers: an entry per parameter. Raises Fault 9005."""
+        self.freshen(paths)
         view, out = self._view(), []
         by_alias = view.capability("InstanceMode") == "InstanceAlias"
         for path in paths:
@@ -141,6 +165,25 @@ class DataModel:
                 shown = view.with_aliases(view.locate(name)) if by_alias else name
                 out.append(ParameterAttribute(shown, notification_of(parameter, kept), allowed))
         return out
+
+    def freshen(self, paths: Sequence[str]) -> None:
+        """Brings the rows of live tables up to date, where these paths depend on them; not while a commit runs."""
+        if self.registry is None or self._still:
+            return
+        tables = self.registry.live_for(paths)
+        if tables:
+            with self.still():
+                for table in tables:
+                    table.refresh(self)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Rows of live tables stay as they are inside."""
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
@@ -198,6 +241,10 @@ class DataModel:
         """Has a say in changes at a pattern; see `Hook`."""
         self._own_registry().hook(pattern, validate=validate, apply=apply, undo=undo, notify=notify)
 
+    def live(self, pattern: str, refresh: Refresh, *, count: str = "") -> None:
+        """Has a table's rows brought up to date before they are read; see `Registry.live`."""
+        self._own_registry().live(pattern, refresh, count=count)
+
     def deny_active(self, pattern: str) -> None:
         """Refuses active notification for `canDeny` parameters at a pattern."""
         self._own_registry().deny_active(pattern)
@@ -239,6 +286,7 @@ class DataModel:
 
         Gives the paths that changed since the last look. The first look at a parameter only remembers its value.
         """
+        self.freshen([path for path, kept in self.state.attributes.items() if kept.notification])
         view = self._view()
         watched = self._watched(view)
         if not watched:

@@ -662,7 +662,7 @@ async def test_a_computed_parameter_with_notification_is_watched(bench):
     """UpTime with passive notification: the next Inform has it, though nobody wrote it."""
     await bench.start()
     await bench.ask(notify("Device.DeviceInfo.UpTime", 1))
-    bench.agent._look_for_changes()
+    bench.agent.look_for_changes()
     await bench.clock.advance(100)
     await bench.ask()
     assert bench.events() == ["4 VALUE CHANGE", "6 CONNECTION REQUEST"]

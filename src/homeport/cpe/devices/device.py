@@ -1,10 +1,15 @@
 """What the agent needs of a device, and which device goes with which profile."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from homeport.cpe.clock import Clock
 from homeport.cpe.config import CpeSettings
+from homeport.model.profile import ProfileDef
 from homeport.model.tree import DataModel
+
+if TYPE_CHECKING:
+    from homeport.cpe.devices.plugin import Plugin
 
 
 class Device(Protocol):
@@ -20,8 +25,46 @@ class Device(Protocol):
         """Register sources and hooks on a model that has its identity and its stored values."""
 
 
+class PluggedDevice:
+    """A device with plug-ins: what they declare counts before what the device itself knows.
+
+    below: the device that the plug-ins refine, None where they are all there is. host: their host, for the agent's part.
+    """
+
+    def __init__(
+        self, below: Device | None, plugins: "Sequence[Plugin]", clock: Clock, *, product_class: str = ""
+    ) -> None:
+        from homeport.cpe.devices.plugin_host import PluginHost
+
+        self.below = below
+        self.product_class = product_class or (below.product_class if below is not None else "")
+        self.host: PluginHost = PluginHost(plugins, clock)
+
+    def fitted(self, profile: ProfileDef) -> ProfileDef:
+        """The profile with the parameters that plug-ins bring along, where their kind of model has them. Raises ConfigError."""
+        return self.host.fitted(profile)
+
+    def attach(self, model: DataModel) -> None:
+        if self.below is not None:
+            self.below.attach(model)
+        self.host.attach(model)
+
+
 def device_for(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:
-    """The device behind a profile. started: monotonic seconds of its start."""
+    """The device behind a profile, with the plug-ins that the settings name or that are installed. started: monotonic seconds of its start.
+
+    Raises ConfigError where a plug-in cannot be loaded.
+    """
+    from homeport.cpe.devices.loading import plugins_for
+
+    device = _own_device(profile, settings, clock, started=started)
+    plugins = plugins_for(settings.plugins)
+    if not plugins:
+        return device
+    return PluggedDevice(device, plugins, clock)
+
+
+def _own_device(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:
     from homeport.cpe.devices.simulated import SimulatedDevice
 
     return SimulatedDevice(product_class=_PRODUCT_CLASSES.get(profile, ""), clock=clock, started=started)

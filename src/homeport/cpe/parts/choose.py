@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def parts_of(agent: "Agent") -> list[Part]:
     """The parts of this agent's device."""
     management = agent.management
-    parts: list[Part] = [TransfersPart(agent)]
+    parts: list[Part] = [TransfersPart(agent), *plugin_parts(agent)]
     if management.has("UDPConnectionRequestAddress"):
         from homeport.cpe.parts.udp import UdpPart
 
@@ -26,3 +26,13 @@ def parts_of(agent: "Agent") -> list[Part]:
 
         parts.append(LightweightPart(agent))
     return parts
+
+
+def plugin_parts(agent: "Agent") -> list[Part]:
+    """The part for the device's plug-ins, where it has any."""
+    host = getattr(agent.device, "host", None)
+    if host is None:
+        return []
+    from homeport.cpe.parts.plugins import PluginsPart
+
+    return [PluginsPart(agent, host)]

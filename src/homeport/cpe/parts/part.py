@@ -35,6 +35,9 @@ class Part:
     async def stop(self) -> None:
         """At the agent's end, after `run` was cancelled."""
 
+    async def prepare(self, paths: Sequence[str]) -> None:
+        """Values at these paths are going to be read: what takes its time may be fetched now."""
+
     def session_opened(self) -> None:
         """A session begins."""
 
@@ -101,6 +104,14 @@ class Parts:
                 await part.stop()
             except HomeportError as e:
                 LOG.warning("%s did not end cleanly: %s", part.name, e)
+
+    async def prepare(self, paths: Sequence[str]) -> None:
+        """Let every part fetch what a reading of these paths will need; its failures come out in the reading."""
+        for part in self._parts:
+            try:
+                await part.prepare(paths)
+            except HomeportError as e:
+                LOG.warning("%s: %s", part.name, e)
 
     def session_opened(self) -> None:
         for part in self._parts:
