@@ -151,7 +151,7 @@ def test_values_fetched_ahead_do_not_call_again() -> None:
         assert calls == ["uptime"], "only what the request concerns"
         assert plugged.values(INFO)["UpTime"] == "3"
         assert calls == ["uptime"]
-        plugged.clock.monotonic_now = plugged.clock.monotonic() + 2
+        await plugged.clock.advance(2)
         plugged.values(INFO)
         assert calls == ["uptime", "uptime"], "a second later it is old"
 
