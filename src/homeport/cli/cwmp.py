@@ -9,6 +9,9 @@ SPELLINGS: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {
     ("show", "config"): (("cpe", "show", "config"), "the configuration, as data model and in words"),
     ("show", "log"): (("cpe", "show", "log"), "what changed the configuration"),
     ("show", "client", "log"): (("cpe", "show", "client-log"), "what the ACS asked for, and what was done"),
+    ("show", "support"): (("cpe", "show", "support"), "everything in one archive, for whoever helps"),
+    ("show", "cwmp"): (("cpe", "show", "cwmp"), "the settings under the names below, with their values"),
+    ("set",): (("cpe", "set"), "change settings: cwmp set cwmp.acs_url=https://acs.example.com:7547/"),
     ("restart",): (("cpe", "restart"), "start the agent anew"),
 }
 

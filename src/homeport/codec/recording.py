@@ -1,11 +1,11 @@
-"""Recorded traffic to HTTP messages: a SOAP body, several bodies one after another, an HTTP dump, or the text of a followed TCP stream.
+"""Recorded traffic to messages: a SOAP body, several one after another, an HTTP dump, a followed TCP stream, or a capture of our agent.
 
 Pure: bytes in, messages out. Lengths are believed where they fit; where a text export has changed line ends, the next start line decides.
 """
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -29,14 +29,17 @@ _ENVELOPE_END: Final = re.compile(rb"</(?:[\w.-]+:)?Envelope\s*>")
 _FOLLOWED: Final = re.compile(rb"\A={10,}\r?\nFollow: [^\r\n]*\r?\n(?:[A-Z][\w ]*: [^\r\n]*\r?\n)*")
 _BLOCK: Final = re.compile(rb"\t?(\d{1,9})\r?\n")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?[ \t]*\r?\n")
+_CAPTURE: Final = b"homeport capture 1\n"
+_CAPTURED: Final = re.compile(rb"(-->|<--) (\S+) (\d{1,9}) bytes ?([^\r\n]*)\r?\n")
+_STATUS: Final = re.compile(r"HTTP (\d{3})")
 _TRAILER: Final = re.compile(rb"(?:[A-Za-z-]+:[^\r\n]*\r?\n)*\r?\n?")
 
 
 class Recorded(Struct, frozen=True):
     """One message as it was recorded.
 
-    kind: `request` and `response` of HTTP, or `body` where only the envelope was saved. line: the start line. headers: in order.
-    notes: what had to be assumed to cut it out.
+    kind: `request` and `response` of HTTP; `sent` and `received` where the device kept bodies without HTTP's headers; `body` where only
+    the envelope was saved. line: the start line. headers: in order. notes: what had to be assumed to cut it out.
     """
 
     kind: str
@@ -58,6 +61,8 @@ def split(data: bytes) -> tuple[Recorded, ...]:
     """The messages of a recording, in their order. Raises MessageRefused for what holds none, or is too large."""
     if len(data) > MAX_RECORDING:
         raise MessageRefused(f"The recording has {len(data)} bytes; at most {MAX_RECORDING} are read.", http_status=413)
+    if data.startswith(_CAPTURE):
+        return tuple(_captured(data))
     data = _unfollowed(data)
     if _START.search(data) is not None:
         return tuple(_http_messages(data))
@@ -77,6 +82,53 @@ def _bodies(data: bytes) -> Iterator[bytes]:
     rest = data[at:].strip(b" \t\r\n\x00")
     if rest and (at == 0 or rest.startswith(b"<")):
         yield rest
+
+
+# --- our agent's captures -----------------------------------------------------------------------------------------------------
+
+
+def of_device(direction: str, body: bytes, note: str, notes: tuple[str, ...] = ()) -> Recorded:
+    """A body as the device kept it. direction: sent or received. note: what the device said of it, such as `HTTP 200`."""
+    found = _STATUS.match(note)
+    status = int(found.group(1)) if found is not None else 0
+    return Recorded(direction, note, status=status, body=body, notes=notes)
+
+
+def capture(sessions: Iterable[tuple[str, Iterable[tuple[str, float, str, bytes]]]]) -> bytes:
+    """A text file that `split` reads again, and people too. sessions: (what to say of it, its messages).
+
+    A message is (direction, seconds since the session began, note, body); a direction other than sent or received is a remark.
+    """
+    parts = [_CAPTURE]
+    for title, messages in sessions:
+        parts.append(b"\n=== " + _line(title) + b"\n")
+        for direction, at, note, body in messages:
+            arrow = {"sent": b"-->", "received": b"<--"}.get(direction)
+            if arrow is None:
+                parts.append(b"--- " + _line(note) + b"\n")
+                continue
+            parts.append(arrow + f" {at:.3f} {len(body)} bytes ".encode() + _line(note) + b"\n" + body + b"\n")
+    return b"".join(parts)
+
+
+def _line(text: str) -> bytes:
+    return " ".join(text.split()).encode("utf-8", "replace")
+
+
+def _captured(data: bytes) -> Iterator[Recorded]:
+    at = len(_CAPTURE)
+    while at < len(data):
+        head = _CAPTURED.match(data, at)
+        if head is None:
+            end = data.find(b"\n", at)
+            at = len(data) if end < 0 else end + 1
+            continue
+        body = data[head.end() : head.end() + int(head.group(3))]
+        notes = () if len(body) == int(head.group(3)) else ("The recording ends within the body.",)
+        yield of_device(
+            "sent" if head.group(1) == b"-->" else "received", body, head.group(4).decode("utf-8", "replace"), notes
+        )
+        at = head.end() + len(body)
 
 
 # --- followed streams ---------------------------------------------------------------------------------------------------------

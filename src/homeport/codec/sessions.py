@@ -121,9 +121,9 @@ def _session(group: list[tuple[Recorded, Report]]) -> Session:
 
 
 def _sender(http: Recorded, body: m.Message | None) -> Role | None:
-    if http.kind == "request":
+    if http.kind in ("request", "sent"):
         return Role.CPE
-    if http.kind == "response":
+    if http.kind in ("response", "received"):
         return Role.ACS
     return sender_of(body)
 
@@ -140,7 +140,7 @@ class _Checker:
     def look(self, sender: Role | None, http: Recorded, report: Report, last: bool) -> list[Finding]:
         """The findings of one message in its place."""
         found: list[Finding] = []
-        if http.kind != "body":
+        if http.kind in ("request", "response"):
             found += self._http(http, report, last)
         if sender is not None and report.envelope is not None and report.envelope.body is not None and not self.alone:
             found += self._turn(sender, report.envelope.body, report.envelope.id)

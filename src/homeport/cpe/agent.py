@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from homeport.cpe import status as status_file
+from homeport.cpe.change_log import ChangeLog
 from homeport.cpe.clock import Clock, SystemClock, date_time, is_set
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
@@ -29,6 +30,7 @@ from homeport.cpe.model_store import ModelStore
 from homeport.cpe.parts.choose import parts_of
 from homeport.cpe.parts.part import Part, Parts
 from homeport.cpe.reachability import Doors
+from homeport.cpe.recorder import Recorder, Tape
 from homeport.cpe.rings import Ring, Rings
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.standby import StandbyWatch
@@ -126,18 +128,21 @@ class Agent:
             self.model = DataModel(profile, persist=self._model_store.persist, lightweight=lightweight)
             for sentence in self._model_store.restore(self.model):
                 self.config_log.write(f"not taken over: {sentence}", level=logging.WARNING)
+            self.changes = ChangeLog(self.config_log, self.model)
+            self.recorder = Recorder(settings.directory, self.clock.monotonic)
             self.management = Management(self.model)
             apply_identity(settings, self.management, self.store)
             apply_factory_values(profile, self.management, self.store)
             self.device.attach(self.model)
             self.model.hook(f"{root}ManagementServer.URL", validate=_check_url)
-            apply_settings(
-                settings,
-                self.management,
-                self.store,
-                product_class=self.product_class,
-                say=lambda text: self.config_log.write(text, level=logging.WARNING),
-            )
+            with self.changes.acting("the agent's settings"):
+                apply_settings(
+                    settings,
+                    self.management,
+                    self.store,
+                    product_class=self.product_class,
+                    say=lambda text: self.config_log.write(text, level=logging.WARNING),
+                )
         except BaseException:
             self.store.close()
             raise
@@ -159,7 +164,13 @@ class Agent:
         self._notice_every = notice_every
         self._next_notice = 0.0
         self._doors = Doors(self, self.store, settings) if doors else None
-        self._control = ControlServer(settings.directory, verbs_of(self)) if doors else None
+        self._control = (
+            ControlServer(
+                settings.directory, verbs_of(self), path=settings.control_socket, group=settings.control_group
+            )
+            if doors
+            else None
+        )
         self._saved_status = b""
         self.status = AgentStatus(pid=os.getpid(), started=date_time(self.clock.now()), profile=profile.name)
 
@@ -266,6 +277,7 @@ class Agent:
         if self._control is not None:
             await self._control.stop()
         self._model_store.fold(force=True)
+        self.recorder.save()
         self.status.state = "restarting" if self._exit is Exit.RESTART else "stopped"
         self.status.next_contact = self.status.next_contact_reason = ""
         self.save_status()
@@ -355,6 +367,7 @@ class Agent:
         heartbeat = not [e for e in self.ledger.events if e.event_code != EventCode.HEARTBEAT] and bool(
             self.ledger.events
         )
+        tape = self.recorder.tape()
         conversation = Conversation(
             model=self.model,
             management=management,
@@ -366,6 +379,7 @@ class Agent:
             retry_count=self.policy.retry_count,
             parts=self.parts,
             known=self._known,
+            tape=tape,
         )
         started = self.clock.now()
         self.status.state, self.status.reason = "in session", f"A session with {url} runs."
@@ -385,7 +399,7 @@ class Agent:
             self._session_task = None
             self._rung_session = False
             self.parts.session_closed()
-        self._after(ended, conversation, url, started, heartbeat=heartbeat)
+        self._after(ended, conversation, url, started, tape, heartbeat=heartbeat)
 
     async def _talk(self, url: str, conversation: Conversation) -> SessionEnded:
         versions = tuple(v for v in CwmpVersion if str(v) <= self.settings.cwmp_version)
@@ -402,7 +416,14 @@ class Agent:
         return ended
 
     def _after(
-        self, ended: SessionEnded, conversation: Conversation, url: str, started: float, *, heartbeat: bool
+        self,
+        ended: SessionEnded,
+        conversation: Conversation,
+        url: str,
+        started: float,
+        tape: Tape,
+        *,
+        heartbeat: bool,
     ) -> None:
         """Settle what the session's end means: events, retry, status, and what was promised for after it."""
         now = self.clock.monotonic()
@@ -414,6 +435,8 @@ class Agent:
             minimum, multiplier = self.management.retry
             self.policy.failed(now, minimum=minimum, multiplier=multiplier)
         self._report(ended, conversation, url, started)
+        if self.status.last_session is not None:
+            self.recorder.finished(tape, self.status.last_session, secret=conversation.is_secret)
         if self.ledger.reconcile_bootstrap(self.management.url):
             self._tell_url()
             self.policy.want()
@@ -425,7 +448,7 @@ class Agent:
     def _report(self, ended: SessionEnded, conversation: Conversation, url: str, started: float) -> None:
         status = self.status
         finished = date_time(self.clock.now())
-        status.connected = ended.outcome is Outcome.SUCCESS
+        status_file.connection_is(status, ended.outcome is Outcome.SUCCESS, finished)
         status.last_session = SessionReport(
             started=date_time(started),
             ended=finished,
@@ -532,11 +555,9 @@ class Agent:
         ]
         due = min(((at, why) for at, why in candidates if at is not None), default=None)
         if obstacle:
-            status.state, status.connected, status.reason = (
-                ("disabled" if not self.management.enabled else "no ACS URL"),
-                False,
-                obstacle[0].upper() + obstacle[1:] + ".",
-            )
+            status.state = "disabled" if not self.management.enabled else "no ACS URL"
+            status.reason = obstacle[0].upper() + obstacle[1:] + "."
+            status_file.connection_is(status, False, date_time(wall))
             due = None
         else:
             status.state = "waiting"

@@ -146,6 +146,27 @@ class CpeSettings:
         None, "Keys of sftp servers that are trusted, as OpenSSH writes them; without it none is"
     )
 
+    control_socket: Path | None = setting(
+        None, "Socket for `homeport cpe show|set|...`; default control.sock in the state directory"
+    )
+    control_group: str = setting(
+        "", "Group whose members may use the control socket; default the agent's own user alone"
+    )
+
+    web: bool = setting(True, "Whether the device's own web page is served")
+    web_listen: str = setting(
+        "127.0.0.1", "Address of the web page; any other than loopback needs a password (`homeport cpe web-password`)"
+    )
+    web_port: int = setting(8081, "Port of the web page; the next free one where it is taken, 0 for any")
+    web_password_hash: str = setting(
+        "", "Hash of the web page's password, as `homeport cpe web-password --print` makes it", secret=True
+    )
+    web_certificate: Path | None = setting(None, "Certificate with which the web page speaks https (PEM)")
+    web_key: Path | None = setting(None, "Key of the web page's certificate (PEM)")
+
+    log_file: Path | None = setting(
+        None, "File for the log lines instead of standard error; opened anew on SIGHUP, for logrotate"
+    )
     log_level: str = setting("info", "How much is logged", choices=("debug", "info", "warning", "error"))
     log_format: str = setting("text", "Log lines for people or for machines", choices=("text", "json"))
 
@@ -187,6 +208,10 @@ class CpeSettings:
             from homeport.transport.proxy import parse_proxy
 
             parse_proxy(self.proxy)
+        if not 0 <= self.web_port <= 65535:
+            raise ConfigError("web_port must be from 0 to 65535, for example 8081")
+        if bool(self.web_certificate) != bool(self.web_key):
+            raise ConfigError("web_certificate and web_key are only useful together")
         if bool(self.client_certificate) != bool(self.client_key):
             raise ConfigError("client_certificate and client_key are only useful together")
 

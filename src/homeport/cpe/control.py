@@ -1,20 +1,24 @@
 """The agent's door for people on the device: a Unix socket in the state directory, one JSON object per line, each way.
 
-Request `{"verb": NAME, "args": {...}}`, answer `{"ok": true, "result": ...}` or `{"ok": false, "error": SENTENCE}`. Only the user whose
-agent it is can open the socket (mode 0600 in a directory of mode 0700). What the verbs do is agent.py's and verbs.py's matter.
+Request `{"verb": NAME, "args": {...}}`, answer `{"ok": true, "result": ...}` or `{"ok": false, "error": SENTENCE}`. A verb that goes on
+(`follow`) answers with many lines that say `"more": true`. Only the user whose agent it is can open the socket (mode 0600 in a directory
+of mode 0700), and with the setting control_group the members of that group. What the verbs do is agent.py's and verbs.py's matter.
 """
 
 import asyncio
+import grp
 import os
+import pwd
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from homeport.errors import Fault, HomeportError, TransportError
+from homeport.errors import ConfigError, Fault, HomeportError, TransportError
 
 SOCKET: Final = "control.sock"
 MAX_LINE: Final = 4 * 1024 * 1024
@@ -26,32 +30,70 @@ Verb = Callable[[Mapping[str, Any]], Awaitable[Any]]
 class ControlServer:
     """Serves the verbs to `ControlClient`."""
 
-    def __init__(self, directory: Path, verbs: Mapping[str, Verb]) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: Path, verbs: Mapping[str, Verb], *, path: Path | None = None, group: str = ""
+    ) -> None:
+        """directory: the state directory, where the socket is unless path names another place. group: who else may open it."""
+        self._path = path or directory / SOCKET
         self._verbs = verbs
+        self._group = group
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Open the socket; a stale one of a killed agent is taken over (the state directory's lock says that we are alone)."""
-        path = self._directory / SOCKET
-        path.unlink(missing_ok=True)
+        """Open the socket; a stale one of a killed agent is taken over (the state directory's lock says that we are alone).
+
+        Raises ConfigError where it cannot be opened there, or the group does not exist or is not ours to give.
+        """
+        path = self._path
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with _short(path) as address:
-            mask = os.umask(0o177)
+        try:
+            path.unlink(missing_ok=True)
+            with _short(path) as address:
+                mask = os.umask(0o177)
+                try:
+                    listener.bind(address)
+                finally:
+                    os.umask(mask)
+        except OSError as e:
+            listener.close()
+            raise ConfigError(
+                f"cannot open the control socket {path}: {e.strerror or e}; correct control_socket"
+            ) from e
+        if self._group:
             try:
-                listener.bind(address)
-            finally:
-                os.umask(mask)
+                self._give_to_group(path)
+            except ConfigError:
+                listener.close()
+                raise
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE)
+
+    def _give_to_group(self, path: Path) -> None:
+        try:
+            number = grp.getgrnam(self._group).gr_gid
+        except KeyError as e:
+            raise ConfigError(f"control_group: there is no group {self._group!r}; make it with addgroup") from e
+        try:
+            os.chown(path, -1, number)
+            path.chmod(0o660)
+            if not path.parent.stat().st_mode & 0o001:
+                # Members may pass through the directory to the socket, and list nothing there.
+                os.chown(path.parent, -1, number)
+                path.parent.chmod(path.parent.stat().st_mode & 0o700 | 0o010)
+        except OSError as e:
+            raise ConfigError(
+                f"control_group: {path} cannot be given to the group {self._group}: {e.strerror}; "
+                "the agent's user must be a member of it"
+            ) from e
 
     async def stop(self) -> None:
         """Close the socket."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            (self._directory / SOCKET).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        who = _peer(writer.get_extra_info("socket"))
         try:
             while True:
                 try:
@@ -61,7 +103,11 @@ class ControlServer:
                     break
                 if not line:
                     break
-                writer.write(_line(await self._answer(line)))
+                answer = await self._answer(line, who)
+                if isinstance(answer.get("result"), AsyncIterator):
+                    await _send_all(answer["result"], reader, writer)
+                    break
+                writer.write(_line(answer))
                 await writer.drain()
         except ConnectionError:
             pass  # the person at the other end went away; nobody is left to tell
@@ -70,7 +116,7 @@ class ControlServer:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, who: str) -> dict[str, Any]:
         try:
             request = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.MsgspecError:
@@ -82,48 +128,122 @@ class ControlServer:
                 "error": f"unknown verb {request.get('verb')!r}; the verbs are {', '.join(sorted(self._verbs))}",
             }
         args = request.get("args") or {}
-        try:
-            return {"ok": True, "result": await verb(args if isinstance(args, dict) else {})}
-        except Fault as e:
-            parameters = [{"name": p.name, "code": int(p.code), "error": p.text} for p in e.parameters]
-            return {"ok": False, "error": str(e), "code": int(e.code), "parameters": parameters}
-        except HomeportError as e:
-            return {"ok": False, "error": str(e)}
+        return await answer(verb, {**(args if isinstance(args, dict) else {}), "who": who})
+
+
+async def answer(verb: Verb, args: Mapping[str, Any]) -> dict[str, Any]:
+    """What a verb says, as it goes over the socket: `{"ok": true, "result"}` or `{"ok": false, "error", "code"?, "parameters"?}`."""
+    try:
+        return {"ok": True, "result": await verb(args)}
+    except Fault as e:
+        parameters = [{"name": p.name, "code": int(p.code), "error": p.text} for p in e.parameters]
+        return {"ok": False, "error": str(e), "code": int(e.code), "parameters": parameters}
+    except HomeportError as e:
+        return {"ok": False, "error": str(e)}
+
+
+async def _send_all(items: AsyncIterator[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Everything that an endless verb gives, until the other end goes away or says anything."""
+
+    async def send() -> None:
+        async for item in items:
+            writer.write(_line({"ok": True, "result": item, "more": True}))
+            await writer.drain()
+
+    sending, ended = asyncio.ensure_future(send()), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait((sending, ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, ended):
+            task.cancel()
+        await asyncio.gather(sending, ended, return_exceptions=True)
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()  # it holds on to the log that it follows
+
+
+def _peer(connection: Any) -> str:
+    """Who is at the other end of the socket, for the configuration log: `root on the command line`."""
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except (OSError, AttributeError):
+        return "a person on the command line"
+    number = struct.unpack("3i", credentials)[1]
+    try:
+        return f"{pwd.getpwuid(number).pw_name} on the command line"
+    except KeyError:
+        return f"user {number} on the command line"
 
 
 class ControlClient:
     """What `homeport cpe show|get|set-param|inform|...` calls: `ControlClient(directory).call("status")`."""
 
     def __init__(self, directory: Path, *, timeout: float = 10.0) -> None:
-        self._directory = directory
+        """directory: the state directory, or the socket itself."""
+        self._path = directory if directory.is_socket() else directory / SOCKET
         self._timeout = timeout
 
     def call(self, verb: str, **args: Any) -> Any:
         """The verb's result. Raises TransportError where no agent answers there, HomeportError with its sentence where it refuses."""
-        path = self._directory / SOCKET
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short(path) as address:
-                connection.settimeout(self._timeout)
-                connection.connect(address)
+        with self._connected() as connection:
+            line = self._asked(connection, verb, args)
+        return _result(line)
+
+    def follow(self, verb: str, **args: Any) -> Iterator[Any]:
+        """What a verb that goes on gives, as it comes, until the agent ends. Raises as `call` does."""
+        with self._connected() as connection:
+            try:
                 connection.sendall(_line({"verb": verb, "args": args}))
+                connection.settimeout(None)
                 with connection.makefile("rb") as stream:
-                    line = stream.readline(MAX_LINE)
-        except TimeoutError as e:
-            raise TransportError(
-                f"the agent at {self._directory} did not answer within {self._timeout:g} s", kind="timeout"
-            ) from e
+                    while line := stream.readline(MAX_LINE):
+                        yield _result(line)
+            except ConnectionError:
+                return  # the agent ended; the caller knows whether to come again
+
+    def _connected(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(self._timeout)
+        try:
+            with _short(self._path) as address:
+                connection.connect(address)
         except OSError as e:
-            raise TransportError(
-                f"no agent answers at {path} ({e.strerror}); start it with `homeport cpe run`, or name its directory with --state-dir",
-                kind="refused",
-            ) from e
+            connection.close()
+            raise self._translated(e) from e
+        return connection
+
+    def _asked(self, connection: socket.socket, verb: str, args: Mapping[str, Any]) -> bytes:
+        try:
+            connection.sendall(_line({"verb": verb, "args": args}))
+            with connection.makefile("rb") as stream:
+                line = stream.readline(MAX_LINE)
+        except OSError as e:
+            raise self._translated(e) from e
         if not line:
-            raise TransportError(f"the agent at {self._directory} closed the connection", kind="closed")
-        answer = msgspec.json.decode(line, type=dict[str, Any])
-        if not answer.get("ok"):
-            details = "".join(f"; {p['name']}: {p['code']} {p['error']}" for p in answer.get("parameters", ()))
-            raise HomeportError(f"{answer.get('error', 'refused')}{details}")
-        return answer.get("result")
+            raise TransportError(f"the agent at {self._path} closed the connection", kind="closed")
+        return line
+
+    def _translated(self, e: OSError) -> TransportError:
+        if isinstance(e, TimeoutError):
+            return TransportError(
+                f"the agent at {self._path} did not answer within {self._timeout:g} s", kind="timeout"
+            )
+        if isinstance(e, PermissionError):
+            return TransportError(
+                f"{self._path} may not be opened by you; ask as the agent's user or root, or become a member of its control_group",
+                kind="refused",
+            )
+        return TransportError(
+            f"no agent answers at {self._path} ({e.strerror}); start it with `homeport cpe run`, or name its directory with --state-dir",
+            kind="refused",
+        )
+
+
+def _result(line: bytes) -> Any:
+    answer = msgspec.json.decode(line, type=dict[str, Any])
+    if not answer.get("ok"):
+        details = "".join(f"; {p['name']}: {p['code']} {p['error']}" for p in answer.get("parameters", ()))
+        raise HomeportError(f"{answer.get('error', 'refused')}{details}")
+    return answer.get("result")
 
 
 class _short:

@@ -37,6 +37,7 @@ from homeport.cpe.journal import LOG, MASK, Journal, is_secret, masked, masked_b
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management
 from homeport.cpe.parts.part import Parts
+from homeport.cpe.recorder import Tape
 from homeport.errors import Fault, StoreError
 from homeport.model.changes import REPORTED, PendingChange
 from homeport.model.tree import DataModel
@@ -65,8 +66,12 @@ class Conversation:
         retry_count: int,
         parts: Parts,
         known: dict[str, str] | None = None,
+        tape: Tape | None = None,
     ) -> None:
-        """known: values of forced parameters that the ACS has, for minimal Informs; None where every Inform carries all of them."""
+        """tape: keeps what is said, for people.
+
+        known: values of forced parameters that the ACS has, for minimal Informs; None where every Inform carries all of them.
+        """
         self._model = model
         self._management = management
         self._ledger = ledger
@@ -77,6 +82,7 @@ class Conversation:
         self._retry_count = retry_count
         self._parts = parts
         self._known = known
+        self._tape = tape
         self._forced: dict[str, str] = {}
         self._url = management.url
         self._reported: tuple[PendingChange, ...] = ()
@@ -130,7 +136,7 @@ class Conversation:
 
     async def handle(self, request: Request | VendorMessage) -> Response | FaultMessage:
         """The answer to a request of the ACS; everything that must survive is on disk when this returns."""
-        self._say("<-", describe(request, secret=self._is_secret))
+        self._say("<-", describe(request, secret=self.is_secret))
         self.requests_answered += 1
         answer: Response | FaultMessage
         if isinstance(request, GetParameterValues):
@@ -157,7 +163,9 @@ class Conversation:
             self._ledger.answered(request)
 
     def trace(self, direction: str, body: bytes, note: str) -> None:
-        """One HTTP body as it went over the wire, for the debug log; secrets are masked."""
+        """One HTTP body as it went over the wire, for the debug log and the ladders; secrets are masked."""
+        if self._tape is not None:
+            self._tape.add(direction, body, note)
         if LOG.isEnabledFor(logging.DEBUG):
             LOG.debug("%s %s %s", direction, note, masked_body(body).decode("utf-8", "replace"))
 
@@ -216,7 +224,7 @@ class Conversation:
                 LOG.debug("InformParameter names %s, which this device does not have", name)
         return found
 
-    def _is_secret(self, name: str) -> bool:
+    def is_secret(self, name: str) -> bool:
         """Whether a value must not be shown: by its name, or because the model says that it is hidden."""
         if is_secret(name):
             return True

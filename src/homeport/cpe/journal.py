@@ -4,9 +4,11 @@ Lines go to two small files in the state directory, each with one predecessor, a
 is made: a password never reaches a file, the terminal or the control socket.
 """
 
+import asyncio
 import logging
 import re
 from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -57,17 +59,22 @@ class Journal:
         self._path = directory / f"{name}.log"
         self._clock = clock
         self._lines: deque[str] = deque(maxlen=keep)
+        self._written = 0
+        self._followers: set[asyncio.Event] = set()
 
     def write(self, text: str, *, level: int = logging.INFO) -> None:
         """Add one line; text must be masked already."""
-        line = f"{date_time(self._clock.now())} {text}"
+        line = f"{date_time(self._clock.now())} {text}".replace("\n", " ")
         self._lines.append(line)
+        self._written += 1
+        for follower in self._followers:
+            follower.set()
         LOG.log(level, "%s", text)
         try:
             if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
                 self._path.replace(self._path.with_suffix(".log.1"))
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(line.replace("\n", " ") + "\n")
+                file.write(line + "\n")
         except OSError:
             # A log line that finds no room is not worth stopping for; the line is in memory and on stderr.
             pass
@@ -75,6 +82,26 @@ class Journal:
     def lines(self) -> list[str]:
         """The lines in memory, oldest first."""
         return list(self._lines)
+
+    async def follow(self, *, last: int = 0) -> AsyncIterator[tuple[int, str]]:
+        """The last lines in memory, and from then on every line that is written, each with its number in this run of the agent.
+
+        last: how many of those in memory.
+        """
+        seen = self._written - min(last, len(self._lines))
+        news = asyncio.Event()
+        self._followers.add(news)
+        try:
+            while True:
+                fresh = min(self._written - seen, len(self._lines))
+                seen = self._written
+                for i, line in enumerate(list(self._lines)[len(self._lines) - fresh :], self._written - fresh + 1):
+                    yield i, line
+                if seen == self._written:
+                    news.clear()
+                    await news.wait()
+        finally:
+            self._followers.discard(news)
 
 
 def read(name: str, directory: Path, *, last: int = 200) -> list[str]:

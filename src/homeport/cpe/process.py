@@ -61,12 +61,13 @@ async def _run(settings: CpeSettings) -> Exit:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, _open_log_anew)
     gc.freeze()  # what start-up made stays; the collector need not look at it again
     gc.set_threshold(20_000, 20, 20)  # a large answer makes thousands of objects, all of which die by reference count
     try:
         return await agent.run()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -94,14 +95,28 @@ def _run_command(command: tuple[str, ...]) -> int:
 
 
 def _set_up_logs(settings: CpeSettings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if settings.log_file is not None:
+        try:
+            handler = logging.FileHandler(settings.log_file, encoding="utf-8")
+        except OSError as e:
+            raise ConfigError(f"log_file: cannot write {settings.log_file}: {e.strerror}") from e
     if settings.log_format == "json":
         handler.setFormatter(_JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        date = "%H:%M:%S" if settings.log_file is None else "%Y-%m-%dT%H:%M:%S%z"
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt=date))
     LOG.handlers[:] = [handler]
     LOG.propagate = False
     LOG.setLevel(settings.log_level.upper())
+
+
+def _open_log_anew() -> None:
+    """Let go of a log file that logrotate put aside; the next line opens the new one. Without a log file nothing happens."""
+    for handler in LOG.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    LOG.info("told to open the log anew (SIGHUP)")
 
 
 class _JsonFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from typing import Final
 
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.discovery import Discovered, decode_option43, option_bytes, url_problem
+from homeport.cpe.gateway_settings import uses_dhcp
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.state import AGENT, IDENTITY, Store, StoreTransaction
 from homeport.errors import ConfigError, Fault, RemoteProtocolError
@@ -124,7 +125,9 @@ def apply_settings(
             transaction.put(AGENT, _APPLIED + name, value)
             if name == "URL":
                 transaction.put(AGENT, _URL_SOURCE, LOCAL)
-    if settings.option43:
+    if settings.option43 and not uses_dhcp(store):
+        say("DHCP option 43 is not looked at: cwmp.use_dhcp is off on this device")
+    elif settings.option43:
         _apply_dhcp(settings, management, store, say)
 
 

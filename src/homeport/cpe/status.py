@@ -29,7 +29,8 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     """Everything that `homeport cpe show status` says.
 
     state: starting, waiting, in session, no ACS URL, disabled, restarting, stopped.
-    connected: whether the last session succeeded; None before the first one ended. reason: why not, or what comes next, a sentence.
+    connected: whether the last session succeeded; None before the first one ended. since: dateTime, since when it is so.
+    reason: why not, or what comes next, a sentence. web_url: where the web page is, "" where it is not served.
     next_contact: dateTime, "" where none is planned. Times are UTC.
     """
 
@@ -37,6 +38,7 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     started: str = ""
     state: str = "starting"
     connected: bool | None = None
+    since: str = ""
     reason: str = "The agent is starting."
     device_id: str = ""
     profile: str = ""
@@ -55,7 +57,14 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     connection_requests_refused: int = 0
     values_reported: int = 0
     storage: str = "ok"
+    web_url: str = ""
     transfers: tuple[TransferStatus, ...] = ()
+
+
+def connection_is(status: AgentStatus, connected: bool, when: str) -> None:
+    """Note whether the ACS is reached; `since` stays where nothing changed. when: dateTime."""
+    if status.connected is not connected:
+        status.connected, status.since = connected, when
 
 
 def save(status: AgentStatus, directory: Path, before: bytes = b"") -> bytes:

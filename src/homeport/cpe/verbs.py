@@ -5,12 +5,17 @@ and what the ACS wants to be told about becomes a VALUE CHANGE.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+import platform
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from homeport.cpe.journal import masked
+from homeport._version import __version__
+from homeport.cpe import gateway_settings
+from homeport.cpe.change_log import entry
+from homeport.cpe.journal import MASK, Journal, masked
+from homeport.cpe.readable import readable
 from homeport.errors import HomeportError
 from homeport.settings import describe
 from homeport.terms import EventCode, Writer
@@ -30,12 +35,17 @@ def verbs_of(agent: "Agent") -> dict[str, Verb]:
         "params": made.params,
         "get": made.get,
         "set-param": made.set_param,
+        "settings": made.settings,
+        "set": made.set,
         "inform": made.inform,
         "restart": made.restart,
         "reboot": made.reboot,
         "factory-reset": made.factory_reset,
         "log": made.log,
         "client-log": made.client_log,
+        "follow": made.follow,
+        "sessions": made.sessions,
+        "session": made.session,
         "support": made.support,
     }
 
@@ -50,15 +60,20 @@ class _Verbs:
         return msgspec.to_builtins(self._agent.status)
 
     async def config(self, args: Mapping[str, Any]) -> Any:
-        """Settings in force and the ManagementServer parameters, secrets masked: `{"settings": {...}, "parameters": {...}}`."""
+        """What is in force, secrets masked: `{"settings": {...}, "parameters": {...}, "readable": [{path, value, name, said}]}`."""
         settings = self._agent.settings
         shown = {}
         for row in describe(type(settings)):
             value = getattr(settings, row.name)
             shown[row.name] = masked("password", str(value)) if row.secret else _plain(value)
         shown["state_dir"] = str(settings.directory)
-        values = self._agent.model.get(self._agent.management.prefix)
-        return {"settings": shown, "parameters": {v.name: masked(v.name, v.value) for v in values}}
+        model, prefix = self._agent.model, self._agent.management.prefix
+        values = {v.name: masked(v.name, v.value) for v in model.get(prefix)}
+        for path in values:
+            if model.definition(path).hidden and model.value(path, reveal=True):
+                values[path] = MASK  # it reads as empty; a person wants to know that there is one
+        rows = [{"path": path, "value": value, **readable(path, value)} for path, value in values.items()]
+        return {"settings": shown, "parameters": values, "readable": rows}
 
     async def params(self, args: Mapping[str, Any]) -> Any:
         """`path` (default: everything): rows `{path, value, type, writable, notification}`."""
@@ -85,58 +100,134 @@ class _Verbs:
         return {v.name: masked(v.name, v.value) for v in self._agent.model.get_many(paths)}
 
     async def set_param(self, args: Mapping[str, Any]) -> Any:
-        """`values`: path -> text, all or nothing. Answers `{"status": 0 | 1}`."""
+        """`values`: path -> text, all or nothing; `check`: only look whether they could be. Answers `{"status": 0 | 1}`."""
         values = args.get("values")
         if not isinstance(values, dict) or not values:
             raise HomeportError("name at least one PATH=VALUE, for example Device.Ethernet.Interface.1.Enable=false")
-        transaction = self._agent.model.transaction(Writer.LOCAL)
-        for path, text in values.items():
-            transaction.set(str(path), str(text), None)
-        status = transaction.commit()
-        for path, text in values.items():
-            self._agent.config_log.write(f"{path} = {masked(str(path), str(text))}, set on this device")
-        return {"status": int(status)}
+        with self._agent.model.transaction(Writer.LOCAL) as transaction:
+            for path, text in values.items():
+                transaction.set(str(path), str(text), None)
+            if args.get("check"):
+                transaction.check()
+                return {"status": 0}
+            with self._agent.changes.acting(_who(args)):
+                return {"status": int(transaction.commit())}
+
+    async def settings(self, args: Mapping[str, Any]) -> Any:
+        """The connection to the ACS as a Vega gateway names it, see gateway_settings."""
+        return gateway_settings.shown(self._agent)
+
+    async def set(self, args: Mapping[str, Any]) -> Any:
+        """`values`: setting (`cwmp.acs_url` ...) -> text, all or nothing; `check`: only look. Answers `{"status": 0 | 1}`."""
+        values = args.get("values")
+        if not isinstance(values, dict) or not values:
+            raise HomeportError("name at least one NAME=VALUE, for example cwmp.acs_url=https://acs.example.com/")
+        texts = {str(name): str(text) for name, text in values.items()}
+        return {"status": gateway_settings.change(self._agent, texts, who=_who(args), check=bool(args.get("check")))}
 
     async def inform(self, args: Mapping[str, Any]) -> Any:
         """Contact the ACS now; `event` may name another code than `2 PERIODIC`."""
         code = str(args.get("event") or EventCode.PERIODIC)
         if code not in (EventCode.PERIODIC, EventCode.CONNECTION_REQUEST, EventCode.VALUE_CHANGE, EventCode.SCHEDULED):
             raise HomeportError(f"{code!r} cannot be asked for; leave it out, or take 2 PERIODIC")
+        self._agent.client_log.write(f"contact asked for by {_who(args)}")
         self._agent.trigger(EventCode(code))
         return {"events": [e.event_code for e in self._agent.ledger.events]}
 
     async def restart(self, args: Mapping[str, Any]) -> Any:
         """Restart the agent; values stay."""
-        self._agent.restart()
+        self._agent.restart(f"asked for by {_who(args)}")
         return {}
 
     async def reboot(self, args: Mapping[str, Any]) -> Any:
         """Restart the device as a person at the power switch does: `1 BOOT` without `M Reboot`."""
-        self._agent.restart()
+        self._agent.restart(f"a reboot asked for by {_who(args)}")
         return {}
 
     async def factory_reset(self, args: Mapping[str, Any]) -> Any:
         """Restore factory defaults and restart."""
         self._agent.accept_factory_reset()
-        self._agent.restart()
+        self._agent.config_log.write(f"{_who(args)} asked for the factory configuration")
+        self._agent.restart(f"factory reset asked for by {_who(args)}")
         return {}
 
     async def log(self, args: Mapping[str, Any]) -> Any:
-        """The configuration log, oldest line first."""
-        return self._agent.config_log.lines()
+        """The configuration log, oldest line first; with `entries` as data: `{time, text, who?, path?, old?, new?}`."""
+        lines = self._agent.config_log.lines()
+        return [entry(line) for line in lines] if args.get("entries") else lines
 
     async def client_log(self, args: Mapping[str, Any]) -> Any:
         """The log of what was exchanged with the ACS, oldest line first."""
         return self._agent.client_log.lines()
 
+    async def follow(self, args: Mapping[str, Any]) -> Any:
+        """`log`: `config` or `client`; its `last` lines and then each new one, until the asker goes away.
+
+        First `{"run": NAME}` of this run of the agent and how many lines follow at once; then `{"n": NUMBER, "line": TEXT}`.
+        """
+        logs = {"config": self._agent.config_log, "client": self._agent.client_log}
+        log = logs.get(str(args.get("log")))
+        if log is None:
+            raise HomeportError("name the log: config or client")
+        last = args.get("last", 0)
+        last = min(last, len(log.lines())) if isinstance(last, int) and last > 0 else 0
+        return self._followed(log, last)
+
+    async def _followed(self, log: Journal, last: int) -> AsyncIterator[Any]:
+        yield {"run": f"{self._agent.status.started} {self._agent.status.pid}", "lines": last}
+        async for number, line in log.follow(last=last):
+            yield {"n": number, "line": line}
+
+    async def sessions(self, args: Mapping[str, Any]) -> Any:
+        """The last sessions, newest first, without their messages: `{number, messages, ...}` and all of a SessionReport."""
+        return [
+            {
+                "number": s.number,
+                "messages": sum(m.direction != "note" for m in s.messages),
+                **msgspec.to_builtins(s.report),
+            }
+            for s in reversed(self._agent.recorder.sessions)
+        ]
+
+    async def session(self, args: Mapping[str, Any]) -> Any:
+        """`number`: one session with its messages `{at, direction, note, size, body}`, secrets masked."""
+        number = args.get("number")
+        found = self._agent.recorder.session(number) if isinstance(number, int) else None
+        if found is None:
+            raise HomeportError(
+                f"there is no session {number!r} any more; see which there are: homeport cpe show sessions"
+            )
+        messages = [
+            {
+                "at": m.at,
+                "direction": m.direction,
+                "note": m.note,
+                "size": m.size,
+                "body": m.body.decode("utf-8", "replace"),
+            }
+            for m in found.messages
+        ]
+        return {"number": found.number, **msgspec.to_builtins(found.report), "messages": messages}
+
     async def support(self, args: Mapping[str, Any]) -> Any:
-        """All of the above in one answer, to be sent to whoever helps."""
+        """All of the above in one answer, to be sent to whoever helps; the sessions' messages are had one by one with `session`."""
         return {
+            "versions": {
+                "homeport": __version__,
+                "python": platform.python_version(),
+                "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            },
             "status": await self.status({}),
             "config": await self.config({}),
             "log": await self.log({}),
             "client_log": await self.client_log({}),
+            "sessions": await self.sessions({}),
         }
+
+
+def _who(args: Mapping[str, Any]) -> str:
+    """Who asks, for the logs: the control socket and the web page say it, not the person."""
+    return str(args.get("who") or "a person at the device")
 
 
 def _plain(value: object) -> object:

@@ -30,6 +30,19 @@ class Transaction(Staging):
 
     __slots__ = ()
 
+    # --- checking ---------------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises what `commit` would raise before it does anything: types, keys, references, validate hooks. Nothing changes."""
+        self._check_open()
+        staged = list(self.errors)
+        try:
+            self._check_staged()
+            if self.errors:
+                raise self._refusal()
+        finally:
+            self.errors = staged
+
     # --- commit -----------------------------------------------------------------------------------------------------------------
 
     def commit(self) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from homeport.cli.cpe import _status_fields
+from homeport.cli.cpe_show import _status_fields
 from homeport.cpe.status import AgentStatus
 from homeport.cpe.transfers.rules import TransferStatus
 

@@ -10,7 +10,7 @@ from homeport.codec import messages as m
 from homeport.codec import recording
 from homeport.codec.envelope import Envelope, encode
 from homeport.codec.findings import examine
-from homeport.codec.recording import Recorded, split
+from homeport.codec.recording import Recorded, capture, split
 from homeport.codec.sessions import gist, sessions
 from homeport.errors import MessageRefused
 from homeport.terms import Role
@@ -251,3 +251,24 @@ GISTS = [
 def test_a_few_words_for_the_ladder(message, words):
     """What a person wants to know at a glance."""
     assert gist(examine(soap(message))) == words
+
+
+def test_a_capture_of_our_agent_is_read_again():
+    """Direction, body and HTTP's status come back, whatever the bodies hold; remarks are passed over."""
+    inform = soap(INFORM)
+    tricky = b"=== not a title\n--> 0.0 5 bytes x\n<a>" + inform
+    data = capture(
+        [
+            ("session 1\nof two", [("sent", 0.0, "Inform", inform), ("note", 0.1, "tolerated: x", b"")]),
+            ("session 2", [("sent", 0.0, "Inform", tricky), ("received", 1.5, "HTTP 503", b"")]),
+        ]
+    )
+    assert [(r.kind, r.line, r.status, r.body) for r in split(data)] == [
+        ("sent", "Inform", 0, inform),
+        ("sent", "Inform", 0, tricky),
+        ("received", "HTTP 503", 503, b""),
+    ]
+    first = sessions(split(data))[0].rungs[0]
+    assert first.sender is Role.CPE and not first.findings
+    cut = split(data[: data.index(inform) + 10])
+    assert cut[0].notes == ("The recording ends within the body.",)

@@ -45,6 +45,7 @@ def test_passwords_are_marked_as_secret():
         "password",
         "connection_request_password",
         "proxy",
+        "web_password_hash",
     }
 
 

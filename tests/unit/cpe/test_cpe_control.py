@@ -1,18 +1,20 @@
 """The control socket: for the agent's own user, one JSON object per line."""
 
 import asyncio
+import grp
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from homeport.cpe.control import SOCKET, ControlClient, ControlServer
-from homeport.errors import Fault, HomeportError, ParameterFault, TransportError
+from homeport.errors import ConfigError, Fault, HomeportError, ParameterFault, TransportError
 from homeport.terms import FaultCode
 
 
 async def echo(args):
-    return dict(args)
+    return {name: value for name, value in args.items() if name != "who"}
 
 
 async def refuse(args):
@@ -95,3 +97,91 @@ def test_a_line_that_is_no_json_is_answered(tmp_path):
 
     lines = asyncio.run(scene())
     assert b'"ok":false' in lines[0] and b'"ok":false' in lines[1] and b'"ok":true' in lines[2]
+
+
+def test_who_asks_is_known_by_the_kernel_and_not_by_what_they_say(tmp_path):
+    """The configuration log names the user; a request cannot forge it."""
+
+    async def who(args):
+        return args["who"]
+
+    async def scene():
+        server = ControlServer(tmp_path, {"who": who})
+        await server.start()
+        try:
+            return await asyncio.to_thread(ControlClient(tmp_path).call, "who", who="the ACS")
+        finally:
+            await server.stop()
+
+    assert asyncio.run(scene()).endswith(" on the command line")
+
+
+def test_a_verb_that_goes_on_is_heard_until_the_listener_leaves(tmp_path):
+    """Lines as they come; the agent learns that nobody listens any more."""
+    left = []
+
+    async def count(args):
+        async def numbers():
+            try:
+                for n in range(1_000_000):
+                    yield n
+                    await asyncio.sleep(0)
+            finally:
+                left.append(True)
+
+        return numbers()
+
+    def listen():
+        items = ControlClient(tmp_path).follow("count")
+        found = [next(items) for _ in range(3)]
+        items.close()
+        return found
+
+    async def scene():
+        server = ControlServer(tmp_path, {"count": count})
+        await server.start()
+        try:
+            assert await asyncio.to_thread(listen) == [0, 1, 2]
+            async with asyncio.timeout(5):
+                while not left:
+                    await asyncio.sleep(0.001)
+        finally:
+            await server.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_group_may_be_let_in(tmp_path):
+    """Its members reach the socket and can list nothing beside it."""
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    group = grp.getgrgid(os.getgid()).gr_name
+
+    async def scene():
+        server = ControlServer(directory, {"echo": echo}, group=group)
+        await server.start()
+        modes = [stat.S_IMODE(p.stat().st_mode) for p in (directory / SOCKET, directory)]
+        await server.stop()
+        return modes
+
+    assert asyncio.run(scene()) == [0o660, 0o710]
+    with pytest.raises(ConfigError, match="addgroup"):
+        asyncio.run(ControlServer(directory, {}, group="no-such-group").start())
+
+
+def test_the_socket_may_be_elsewhere(tmp_path):
+    """A service manager's run directory; a place that cannot be is a setting to correct."""
+    path = tmp_path / "run" / "cpe.sock"
+    path.parent.mkdir()
+
+    async def scene():
+        server = ControlServer(tmp_path, {"echo": echo}, path=path)
+        await server.start()
+        try:
+            return await asyncio.to_thread(ControlClient(path).call, "echo", n=1)
+        finally:
+            await server.stop()
+
+    assert asyncio.run(scene()) == {"n": 1}
+    with pytest.raises(ConfigError, match="control_socket"):
+        asyncio.run(ControlServer(tmp_path, {}, path=tmp_path / "none" / "s").start())

@@ -1,5 +1,7 @@
 """Logs for people: bounded, readable without the agent, and free of secrets."""
 
+import asyncio
+
 import pytest
 
 from homeport.cpe import journal
@@ -78,3 +80,28 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_agent(tmp_path):
     log = Journal("client", tmp_path / "missing", StoppedClock())
     log.write("still here")
     assert log.lines() == ["2027-01-15T08:00:00Z still here"]
+
+
+def test_a_follower_hears_the_last_lines_and_each_new_one(tmp_path):
+    """In order, none twice, with their numbers; many at once too."""
+
+    async def scene():
+        journal = Journal("client", tmp_path, StoppedClock(), keep=5)
+        for n in range(7):
+            journal.write(f"old {n}")
+        heard = []
+
+        async def listen():
+            async for number, line in journal.follow(last=2):
+                heard.append((number, line.partition(" ")[2]))
+                if len(heard) == 5:
+                    return
+
+        listening = asyncio.ensure_future(listen())
+        await asyncio.sleep(0)
+        for n in range(3):
+            journal.write(f"new {n}")
+        await listening
+        return heard
+
+    assert asyncio.run(scene()) == [(6, "old 5"), (7, "old 6"), (8, "new 0"), (9, "new 1"), (10, "new 2")]

@@ -80,7 +80,7 @@ def test_a_persons_write_is_checked_like_the_acs_and_told_to_it(tmp_path):
         assert await ask("set-param", values={"Device.WiFi.SSID": "mine"}) == {"status": 0}
         await bench.clock.settle()
         assert bench.events() == ["4 VALUE CHANGE"]
-        assert "Device.WiFi.SSID = mine, set on this device" in (await ask("log"))[-1]
+        assert (await ask("log"))[-1].endswith('a person at the device set Device.WiFi.SSID: "home" -> "mine"')
 
     play(tmp_path, scene)
 

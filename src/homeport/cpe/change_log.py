@@ -1,0 +1,82 @@
+"""The configuration log's lines about values: who changed what, when, from what to what.
+
+A line stays readable with any pager and can be read back as data: `TIME WHO set PATH: "OLD" -> "NEW"`, texts quoted as JSON quotes them.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from homeport.cpe.journal import MASK, Journal, masked
+from homeport.errors import Fault
+from homeport.model.changes import Change, ChangeKind
+from homeport.model.tree import DataModel
+from homeport.terms import Writer
+
+ACS: Final = "the ACS"
+DEVICE: Final = "the device itself"
+PERSON: Final = "a person at the device"
+
+MOST_AT_ONCE: Final = 50
+"""Lines for one commit; an ACS that writes thousands of values must not push everything else out of the log."""
+
+_LONGEST: Final = 200
+_LINE: Final = re.compile(r'(\S+) (.{1,200}?) set (\S+): ("(?:[^"\\]|\\.)*") -> ("(?:[^"\\]|\\.)*")')
+
+
+class ChangeLog:
+    """Listens to a data model and writes what changed; `acting` says who a local writer is."""
+
+    def __init__(self, journal: Journal, model: DataModel) -> None:
+        self._journal = journal
+        self._model = model
+        self._person = PERSON
+        model.subscribe(self.changed)
+
+    @contextmanager
+    def acting(self, who: str) -> Iterator[None]:
+        """Inside the block local changes are those of `who`, such as `root on the command line`. The block must not await."""
+        before, self._person = self._person, " ".join(who.split())[:_LONGEST] or PERSON
+        try:
+            yield
+        finally:
+            self._person = before
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """One commit."""
+        lines = [line for change in changes if (line := self._line(change))]
+        for line in lines[:MOST_AT_ONCE]:
+            self._journal.write(line)
+        if len(lines) > MOST_AT_ONCE:
+            self._journal.write(f"and {len(lines) - MOST_AT_ONCE} more changes in the same request")
+
+    def _line(self, change: Change) -> str:
+        who = {Writer.ACS: ACS, Writer.LOCAL: self._person}.get(change.writer, DEVICE)
+        if change.kind is not ChangeKind.VALUE:
+            return f"{who} {'added' if change.kind is ChangeKind.ADD else 'deleted'} {change.path}"
+        try:
+            definition = self._model.definition(change.path)
+        except Fault:
+            return ""  # its row was deleted in the same commit
+        if not definition.writable:
+            return ""  # a counter or a state, no configuration
+        hidden = definition.hidden or definition.secured
+        old, new = (_shown(change.path, value, hidden) for value in (change.old, change.new))
+        return f"{who} set {change.path}: {old} -> {new}"
+
+
+def _shown(path: str, value: str, hidden: bool) -> str:
+    value = MASK if hidden and value else masked(path, value)
+    return json.dumps(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…", ensure_ascii=False)
+
+
+def entry(line: str) -> dict[str, Any]:
+    """A line of the log as data: `{time, text}`, and `{who, path, old, new}` where it tells of a value."""
+    time, _, text = line.partition(" ")
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return {"time": time, "text": text}
+    old, new = (json.loads(found.group(i)) for i in (4, 5))
+    return {"time": time, "text": text, "who": found.group(2), "path": found.group(3), "old": old, "new": new}
