@@ -262,3 +262,65 @@ def test_a_group_tells_each_unit_its_own_outcome(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(scene())
+
+
+def test_values_are_read_while_they_are_on_their_way(tmp_path: Path) -> None:
+    """What was given to `later` or is being committed is in every reading, in the order in which it was given."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        many = {f"Device.P{n}": StoredValue("1", updated=1.0) for n in range(100)}
+        store.later(unit(values=[ValuesChange("S1", many)]))
+        store.later(unit(values=[ValuesChange("S1", {**many, "Device.P7": StoredValue("2", updated=2.0)})]))
+        store.later(unit(values=[ValuesChange("S1", {}, ("Device.P8",))]))
+        for _ in range(2):
+            found = await store.values("S1")
+            assert len(found) == 99
+            assert found["Device.P7"].value == "2"
+            await store.flush()
+        assert not store._hots["S1"].merging
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_what_a_delta_holds_is_never_older_than_the_values(tmp_path: Path) -> None:
+    """A parameter of the Inform that is then read with a hundred others shows the newer value, also after a restart."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        await store.commit(unit(values=[ValuesChange("S1", {"Device.P1": StoredValue("informed", updated=1.0)})]))
+        many = {f"Device.P{n}": StoredValue("read", updated=2.0) for n in range(100)}
+        await store.commit(unit(values=[ValuesChange("S1", many)]))
+        for _ in range(2):
+            assert (await store.values("S1", "Device.P1"))["Device.P1"].value == "read"
+            assert (await store.reported("S1"))["Device.P1"].value == "read"
+            await store.close()
+            store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(values=[ValuesChange("S1", {}, ("Device.P1",))]))
+        assert "Device.P1" not in await store.values("S1")
+        assert "Device.P1" not in await store.reported("S1")
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_values_that_cannot_be_read_stop_only_their_device(tmp_path: Path) -> None:
+    """A broken blob is told with the cure; other devices' writes go on."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        many = {f"Device.P{n}": StoredValue("1") for n in range(100)}
+        for id in ("S1", "S2"):
+            await store.commit(unit(values=[ValuesChange(id, many)]))
+        await store._write([Statement(Mode.ONE, "UPDATE device_values SET vals = x'C1' WHERE device = 1", ())])
+        with pytest.raises(StoreError, match="values of S1 cannot be read"):
+            await store.commit(unit(values=[ValuesChange("S1", many)]))
+        await store.commit(unit(values=[ValuesChange("S2", many)]))
+        assert len(await store.values("S2")) == 100
+        await store.close()
+
+    asyncio.run(scene())

@@ -40,7 +40,7 @@ from homeport.acs.storage.sql.postgres_sheet import Job, Touched
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import SQL, GroupWriter, stored_values
 from homeport.acs.storage.sql.queries import migrations
-from homeport.acs.storage.values import PathList, below, merged, unpack_delta
+from homeport.acs.storage.values import Paths, below, merged, unpack_delta
 from homeport.acs.where import Where, uses_parameters
 from homeport.errors import StoreError, StoreUnavailable
 
@@ -103,7 +103,7 @@ class PostgresStore:
         self._deferred: list[SessionChange] = []
         self._released: list[tuple[str, str]] = []
         self._on_way = 0  # units from `later` that change devices or tasks
-        self._paths: dict[int, PathList] = {}
+        self._paths: dict[int, Paths] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next_beat = 0.0
         self._beating: asyncio.Future[None]

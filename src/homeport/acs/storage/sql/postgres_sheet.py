@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from homeport.acs.records import DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.values import apply_values, merged, pack_delta, pack_values
+from homeport.acs.storage.values import NO_PATHS, Column, apply_values, merged, pack_delta
 
 DELTA_MOST: Final = 128
 """Entries of a delta before it is folded into the values: reading and writing a delta costs by its size, at every change."""
@@ -32,7 +32,7 @@ class Sheet:
     def __init__(self) -> None:
         self.devices: dict[str, DeviceRecord] = {}
         self.deltas: dict[str, dict[str, StoredValue]] = {}
-        self.full: dict[str, dict[str, StoredValue]] = {}
+        self.full: dict[str, Column] = {}
         self.tasks: dict[str, tuple[str, int]] = {}  # id -> status, attempts
         self.new: set[str] = set()
         self.patched: set[str] = set()
@@ -69,7 +69,7 @@ class Sheet:
         for device in unit.devices:
             self.devices[device.id] = device
             self.deltas[device.id] = {}
-            self.full[device.id] = {}
+            self.full[device.id] = Column(NO_PATHS, None)
             self.new.add(device.id)
         for id, fields in unit.patches:
             self._patch(id, fields)
@@ -143,19 +143,18 @@ class Sheet:
             self.patched.add(id)
 
     def _values(self, change: ValuesChange, most: int = SMALL_CHANGE) -> None:
-        """most: how many values still go to the delta."""
+        """most: how many values still go to the delta, which is never older than the values."""
         id = change.device
-        delta, full = self.deltas.setdefault(id, {}), self.full.get(id)
+        delta = self.deltas.setdefault(id, {})
         self.changed.add(id)
-        if full is not None:
-            apply_values(full, change)
         if not change.removed and len(change.changed) <= most and len(delta) + len(change.changed) <= DELTA_MOST:
             for path, value in change.changed.items():
                 delta[path] = merged(delta.get(path), value)
             return
-        assert full is not None, "wants_values names every device that can come here"
+        self.full[id].apply(change)  # `wants_values` names every device that can come here
         self.folded.add(id)
-        self.deltas[id] = {p: full[p] for p in delta if p in full}
+        told = {path: change.changed[path] for path in delta if path in change.changed}
+        apply_values(delta, ValuesChange(id, told, change.removed))
 
     # --- what is to be written ---
 
@@ -171,9 +170,10 @@ class Sheet:
         lists: dict[bytes, bytes] = {}
         values = []
         for id in sorted(self.folded):
-            hash, paths, blob = pack_values(self.full[id])
-            lists[hash] = paths
-            values.append((id, hash, blob))
+            column = self.full[id]
+            paths = column.paths
+            lists[paths.hash] = paths.blob
+            values.append((id, paths.hash, column.packed()))
         return lists, values, [(id, pack_delta(self.deltas[id])) for id in sorted(self.changed)]
 
     def subjects(self) -> list[str]:

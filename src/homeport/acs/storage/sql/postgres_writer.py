@@ -16,7 +16,16 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link, cleaned, facts, farewell, translated
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
 from homeport.acs.storage.sql.queries import load
-from homeport.acs.storage.values import PathList, merged, unpack_delta, unpack_paths, unpack_values
+from homeport.acs.storage.values import (
+    MOST_LISTS,
+    NO_PATHS,
+    Column,
+    Paths,
+    merged,
+    unpack_delta,
+    unpack_paths,
+    unpack_values,
+)
 from homeport.errors import StoreError, StoreUnavailable
 
 MAX_GROUP: Final = 256
@@ -64,6 +73,7 @@ class GroupWriter:
         self._connection: Connection | None = None
         self._jobs: list[tuple[Job, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
+        self._paths: dict[int, Paths] = {}  # ids are never used twice, even where their transaction is taken back
         self._last = False
         self._task: asyncio.Task[None] | None = None
 
@@ -232,8 +242,9 @@ class GroupWriter:
                 sheet.deltas[row[0]] = unpack_delta(row[1])
         wanted = sheet.wants_values(units, touched)
         if wanted:
-            sheet.full.update({id: {} for id in wanted})
-            sheet.full.update(await stored_values(c.fetch, wanted, {}))
+            for id, path_list, values, _ in await _stored(c.fetch, wanted, self._paths):
+                known = values is not None and path_list in self._paths
+                sheet.full[id] = Column(self._paths[path_list], values) if known else Column(NO_PATHS, None)
         tasks = {t.record.id for u in units for t in u.tasks}
         if tasks:
             for row in await c.fetch(SQL["lock_tasks"], list(tasks)):
@@ -340,27 +351,32 @@ def _clean(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 async def stored_values(
-    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, PathList]
+    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]
 ) -> dict[str, dict[str, Any]]:
     """All values of some devices. cache: path lists by id, added to."""
-    found = await fetch(SQL["values"], list(ids))
-    missing = {row[1] for row in found if row[1] is not None and row[1] not in cache}
-    if missing:
-        if len(cache) > 64:
-            cache.clear()
-            missing = {row[1] for row in found if row[1] is not None}
-        for id, blob in facts(await fetch(SQL["path_lists"], list(missing))).items():
-            cache[id] = unpack_paths(blob)
     out: dict[str, dict[str, Any]] = {}
-    for id, path_list, values, delta in found:
+    for id, path_list, values, delta in await _stored(fetch, ids, cache):
         full = {}
         if path_list is not None and path_list in cache:
-            full = unpack_values(cache[path_list], values)
+            full = unpack_values(cache[path_list].rows, values)
         if delta is not None:
             for path, value in unpack_delta(delta).items():
                 full[path] = merged(full.get(path), value)
         out[id] = full
     return out
+
+
+async def _stored(fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]) -> Sequence[Any]:
+    """(id, path list, values, delta) of some devices, their path lists in the cache."""
+    found: Sequence[Any] = await fetch(SQL["values"], list(ids))
+    missing = {row[1] for row in found if row[1] is not None and row[1] not in cache}
+    if missing:
+        if len(cache) > MOST_LISTS:
+            cache.clear()
+            missing = {row[1] for row in found if row[1] is not None}
+        for id, blob in facts(await fetch(SQL["path_lists"], list(missing))).items():
+            cache[id] = Paths(unpack_paths(blob), blob)
+    return found
 
 
 def notes(node: str, subjects: Sequence[str]) -> list[str]:

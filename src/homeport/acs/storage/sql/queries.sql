@@ -33,7 +33,11 @@ WHERE id = ?;
 
 -- Only the time of the last Inform: by far the most frequent write.
 -- name: seen_device
-UPDATE device SET last_inform = ? WHERE id = ?;
+UPDATE device SET last_inform = ? WHERE key = ?;
+
+-- The number of a device.
+-- name: device_key
+SELECT key FROM device WHERE id = ?;
 
 -- A device and, by the foreign keys, everything that belongs to it.
 -- name: delete_device
@@ -53,19 +57,31 @@ WHERE d.id = ?;
 -- name: path_list
 SELECT paths FROM path_list WHERE id = ?;
 
--- A path list, if it is new.
+-- The number of a path list.
+-- name: path_list_id
+SELECT id FROM path_list WHERE hash = ?;
+
+-- A new path list.
 -- name: insert_path_list
-INSERT INTO path_list (hash, paths) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING;
+INSERT INTO path_list (hash, paths) VALUES (?, ?);
+
+-- The values of one device, for the writer to change them.
+-- name: values_to_merge
+SELECT d.key, v.path_list, v.vals FROM device d LEFT JOIN device_values v ON v.device = d.key WHERE d.id = ?;
 
 -- All values of a device.
 -- name: put_values
-INSERT INTO device_values (device, path_list, vals)
-SELECT d.key, p.id, ?3 FROM device d, path_list p WHERE d.id = ?1 AND p.hash = ?2
+INSERT INTO device_values (device, path_list, vals) VALUES (?, ?, ?)
 ON CONFLICT (device) DO UPDATE SET path_list = excluded.path_list, vals = excluded.vals;
 
 -- What changed since the values were written.
 -- name: put_delta
 INSERT INTO device_delta (device, vals) SELECT key, ?2 FROM device WHERE id = ?1
+ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
+
+-- The same, of a device whose number is known.
+-- name: put_delta_at
+INSERT INTO device_delta (device, vals) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM device WHERE key = ?1)
 ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
 
 -- One task.

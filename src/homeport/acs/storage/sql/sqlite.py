@@ -33,7 +33,6 @@ from homeport.acs.storage.values import (
     below,
     merged,
     pack_delta,
-    pack_values,
     unpack_delta,
     unpack_paths,
     unpack_values,
@@ -57,15 +56,15 @@ MOST_DIRTY: Final = 2_000
 class _Hot:
     """A device in the cache, and what of it is not on the disk yet."""
 
-    __slots__ = ("changed", "folding", "full", "record", "reported", "seen_only", "tasks", "waiting")
+    __slots__ = ("changed", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
 
-    def __init__(self, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
+    def __init__(self, key: int, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
+        self.key = key  # 0: not known yet
         self.record = record
         self.reported = reported
         self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
         self.waiting = 0  # units on their way to the disk
-        self.full: dict[str, StoredValue] | None = None  # all values, while they are on their way
-        self.folding = 0
+        self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
         self.seen_only = True  # of what is dirty, only last_inform changed in the record
         self.changed = False  # `reported` is dirty
 
@@ -140,8 +139,7 @@ class SqliteStore(SqliteReads):
         writer, self._writer = self._writer, None
         if writer is None or self._pool is None:
             return
-        for statements in self._drain():
-            writer.submit(statements, None)
+        self._drain(writer)
         await asyncio.get_running_loop().run_in_executor(None, writer.stop)
         self._pool.shutdown()
         self._read.close()
@@ -154,11 +152,8 @@ class SqliteStore(SqliteReads):
 
     def _tick(self) -> None:
         writer = self._working()
-        jobs = self._drain()
-        if not jobs and writer.trouble is not None:
-            jobs = [[Statement(Mode.ONE, QUERIES["probe"], ())]]
-        for statements in jobs:
-            writer.submit(statements, None)
+        if not self._drain(writer) and writer.trouble is not None:
+            writer.submit([Statement(Mode.ONE, QUERIES["probe"], ())], None)
         self._arm()
 
     def _working(self) -> Writer:
@@ -225,14 +220,12 @@ class SqliteStore(SqliteReads):
             hot.seen_only = False
         self._dirty[device] = hot
         if len(self._dirty) >= MOST_DIRTY:
-            for statements in self._drain():
-                self._working().submit(statements, None)
+            self._drain(self._working())
 
     async def flush(self) -> None:
         writer = self._working()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for statements in self._drain():
-            writer.submit(statements, None)
+        self._drain(writer)
 
         def done(error: BaseException | None) -> None:
             if not future.done():
@@ -246,30 +239,53 @@ class SqliteStore(SqliteReads):
         if trouble is not None:
             raise StoreUnavailable(trouble)
 
-    def _drain(self) -> list[list[Statement]]:
-        """Statements for everything that waits: nothing is dirty afterwards."""
+    def _drain(self, writer: Writer) -> bool:
+        """Everything that waits, on its way to the disk; False where nothing did."""
         jobs, self._deferred = self._deferred, []
+        for statements in jobs:
+            writer.submit(statements, None)
         if not self._dirty:
-            return jobs
+            return bool(jobs)
         dirty, self._dirty = self._dirty, {}
         seen: list[tuple[Any, ...]] = []
         records: list[tuple[Any, ...]] = []
-        deltas: list[tuple[str, bytes]] = []
+        deltas: list[tuple[int, bytes]] = []
         for id, hot in dirty.items():
+            if not hot.key:
+                row = self._one("device_key", id)
+                if row is None:
+                    continue  # deleted
+                hot.key = row[0]
             if hot.seen_only:
-                seen.append((hot.record.last_inform, id))
+                seen.append((hot.record.last_inform, hot.key))
             else:
                 records.append(rows.device_row(hot.record))
             if hot.changed:
                 if len(hot.reported) > DELTA_MOST:
-                    jobs.append(self._fold(hot, ValuesChange(id, {})))
+                    self._fold(writer, hot)
                 else:
-                    deltas.append((id, pack_delta(hot.reported)))
+                    deltas.append((hot.key, pack_delta(hot.reported)))
             hot.seen_only, hot.changed = True, False
-        many = [("seen_device", seen), ("update_device", records), ("put_delta", deltas)]
-        jobs.append([Statement(Mode.MANY, QUERIES[name], values) for name, values in many if values])
+        # In the order of the keys, so that neighbours on a page are written one after the other.
+        seen.sort(key=lambda row: row[1])
+        deltas.sort(key=lambda row: row[0])
+        many = [("seen_device", seen), ("update_device", records), ("put_delta_at", deltas)]
+        writer.submit([Statement(Mode.MANY, QUERIES[name], values) for name, values in many if values], None)
         self._evict()
-        return jobs
+        return True
+
+    def _fold(self, writer: Writer, hot: _Hot) -> None:
+        """Bring a delta that has grown long into the values."""
+        id = hot.record.id
+        change = ValuesChange(id, hot.reported)
+        hot.reported = {}
+        hot.merging.append(change)
+        hot.waiting += 1
+        statements = [
+            Statement(Mode.MERGE, "", change),
+            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta({}))),
+        ]
+        writer.submit(statements, lambda error: self._settle(id, error))
 
     def _touched(self, unit: UnitOfWork) -> set[str]:
         """Devices whose cached state the unit changes."""
@@ -286,10 +302,8 @@ class SqliteStore(SqliteReads):
         else:
             # After an error the entry is a new one, read while this unit was still on its way.
             hot.tasks = None
-        if hot.folding:
-            hot.folding -= 1
-        if not hot.folding:
-            hot.full = None
+        if not hot.waiting:
+            hot.merging.clear()
         if error is not None:
             del self._hots[id]
             self._dirty.pop(id, None)
@@ -300,18 +314,17 @@ class SqliteStore(SqliteReads):
         for device in unit.devices:
             out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.device_row(device)))
             if self._load(device.id) is None:
-                self._hots[device.id] = _Hot(device, {})
+                self._hots[device.id] = _Hot(0, device, {})
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
                 hot.record = replace(hot.record, **fields)
                 hot.seen_only = True
                 out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.device_row(hot.record)))
-        folded: set[str] = set()
         for change in unit.values:
             hot = self._load(change.device)
             if hot is not None:
-                out += self._values(hot, change, folded)
+                out += self._values(hot, change)
         for task in unit.tasks:
             hot = self._load(task.record.device)
             if hot is not None:
@@ -347,40 +360,28 @@ class SqliteStore(SqliteReads):
         for id in self._touched(unit):
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
-                if id in folded:
-                    hot.folding += 1
         return out
 
-    def _values(self, hot: _Hot, change: ValuesChange, folded: set[str]) -> list[Statement]:
-        id = hot.record.id
-        small = not change.removed and len(change.changed) <= SMALL_CHANGE
-        if small and len(hot.reported) + len(change.changed) <= DELTA_MOST:
-            for path, value in change.changed.items():
-                hot.reported[path] = merged(hot.reported.get(path), value)
-            if hot.full is not None:
-                apply_values(hot.full, change)
-            hot.changed = False
-            return [Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(hot.reported)))]
-        folded.add(id)
-        return self._fold(hot, change)
+    def _values(self, hot: _Hot, change: ValuesChange) -> list[Statement]:
+        """A small change goes to the delta; a larger one to the writer, which merges it with the values on the disk.
 
-    def _fold(self, hot: _Hot, change: ValuesChange) -> list[Statement]:
-        """Statements that write all values anew, with the change and the delta in them."""
-        id = hot.record.id
-        full = self._full(hot)
-        apply_values(full, change)
-        if len(hot.reported) > DELTA_MOST:
-            hot.reported = {}
-        else:
-            hot.reported = {p: full[p] for p in hot.reported if p in full}
-        hot.full = full
-        hot.changed = False
-        hash, paths, values = pack_values(full)
-        return [
-            Statement(Mode.ONE, QUERIES["insert_path_list"], (hash, paths)),
-            Statement(Mode.ONE, QUERIES["put_values"], (id, hash, values)),
-            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(hot.reported))),
-        ]
+        What the delta holds is never older than the values: a change of both is brought into both.
+        """
+        id, changed, reported = hot.record.id, change.changed, hot.reported
+        small = not change.removed and len(changed) <= SMALL_CHANGE
+        if small and len(reported) + len(changed) <= DELTA_MOST:
+            for path, value in changed.items():
+                reported[path] = merged(reported.get(path), value)
+            hot.changed = False
+            return [Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(reported)))]
+        hot.merging.append(change)
+        out = [Statement(Mode.MERGE, "", change)]
+        told = {path: changed[path] for path in reported if path in changed}
+        if told or change.removed:
+            apply_values(reported, ValuesChange(id, told, change.removed))
+            hot.changed = False
+            out.append(Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(reported))))
+        return out
 
     # --- the cache ---
 
@@ -390,7 +391,7 @@ class SqliteStore(SqliteReads):
             row = self._one("device", id)
             if row is None:
                 return None
-            hot = self._hots[id] = _Hot(rows.device(row), unpack_delta(row[16]) if row[16] else {})
+            hot = self._hots[id] = _Hot(row[0], rows.device(row), unpack_delta(row[16]) if row[16] else {})
             if len(self._hots) > 2 * CACHED_DEVICES:
                 self._evict()
         return hot
@@ -402,7 +403,7 @@ class SqliteStore(SqliteReads):
             return
         gone = []
         for id, hot in self._hots.items():
-            if not hot.waiting and not hot.folding and id not in self._dirty:
+            if not hot.waiting and id not in self._dirty:
                 gone.append(id)
                 if len(gone) == surplus:
                     break
@@ -410,10 +411,10 @@ class SqliteStore(SqliteReads):
             del self._hots[id]
 
     def _full(self, hot: _Hot) -> dict[str, StoredValue]:
-        """All values of the device, a dictionary of the caller's own unless a fold is on its way."""
-        if hot.full is not None:
-            return hot.full
+        """All values of the device, those on their way to the disk included; a dictionary of the caller's own."""
         full = self._stored_values(hot.record.id, self._read, self._paths)
+        for change in hot.merging:
+            apply_values(full, change)  # once more where it has arrived already: the same in the same order
         for path, value in hot.reported.items():
             full[path] = merged(full.get(path), value)
         return full

@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from homeport.acs.storage.interface import Conflict
+from homeport.acs.storage.sql.merging import Merger
 from homeport.errors import StoreError, StoreUnavailable
 
 MAX_GROUP: Final = 512
@@ -28,6 +29,7 @@ class Mode(IntEnum):
     ONE = 0
     MANY = 1  # parameters are a list of rows
     EXPECT = 2  # must change exactly one row, else the unit is in conflict
+    MERGE = 3  # no SQL: the parameters are a ValuesChange, merged with what is stored
 
 
 class Statement(NamedTuple):
@@ -56,6 +58,7 @@ class Writer:
         self.units = 0
         self._connect = connect
         self._loop = loop
+        self._merger: Merger  # made by the thread, as its connection
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="homeport-store-writer", daemon=True)
 
@@ -74,6 +77,7 @@ class Writer:
 
     def _run(self) -> None:
         connection = self._connect()
+        self._merger = Merger(connection)
         crowded = False
         try:
             while True:
@@ -107,6 +111,7 @@ class Writer:
             answers += [self._unit(connection, job.statements) for job in group]
             connection.execute("COMMIT")
         except sqlite3.Error as e:
+            self._merger.forget()
             self._undo(connection)
             error = self._translated(e)
             if isinstance(error, StoreUnavailable):
@@ -119,7 +124,7 @@ class Writer:
 
     def _unit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> BaseException | None:
         """None, or why this unit alone was taken back. Errors of the medium go on to the whole group."""
-        if len(statements) == 1 and statements[0].mode is not Mode.EXPECT:
+        if len(statements) == 1 and statements[0].mode < Mode.EXPECT:
             # One statement is atomic by itself; only a constraint can stop it without harm to the others.
             try:
                 self._run_one(connection, statements[0])
@@ -130,15 +135,18 @@ class Writer:
         try:
             for statement in statements:
                 self._run_one(connection, statement)
-        except (Conflict, sqlite3.IntegrityError) as e:
+        except (StoreError, sqlite3.IntegrityError) as e:
+            self._merger.forget()
             connection.execute("ROLLBACK TO unit")
             connection.execute("RELEASE unit")
-            return e if isinstance(e, Conflict) else Conflict(f"the row does not fit to what is stored: {e}")
+            return e if isinstance(e, StoreError) else Conflict(f"the row does not fit to what is stored: {e}")
         connection.execute("RELEASE unit")
         return None
 
-    @staticmethod
-    def _run_one(connection: sqlite3.Connection, statement: Statement) -> None:
+    def _run_one(self, connection: sqlite3.Connection, statement: Statement) -> None:
+        if statement.mode is Mode.MERGE:
+            self._merger.merge(statement.values)
+            return
         if statement.mode is Mode.MANY:
             connection.executemany(statement.sql, statement.values)
             return
