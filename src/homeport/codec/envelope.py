@@ -12,24 +12,31 @@ from lxml import etree
 from msgspec import Struct
 
 from homeport.codec import messages as m
+from homeport.codec.fast_informs import MAX_LENGTH, read_plain_inform
 from homeport.codec.fast_lists import Rows, read_ahead
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.plans import NotPlain, plan_of
 from homeport.codec.quirks import Quirk
-from homeport.codec.reading import ArgumentProblem, Reading, read_fault_code, read_message, read_spv_fault
+from homeport.codec.reading import (
+    BODY,
+    ENVELOPE,
+    HEADER,
+    SOAP,
+    ArgumentProblem,
+    Reading,
+    read_fault_code,
+    read_message,
+    read_spv_fault,
+)
 from homeport.codec.refusals import InvalidMessage
 from homeport.codec.rpc_table import CLASSES
-from homeport.codec.skeletons import MAX_LENGTH, MEMORY, Skeleton
+from homeport.codec.skeletons import MEMORY, Skeleton
 from homeport.codec.xml_read import Element, local_name, namespace, parse, parse_strictly, prepare
 from homeport.codec.xml_write import DEFAULT_STYLE, WireStyle, checked_urn, escape, finish, write_message
 from homeport.errors import LocalProtocolError, MessageRefused, ProtocolError
 from homeport.terms import CwmpVersion
 
-SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 DEFAULT_URN: Final = "urn:dslforum-org:cwmp-1-0"
-_ENVELOPE: Final = f"{{{SOAP}}}Envelope"
-_HEADER: Final = f"{{{SOAP}}}Header"
-_BODY: Final = f"{{{SOAP}}}Body"
 _FAULT: Final = f"{{{SOAP}}}Fault"
 _MUST_UNDERSTAND: Final = f"{{{SOAP}}}mustUnderstand"
 _U32: Final = 2**32 - 1
@@ -89,6 +96,10 @@ def decode(
     quirks: dict[Quirk, None] = {}
     text = prepare(body, limits=limits, quirks=quirks, content_type=content_type)
     small = _small(text)
+    plain = read_plain_inform(small, text, limits) if small else None
+    if plain is not None:
+        names = tuple(map(str, quirks))
+        return Envelope(plain.message, plain.id, plain.urn, False, None, (), None, False, names)
     whole = MEMORY.split(small) if small else None
     rows = None
     if whole is not None:
@@ -226,7 +237,7 @@ def _read_envelope(root: Element, reading: Reading, expect: type[m.Message] | No
 
 
 def _small(text: bytes) -> str:
-    """A body that may be remembered, as text; "" for one that is large or not UTF-8."""
+    """A body that may be remembered or plain, as text; "" for one that is large or not UTF-8."""
     if len(text) > MAX_LENGTH:
         return ""
     try:
@@ -246,9 +257,9 @@ def _envelope_plan(
     """How to make the envelope of this markup from its texts, where no reader found anything odd in the first one."""
     header = body = None
     for child in skeleton.root:
-        if child.tag == _HEADER:
+        if child.tag == HEADER:
             header = child
-        elif child.tag == _BODY:
+        elif child.tag == BODY:
             body = child
     if (
         body is None
@@ -284,19 +295,19 @@ def _envelope_plan(
 
 def _open(root: Element, reading: Reading) -> tuple[Element | None, Element | None]:
     """Header and the Body's one element."""
-    if root.tag != _ENVELOPE:
+    if root.tag != ENVELOPE:
         if local_name(root.tag) != "Envelope":
             raise MessageRefused(f"The root element is {local_name(root.tag)[:60]}, not a SOAP Envelope.")
         reading.quirks[Quirk.ENVELOPE_NAMESPACE] = None
     header = body = None
     for child in root:
         tag = child.tag
-        name = tag if tag in (_HEADER, _BODY) else local_name(tag)
-        if name in (_HEADER, "Header"):
+        name = tag if tag in (HEADER, BODY) else local_name(tag)
+        if name in (HEADER, "Header"):
             if header is not None:
                 raise MessageRefused("The envelope has two Headers.")
             header = child
-        elif name in (_BODY, "Body"):
+        elif name in (BODY, "Body"):
             if body is not None:
                 raise MessageRefused("The envelope has two Bodies.")
             body = child

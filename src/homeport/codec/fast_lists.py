@@ -1,14 +1,15 @@
 """The long lists, read without a tree: what makes a response of 5,000 parameters cost less than parsing it.
 
-Rows that are written alike, with the same tags and attributes, are read by one regular expression, made from the first such row. The
-rest, with one row left in place of each unbroken run, under a mark, goes through the XML parser as usual, with all rows that are odd: a
-Value that is absent or of an unknown type, a comment, CDATA. Where there are many of these, the tree reads the whole body. This is
-exact, not a guess:
+Rows that are written alike are read by one regular expression, made from the first such row. What their Values may differ in is their
+attributes (so their types), and whether they are there at all: rows that agree in this are of one kind. The rest of the body, with one
+small row for each kind in place of each unbroken run of rows, under a mark, goes through the XML parser as usual, with all rows that are
+odd: CDATA, a comment, children in another order, an object's path. Where there are many of these, the tree reads the whole body. This
+is exact, not a guess:
 
-- Every `<` of a run belongs to a row like the first, every `&` to a legal reference, and no character is one that XML forbids there: so
-  the run is well-formed wherever its first row is.
-- The parser still sees the run's place, its first row with its prefixes and attributes, and all the rest: it refuses what it would have
-  refused, and what is odd about the first row is odd about all.
+- Every `<` of a run belongs to a row of the form, every `&` to a legal reference, and no character is one that XML forbids there: so
+  the run is well-formed wherever a row of each of its kinds is.
+- The parser still sees the run's place, a row of each kind with its prefixes and attributes, and all the rest: it refuses what it would
+  have refused. What is odd about a kind, and its type, the readers of the tree find out from that row.
 - The reader takes the runs only where their marks, all and in order, are children of one list; a body that already holds the mark is left
   alone, and where the runs are not taken (they stood in a comment, say) the body is read again as a tree.
 """
@@ -20,66 +21,95 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.codec import messages as m
-from homeport.terms import ValueType
 
 MARK: Final = "homeport-rows"
-"""The attribute on the row that stands for a run; its value is the run's number."""
+"""The attribute on the rows that stand for a run; its value is the run's number."""
 
 _MINIMUM_ROWS: Final = 4
 _ROWS_PER_RUN: Final = 4
 """Rows to a run, on the average, from which on this is faster than the tree."""
 
+_MOST_KINDS: Final = 64
+"""Kinds of rows in one list; the field has some ten. A peer that makes more of them gains nothing but the tree."""
+
 _LONGEST_ROW: Final = 4096
 _HEAD: Final = 8192
 """Bytes in which the list must begin: envelope, header and DeviceId are shorter."""
 
-_ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"<&") + b"\t\n"
-_OTHER: Final = frozenset(b"<&\r")
+_ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c != 0x26) + b"\t\n"
+_OTHER: Final = frozenset(b"&\r")
 _REFERENCE: Final = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,5}));")
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_TYPES: Final = {str(t): str(t) for t in ValueType}
-_NO_TYPE: Final = {"": ""}
 
 # Between the tags of a row any text may stand: it has no meaning. A name begins and ends with a visible character; a parameter's ends
 # with no dot, since a row for an object is odd. References in a name, and a carriage return anywhere, are odd too.
-_NAME: Final = r"([!-;=-~][^<]*(?<=[!-~]))"
-_PARAMETER: Final = r"([!-;=-~][^<]*(?<=[!-\-/-~]))"
-_CAREFUL_NAME: Final = r"([!-%'-;=-~][^<&\r]*(?<=[!-~]))"
-_CAREFUL_PARAMETER: Final = r"([!-%'-;=-~][^<&\r]*(?<=[!-\-/-~]))"
-_ATTRIBUTES: Final = r"""(?:\s+[\w:.-]+\s*=\s*(?:"[^"<>&]*"|'[^'<>&]*'))*"""
+_NAME: Final = r"([!-;=-~][^<]*+(?<=[!-~]))"
+_PARAMETER: Final = r"([!-;=-~][^<]*+(?<=[!-\-/-~]))"
+_CAREFUL_NAME: Final = r"([!-%'-;=-~][^<&\r]*+(?<=[!-~]))"
+_CAREFUL_PARAMETER: Final = r"([!-%'-;=-~][^<&\r]*+(?<=[!-\-/-~]))"
+_ATTRIBUTES: Final = r"""(?:[ \t\n]+[\w:.-]+[ \t\n]*=[ \t\n]*(?:"[^"<>&]*"|'[^'<>&]*'))*[ \t\n]*"""
 _FIRST_VALUE: Final = re.compile(
-    rf"<((?:\w+:)?ParameterValueStruct)({_ATTRIBUTES}\s*)>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES}\s*)>[^<]*</\3>[^<]*"
-    rf"""<((?:\w+:)?Value)({_ATTRIBUTES}?)(?:(\s+(?:\w+:)?type\s*=\s*)(["'])([\w.-]*:)?\w+\8({_ATTRIBUTES}))?"""
-    rf"(?:/>|>[^<]*</\5>)[^<]*</\1>"
+    rf"<((?:\w+:)?ParameterValueStruct)({_ATTRIBUTES})>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES})>[^<]*</\3>[^<]*"
+    rf"<((?:\w+:)?Value)(?:{_ATTRIBUTES})(?:/>|>[^<]*</\5>)[^<]*</\1>"
 )
 _FIRST_INFO: Final = re.compile(
-    rf"<((?:\w+:)?ParameterInfoStruct)({_ATTRIBUTES}\s*)>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES}\s*)>[^<]*</\3>[^<]*"
-    rf"<((?:\w+:)?Writable)({_ATTRIBUTES}\s*)>[^<]*</\5>[^<]*</\1>"
+    rf"<((?:\w+:)?ParameterInfoStruct)({_ATTRIBUTES})>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES})>[^<]*</\3>[^<]*"
+    rf"<((?:\w+:)?Writable)({_ATTRIBUTES})>[^<]*</\5>[^<]*</\1>"
 )
+_WHOLE_ATTRIBUTES: Final = re.compile(_ATTRIBUTES)
 _BEGIN: Final = re.compile(rb"<(?:\w+:)?Parameter(Value|Info)Struct[\s>]")
 
 
 class Rows(Struct, frozen=True, gc=False):
-    """A list that was read ahead. entry: local name of a row. runs: its structs. rest: the body with one marked row for each run."""
+    """A list that was read ahead.
+
+    entry: local name of a row. names, kinds, values: of its rows, in order; a kind is the attributes of the Value as they are written,
+    None where there is none; for names of objects the text of the flag. runs: the first row of each run, and the one behind its last.
+    rest: the body with a marked row for each kind that is new in a run, one at least; marks: their run and kind, in order.
+    """
 
     entry: str
-    runs: tuple[tuple[Any, ...], ...]
+    names: list[str]
+    kinds: list[str | None]
+    values: list[str | None]
+    runs: tuple[tuple[int, int], ...]
+    marks: tuple[tuple[int, str | None], ...]
     rest: str
+
+    def structs(self, types: dict[str | None, str]) -> list[Any]:
+        """Every row. types: the type of each kind of values."""
+        if self.entry == "ParameterInfoStruct":
+            info, flags = m.ParameterInfoStruct, _FLAGS
+            return [info(name, flags[flag or ""]) for name, flag in zip(self.names, self.kinds, strict=True)]
+        make = m.ParameterValueStruct
+        return [
+            make(name, (value if "&" not in value else resolved(value)) if value else "", types[kind])
+            for name, kind, value in zip(self.names, self.kinds, self.values, strict=True)
+        ]
 
 
 class _Form(Struct, frozen=True):
-    """How the rows of one body are written. pattern: a whole row; its groups are name, type or flag, value.
+    """How the rows of one body are written. pattern: a whole row; its groups are name, kind, value.
 
     careful: the same for bodies with references and carriage returns, which are odd in some places; it takes half as long again.
-    end: the last tag of a row. typed: whether each row has a type. tag: characters of a row's `<` and name.
+    end: the last tag of a row. tags: those of a row, its name and its value or flag, with attributes; the first one is split behind the
+    tag's name, where the mark goes.
     """
 
     entry: str
     pattern: re.Pattern[str]
     careful: str
     end: str
-    typed: bool
-    tag: int
+    tags: tuple[str, str, str, str]
+
+    def example(self, number: int, kind: str | None) -> str:
+        """A row of this kind, under the mark of a run."""
+        row, rest, name, value = self.tags
+        ending = f"</{name.split(None, 1)[0]}>"
+        begin = f'<{row} {MARK}="{number}"{rest}><{name}>A{ending}'
+        if self.entry == "ParameterInfoStruct":
+            return f"{begin}<{value}>1</{value.split(None, 1)[0]}>{self.end}"
+        return f"{begin}{self.end}" if kind is None else f"{begin}<{value}{kind}/>{self.end}"
 
 
 _recent: dict[bool, _Form] = {}
@@ -125,33 +155,40 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
         return None
     pattern = form.pattern if b"&" not in marks and b"\r" not in marks else re.compile(form.careful)
     parts = pattern.split(stretch)
-    gaps = parts[::4]
-    count = len(gaps) - 1
-    odd = [place for place, gap in enumerate(gaps) if "<" in gap]
+    gaps, names, kinds, values = parts[::4], parts[1::4], parts[2::4], parts[3::4]
+    count = len(names)
+    odd = [place for place, gap in enumerate(gaps) if "<" in gap] if "<" in "".join(gaps) else []
     if count < _MINIMUM_ROWS or len(odd) * _ROWS_PER_RUN > count:
         return None
-    if not odd:
-        if not _may_stand(stretch, marks):
-            return None
-        return Rows(form.entry, (tuple(_structs(parts, form)),), f"{head}{_marked(first.group(), form, 0)}{tail}")
-    cut = _cut(stretch, gaps, odd, form)
-    if cut is None or not _may_stand("".join([even for even, _, _ in cut]), marks):
+    known = dict.fromkeys(kinds) if is_value else {kinds[0]: None}
+    if len(known) > _MOST_KINDS or not all(kind is None or _are_attributes(kind) for kind in known if is_value):
         return None
-    values = _structs(parts, form)
-    runs: list[tuple[Any, ...]] = []
+    cut = _cut(stretch, gaps, odd, form) if odd else [(stretch, count, "")]
+    if cut is None or not _may_stand("".join([even for even, _, _ in cut]) if odd else stretch, marks):
+        return None
+    firsts = {kind: kinds.index(kind) for kind in known}
+    runs: list[tuple[int, int]] = []
+    seen: list[tuple[int, str | None]] = []
     rest = [head]
     begin = 0
-    for even, end, gap in cut:
+    for _, end, gap in cut:
+        if MARK in gap:
+            return None
         if begin < end:
-            first = form.pattern.match(even)
-            if first is None or MARK in gap:
-                return None
-            rest.append(_marked(first.group(), form, len(runs)))
-            runs.append(tuple(values[begin:end]))
+            new = [kind for kind in known if begin <= firsts[kind] < end] or [kinds[begin]]
+            rest += [form.example(len(runs), kind) for kind in new]
+            seen += [(len(runs), kind) for kind in new]
+            runs.append((begin, end))
             begin = end
         rest.append(gap)
     rest.append(tail)
-    return Rows(form.entry, tuple(runs), "".join(rest))
+    return Rows(form.entry, names, kinds, values, tuple(runs), tuple(seen), "".join(rest))
+
+
+@lru_cache(maxsize=256)
+def _are_attributes(text: str) -> bool:
+    """Whether this is a tag's attributes and nothing more: no quote that begins here ends in the text behind the tag."""
+    return _WHOLE_ATTRIBUTES.fullmatch(text) is not None
 
 
 def _cut(stretch: str, gaps: list[str], odd: list[int], form: _Form) -> list[tuple[str, int, str]] | None:
@@ -174,7 +211,7 @@ def _cut(stretch: str, gaps: list[str], odd: list[int], form: _Form) -> list[tup
 
 def _may_stand(even: str, marks: bytes) -> bool:
     """Whether the texts in and between even rows may stand in XML. marks: those of the whole stretch, none of them forbidden."""
-    if b"&" in marks and not _legal_references(even, even.count("&")):
+    if b"&" in marks and not has_only_legal_references(even, even.count("&")):
         return False
     return "]" not in even or "]]>" not in even
 
@@ -188,10 +225,6 @@ def _has_longer_text(text: str, limit: int) -> bool:
     return False
 
 
-def _marked(row: str, form: _Form, number: int) -> str:
-    return f'{row[: form.tag]} {MARK}="{number}"{row[form.tag :]}'
-
-
 # --- forms --------------------------------------------------------------------------------------------------------------------
 
 
@@ -203,8 +236,7 @@ def _usual_form(text: str, begin: int, is_value: bool) -> _Form | None:
         row = first.search(text, begin, begin + _LONGEST_ROW)
         if row is None:
             break
-        if not (is_value and "type" in (row.group(10) or "")):
-            forms.append((_value_form if is_value else _info_form)(*row.groups()))
+        forms.append((_value_form if is_value else _info_form)(*row.groups()))
         begin = row.end()
     if len(forms) == 3 and forms[1] is forms[2]:
         return forms[1]
@@ -212,40 +244,36 @@ def _usual_form(text: str, begin: int, is_value: bool) -> _Form | None:
 
 
 @lru_cache(maxsize=64)
-def _value_form(*parts: str | None) -> _Form:
+def _value_form(row: str, row_rest: str, name: str, name_rest: str, value: str) -> _Form:
     """The pattern of all rows like a first one, from what `_FIRST_VALUE` found in it."""
-    row, row_rest, name, name_rest, value, before, key, quote, prefix, after = (
-        re.escape(p) if p is not None else "" for p in parts
-    )
-    kind = rf"{key}{quote}{prefix}({'|'.join(ValueType)}){quote}{after}" if quote else "()"
 
     def pattern(path: str, text: str) -> str:
         return (
-            rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{path}</{name}>[^<]*"
-            rf"<{value}{before}{kind}(?:/>|>({text}*)</{value}>)[^<]*</{row}>"
+            rf"<{row}{re.escape(row_rest)}>[^<]*+<{name}{re.escape(name_rest)}>{path}</{name}>[^<]*+"
+            rf"(?:<{value}([^<>/]*+)(?:>({text}*+)</{value}>|/>)[^<]*+)?</{row}>"
         )
 
     plain, careful = pattern(_PARAMETER, "[^<]"), pattern(_CAREFUL_PARAMETER, r"[^<\r]")
-    tag = parts[0] or ""
-    return _Form("ParameterValueStruct", re.compile(plain), careful, f"</{tag}>", bool(quote), len(tag) + 1)
+    tags = (row, row_rest, f"{name}{name_rest}", value)
+    return _Form("ParameterValueStruct", re.compile(plain), careful, f"</{row}>", tags)
 
 
 @lru_cache(maxsize=64)
-def _info_form(*parts: str) -> _Form:
+def _info_form(row: str, row_rest: str, name: str, name_rest: str, flag: str, flag_rest: str) -> _Form:
     """The same for the rows of GetParameterNamesResponse."""
-    row, row_rest, name, name_rest, flag, flag_rest = (re.escape(p) for p in parts)
 
     def pattern(path: str) -> str:
         return (
-            rf"<{row}{row_rest}>[^<]*<{name}{name_rest}>{path}</{name}>[^<]*"
-            rf"<{flag}{flag_rest}>(0|1|false|true)</{flag}>[^<]*</{row}>()"
+            rf"<{row}{re.escape(row_rest)}>[^<]*+<{name}{re.escape(name_rest)}>{path}</{name}>[^<]*+"
+            rf"<{flag}{re.escape(flag_rest)}>(0|1|false|true)</{flag}>[^<]*+</{row}>()"
         )
 
     plain, careful = pattern(_NAME), pattern(_CAREFUL_NAME)
-    return _Form("ParameterInfoStruct", re.compile(plain), careful, f"</{parts[0]}>", False, len(parts[0]) + 1)
+    tags = (row, row_rest, f"{name}{name_rest}", f"{flag}{flag_rest}")
+    return _Form("ParameterInfoStruct", re.compile(plain), careful, f"</{row}>", tags)
 
 
-def _legal_references(text: str, count: int) -> bool:
+def has_only_legal_references(text: str, count: int) -> bool:
     """Whether every `&` begins a reference to a character that XML allows; the tree looks at rarer forms."""
     found = _REFERENCE.findall(text)
     if len(found) != count:
@@ -257,23 +285,10 @@ def _legal_references(text: str, count: int) -> bool:
 # --- values -------------------------------------------------------------------------------------------------------------------
 
 
-def _structs(parts: list[Any], form: _Form) -> list[Any]:
-    """The structs of all rows. parts: gap, name, type or flag, value, gap and so on, as the pattern splits them."""
-    names, kinds, values = parts[1::4], parts[2::4], parts[3::4]
-    if form.entry == "ParameterInfoStruct":
-        info, flags = m.ParameterInfoStruct, _FLAGS
-        return [info(name, flags[flag]) for name, flag in zip(names, kinds, strict=True)]
-    make, types = m.ParameterValueStruct, _TYPES if form.typed else _NO_TYPE
-    return [
-        make(name, (value if "&" not in value else _resolved(value)) if value else "", types[kind])
-        for name, kind, value in zip(names, kinds, values, strict=True)
-    ]
-
-
 _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 
 
-def _resolved(text: str) -> str:
+def resolved(text: str) -> str:
     return _REFERENCE.sub(_character, text) if "&" in text else text
 
 

@@ -39,9 +39,10 @@ class Time(Struct, frozen=True):
 
 
 class Nested(Struct, frozen=True):
-    """One struct."""
+    """One struct. may_lack: elements of it that the XSD lets be absent here, though not where else this class stands."""
 
     part: type[Struct]
+    may_lack: tuple[str, ...] = ()
 
 
 class Array(Struct, frozen=True):

@@ -79,10 +79,12 @@ class _Planner:
     def _array(self, kind: Array, container: Light) -> Plan:
         count = container.get(ARRAY_TYPE) or ""
         most = self._limits.max_list
-        if len(container) == 1 and container[0].get(MARK) is not None:
-            return _rows(count, most)
-        if any(child.get(MARK) is not None for child in container):
-            raise NotPlain
+        marked = [child for child in container if child.get(MARK) is not None]
+        if marked:
+            if len(marked) != len(container):
+                raise NotPlain
+            values = kind.item is m.ParameterValueStruct
+            return _rows(count, most, [self._parameter(child)[2] if values else "" for child in marked])
         if not count.endswith(f"[{len(container)}]") or len(container) > most:
             raise NotPlain
         if any(child.tag != kind.entry for child in container):
@@ -167,13 +169,15 @@ def _flag(place: int) -> Plan:
     return plan
 
 
-def _rows(count: str, most: int) -> Plan:
+def _rows(count: str, most: int, types: list[str]) -> Plan:
+    """types: those of the rows that stand for the kinds, in order."""
+
     def plan(t: list[str], rows: Rows | None) -> tuple[Any, ...]:
-        if rows is None or len(rows.runs) != 1:
+        if rows is None or len(rows.runs) != 1 or len(rows.marks) != len(types):
             raise NotPlain
-        run = rows.runs[0]
-        if len(run) > most or not count.endswith(f"[{len(run)}]"):
+        number = len(rows.names)
+        if number > most or not count.endswith(f"[{number}]"):
             raise NotPlain
-        return run
+        return tuple(rows.structs({kind: known for (_, kind), known in zip(rows.marks, types, strict=True)}))
 
     return plan

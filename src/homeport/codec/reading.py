@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from homeport.codec import messages as m
 from homeport.codec.fast_lists import MARK, Rows
@@ -20,6 +20,10 @@ from homeport.codec.struct_table import STRUCTS
 from homeport.codec.xml_read import Element, local_name
 from homeport.terms import FaultCode, ValueType
 
+SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+ENVELOPE: Final = f"{{{SOAP}}}Envelope"
+HEADER: Final = f"{{{SOAP}}}Header"
+BODY: Final = f"{{{SOAP}}}Body"
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 XSI_TYPE: Final = f"{{{XSI}}}type"
 ARRAY_TYPE: Final = "{http://schemas.xmlsoap.org/soap/encoding/}arrayType"
@@ -40,10 +44,6 @@ class ArgumentProblem(Exception):
         self.code = code
 
 
-Runs = dict[int, tuple[Any, ...]]
-"""Rows that were read ahead, by the place of the marked row in its list."""
-
-
 class Reading:
     """What the readers of one envelope share.
 
@@ -58,22 +58,43 @@ class Reading:
         self.rows = rows
         self.used = False
 
-    def ahead(self, container: Element, entry: str) -> tuple[Runs, int]:
-        """The runs of rows that were taken out of this list, by the place of their marked row, and how many rows it has with them."""
+    def ahead(self, container: Element, entry: str) -> tuple[list[int], int]:
+        """The places of the rows that stand for those read ahead, if this is their list, and how many rows it has with them."""
         rows = self.rows
         if rows is None or rows.entry != entry:
-            return {}, len(container)
-        found: Runs = {}
+            return [], len(container)
+        places = []
         marks = []
         for place, child in enumerate(container):
             mark = child.get(MARK)
             if mark is not None:
                 marks.append(mark)
-                found[place] = rows.runs[int(mark)]
-        if marks != [str(number) for number in range(len(rows.runs))]:
-            return {}, len(container)
+                places.append(place)
+        if marks != [str(run) for run, _ in rows.marks]:
+            return [], len(container)
         self.used = True
-        return found, len(container) - len(found) + sum(map(len, found.values()))
+        return places, len(container) - len(places) + len(rows.names)
+
+    def with_rows(self, values: list[Any], places: list[int]) -> tuple[Any, ...]:
+        """The entries of a list, with all that the marked ones stand for in their place."""
+        rows = self.rows
+        if rows is None or not places:
+            return tuple(values)
+        types = {kind: getattr(values[place], "type", "") for place, (_, kind) in zip(places, rows.marks, strict=True)}
+        whole_list = rows.structs(types)
+        if len(places) == len(values):
+            return tuple(whole_list)
+        whole: list[Any] = []
+        behind = 0
+        last = -1
+        for place, (run, _) in zip(places, rows.marks, strict=True):
+            whole += values[behind:place]
+            behind = place + 1
+            if run != last:
+                begin, end = rows.runs[run]
+                whole += whole_list[begin:end]
+                last = run
+        return (*whole, *values[behind:])
 
 
 Reader = Callable[[Element, Reading], Any]
@@ -267,7 +288,7 @@ def _array_reader(kind: Array) -> Reader:
         item = _PART_READERS[kind.item]
 
     def read(container: Element, reading: Reading) -> tuple[Any, ...]:
-        runs, count = reading.ahead(container, entry)
+        places, count = reading.ahead(container, entry)
         _check_array_type(container, count, reading)
         values: list[Any] = []
         for element in container:
@@ -275,14 +296,14 @@ def _array_reader(kind: Array) -> Reader:
             if tag != entry:
                 _check_entry_name(tag, entry, reading)
             values.append(item(element, reading))
-        return _with_runs(values, runs)
+        return reading.with_rows(values, places)
 
     return read
 
 
 def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.ParameterValueStruct, ...]:
     """The list of the largest messages: the readers' rules unrolled, since each step here is done 5,000 times."""
-    runs, count = reading.ahead(container, "ParameterValueStruct")
+    places, count = reading.ahead(container, "ParameterValueStruct")
     _check_array_type(container, count, reading)
     values: list[m.ParameterValueStruct] = []
     append = values.append
@@ -298,22 +319,7 @@ def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.Para
                     append(make(name, value_element.text or "", type_name))
                     continue
         append(_read_odd_parameter(element, reading))
-    return _with_runs(values, runs)
-
-
-def _with_runs(values: list[Any], runs: Runs) -> tuple[Any, ...]:
-    """The entries of a list, with each marked row replaced by all that it stands for."""
-    if len(runs) == len(values) == 1:
-        return runs[0]
-    if not runs:
-        return tuple(values)
-    whole: list[Any] = []
-    begin = 0
-    for place, run in runs.items():
-        whole += values[begin:place]
-        whole += run
-        begin = place + 1
-    return (*whole, *values[begin:])
+    return reading.with_rows(values, places)
 
 
 def _read_odd_parameter(element: Element, reading: Reading) -> m.ParameterValueStruct:
@@ -425,7 +431,13 @@ def _reader(kind: Kind) -> Any:
     if isinstance(kind, Time):
         return _read_time
     if isinstance(kind, Nested):
-        return _PART_READERS[kind.part]
+        if not kind.may_lack:
+            return _PART_READERS[kind.part]
+        fields = STRUCTS[kind.part]
+        return _struct_reader(
+            kind.part,
+            tuple(structs.replace(field, optional=True) if field.element in kind.may_lack else field for field in fields),
+        )
     if isinstance(kind, Array):
         return _array_reader(kind)
     return _repeated_reader(kind)

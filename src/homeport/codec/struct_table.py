@@ -43,7 +43,7 @@ _OP_RESULT: Final = (
     Field("ExecutionUnitRefList", ANY_TEXT),
     Field("StartTime", MOMENT, lenient=True),
     Field("CompleteTime", MOMENT, lenient=True),
-    Field("Fault", Nested(m.FaultStruct), lenient=True),
+    Field("Fault", Nested(m.FaultStruct, may_lack=("FaultString",)), lenient=True),
 )
 
 STRUCTS: Final[Mapping[type[Struct], tuple[Field, ...]]] = MappingProxyType(

@@ -300,3 +300,22 @@ def test_a_prolog_with_nothing_but_text_behind_it_is_refused(body):
     for _ in range(3):
         with pytest.raises(MessageRefused):
             decode(body)
+
+
+@pytest.mark.parametrize(
+    ("method", "quirks"), [("DUStateChangeComplete", ()), ("TransferComplete", (Quirk.MISSING_ELEMENT,))]
+)
+def test_only_a_deployment_unit_s_fault_may_lack_its_text(method, quirks):
+    """The XSD has FaultString with minOccurs 0 in DeploymentUnitFaultStruct, and demands it in TransferCompleteFaultStruct."""
+    if method == "TransferComplete":
+        message = m.TransferComplete("k", m.FaultStruct(), "2026-03-01T10:00:00Z", "2026-03-01T10:00:00Z")
+    else:
+        time = "2026-03-01T10:00:00Z"
+        result = m.OpResultStruct("u", "r", "1", "Installed", True, "", time, time, m.FaultStruct())
+        message = m.DUStateChangeComplete((result,), "k")
+    body = encode(Envelope(message)).replace(b"<FaultString></FaultString>", b"")
+    assert b"FaultString" not in body
+    for _ in range(3):
+        envelope = decode(body)
+        assert envelope.body == message
+        assert envelope.quirks == quirks

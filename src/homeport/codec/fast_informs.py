@@ -1,0 +1,227 @@
+"""An Inform in the plain form, read without a tree: what most devices send, and each of them first.
+
+One expression knows the envelope and the Inform as the schema orders them, in any prefixes and layout; another the rows of its parameter
+list. Anything else (an element absent, more headers, attributes on the arguments, a comment) is left to the other ways, which know all
+that is tolerated. This way never decides what they would decide otherwise:
+
+- The tags that carry prefixes, attributes and namespaces are put together without their texts and judged by the XML parser; what it
+  made of them is kept, since devices of one make write alike.
+- All other tags are literal, so that the body is well-formed if its texts are; these have no character that XML forbids, no stray mark
+  and no reference but a legal one.
+- A text that a reader would name, repair or refuse (a time without a zone, a count that lies, blanks around a name) is not plain.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from homeport.codec import messages as m
+from homeport.codec.fast_lists import has_only_legal_references, resolved
+from homeport.codec.limits import CodecLimits
+from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, XSI
+from homeport.codec.xml_read import namespace, parse_tags
+from homeport.terms import CwmpVersion, ValueType
+
+MAX_LENGTH: Final = 32768
+"""Characters; in a longer body the list is nearly all, and `fast_lists` reads that as fast."""
+
+_DEPTH: Final = 6
+"""Levels of the plain form: Envelope, Body, Inform, ParameterList, ParameterValueStruct, Name."""
+
+_ATTRIBUTES_READ: Final = 32
+"""Most attributes and declarations in a frame, below any sensible limit for one tag."""
+
+_ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&]") + b"\t\n"
+_BLANK: Final = r"[ \t\n]*+"
+_S: Final = "[^<]*+"  # Text that stands between tags has no meaning.
+_PREFIX: Final = r"([A-Za-z_][\w.-]*+)"
+_COUNTED: Final = r"([^<>&\[]*+\[)([1-9][0-9]*+)(\][^<>&\[]*+)"
+
+
+def _text(element: str) -> str:
+    return rf"<{element}(?:>([^<]*+)</{element}>|/>){_S}"
+
+
+_NUMBER: Final = "(0|[1-9][0-9]{0,8})"
+_START: Final = re.compile(
+    rf'(?:<\?xml version="1\.0"(?: encoding="[Uu][Tt][Ff]-8")?(?: standalone="(?:yes|no)")? ?\?>{_BLANK})?'
+    rf"<{_PREFIX}:Envelope([^<>&]*+)>{_S}"
+    rf"(?:<\1:Header(?:/>|>{_S}(?:<{_PREFIX}:ID([^<>&/]*+)>([^<]*+)</\3:ID>{_S})?</\1:Header>){_S})?"
+    rf"<\1:Body>{_S}<{_PREFIX}:Inform([^<>&]*+)>{_S}"
+    rf"<DeviceId>{_S}{_text('Manufacturer')}{_text('OUI')}{_text('ProductClass')}{_text('SerialNumber')}</DeviceId>{_S}"
+    rf"<Event{_COUNTED}>{_S}((?:<EventStruct>{_S}<EventCode>[^<]*+</EventCode>{_S}"
+    rf"<CommandKey(?:>[^<]*+</CommandKey>|/>){_S}</EventStruct>{_S})++)</Event>{_S}"
+    rf"<MaxEnvelopes>{_NUMBER}</MaxEnvelopes>{_S}"
+    rf"<CurrentTime>([^<]*+)</CurrentTime>{_S}"
+    rf"<RetryCount>{_NUMBER}</RetryCount>{_S}<ParameterList{_COUNTED}>",
+    re.ASCII,
+)
+_EVENT: Final = re.compile(r"<EventCode>([^<]*+)</EventCode>[^<]*+<CommandKey(?:>([^<]*+)|/>)")
+_ROW: Final = re.compile(
+    rf"<ParameterValueStruct>{_S}<Name>([!-;=-~][^<]*+(?<=[!-\-/-~]))</Name>{_S}"
+    rf"<Value([^<>/]*+)(?:>([^<]*+)</Value>|/>){_S}</ParameterValueStruct>"
+)
+_END: Final = re.compile(
+    rf"</ParameterList>{_S}</([\w.-]+):Inform>{_S}</([\w.-]+):Body>{_S}</([\w.-]+):Envelope>{_BLANK}", re.ASCII
+)
+_KIND: Final = re.compile(rf'[ \t\n]+{_PREFIX}:type="(?:[\w.-]+:)?({"|".join(ValueType)})"', re.ASCII)
+
+
+class PlainInform(Struct, frozen=True, gc=False):
+    """What the envelope of a plain Inform says. urn: its CWMP namespace. id: None where there is none."""
+
+    message: m.Inform
+    id: str | None
+    urn: str
+
+
+def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInform | None:
+    """The Inform of a body in the plain form; None for all others.
+
+    text, body: the same, with nothing before its first `<`.
+    """
+    if len(text) > MAX_LENGTH or limits.max_depth < _DEPTH or limits.max_text < len(text):
+        return None
+    start = _START.match(text)
+    if start is None:
+        return None
+    (
+        soap,
+        envelope,
+        id_prefix,
+        id_attributes,
+        cwmp_id,
+        cwmp,
+        inform,
+        manufacturer,
+        oui,
+        product_class,
+        serial_number,
+        event_before,
+        event_count,
+        event_behind,
+        events,
+        max_envelopes,
+        current_time,
+        retry_count,
+        list_before,
+        list_count,
+        list_behind,
+    ) = start.groups()
+    begin, end = start.end(), text.rfind("</ParameterList>")
+    close = _END.fullmatch(text, end) if end >= begin else None
+    if close is None or close.groups() != (cwmp, soap, soap) or not _is_plain_time(current_time):
+        return None
+    marks = body.translate(None, _ORDINARY)  # The counts of the lists have two `]`.
+    references = 0
+    if marks != b"]]":
+        references = marks.count(b"&")
+        if references + marks.count(b"]") != len(marks) or "]]>" in text:
+            return None
+        if references and not has_only_legal_references(text, references):
+            return None
+    if not text.isascii() and ("\ufffe" in text or "\uffff" in text):
+        return None
+    frame = _frame(
+        soap,
+        envelope,
+        id_prefix,
+        id_attributes,
+        cwmp,
+        inform,
+        f"{event_before}n{event_behind}",
+        f"{list_before}n{list_behind}",
+    )
+    if frame is None or limits.max_attributes < _ATTRIBUTES_READ:
+        return None
+    parts = _ROW.split(text[begin:end])
+    names, kinds, values = parts[1::4], parts[2::4], parts[3::4]
+    happened = _EVENT.findall(events)
+    if (
+        str(len(names)) != list_count
+        or str(len(happened)) != event_count
+        or max(len(names), len(happened)) > limits.max_list
+        or len(cwmp_id or "") > limits.max_header_text
+        or "<" in "".join(parts[::4])
+    ):
+        return None
+    types = {}
+    for kind in set(kinds):
+        prefix, types[kind] = _kind(kind)
+        if frame[1].get(prefix) != XSI:
+            return None
+    make, make_event = m.ParameterValueStruct, m.EventStruct
+    if references:
+        if "&" in "".join(names):
+            return None
+        values = [resolved(value) if value else "" for value in values]
+        happened = [(resolved(code), resolved(key)) for code, key in happened]
+        cwmp_id = resolved(cwmp_id) if cwmp_id else cwmp_id
+        manufacturer, oui, product_class, serial_number = (
+            resolved(text or "") for text in (manufacturer, oui, product_class, serial_number)
+        )
+    message = m.Inform(
+        m.DeviceIdStruct(manufacturer or "", oui or "", product_class or "", serial_number or ""),
+        tuple([make_event(code, key) for code, key in happened]),
+        current_time,
+        int(retry_count),
+        tuple([make(n, v or "", types[k]) for n, v, k in zip(names, values, kinds, strict=True)]),
+        int(max_envelopes),
+    )
+    return PlainInform(message, cwmp_id, frame[0])
+
+
+def _is_plain_time(text: str) -> bool:
+    return "&" not in text and text == text.strip() and (not text or text[-1] == "Z" or text[-6:-5] in ("+", "-"))
+
+
+@lru_cache(maxsize=256)
+def _kind(attributes: str) -> tuple[str, str]:
+    """Prefix and type of a Value's attributes; ("", "") where they are not just a known type."""
+    found = _KIND.fullmatch(attributes)
+    return (found.group(1), found.group(2)) if found is not None else ("", "")
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    soap: str,
+    envelope: str,
+    id_prefix: str | None,
+    id_attributes: str | None,
+    cwmp: str,
+    inform: str,
+    event: str,
+    values: str,
+) -> tuple[str, Mapping[str | None, str]] | None:
+    """The CWMP namespace, and the prefixes known in the parameter list, if all these tags are what they seem to be.
+
+    soap, id_prefix, cwmp: prefixes; the others are attributes as they are written, counts as `[n]`. id_prefix: None without an ID.
+    """
+    header = f"<{soap}:Header><{id_prefix}:ID{id_attributes}/></{soap}:Header>" if id_prefix is not None else ""
+    text = (
+        f"<{soap}:Envelope{envelope}>{header}<{soap}:Body><{cwmp}:Inform{inform}><Event{event}/><ParameterList{values}/>"
+        f"</{cwmp}:Inform></{soap}:Body></{soap}:Envelope>"
+    )
+    if text.count("=") > _ATTRIBUTES_READ:
+        return None
+    root = parse_tags(text.encode())
+    if root is None or root.tag != ENVELOPE:
+        return None
+    body = root[-1]
+    method = body[0]
+    events, parameters = method
+    urn = namespace(method.tag)
+    if CwmpVersion.from_urn(urn) is None or [body.tag, events.tag, parameters.tag] != [BODY, "Event", "ParameterList"]:
+        return None
+    if header:
+        first = root[0]
+        if first.tag != HEADER or first[0].tag != f"{{{urn}}}ID":
+            return None
+    for container in (events, parameters):
+        if not (container.get(ARRAY_TYPE) or "").endswith("[n]"):
+            return None
+    prefixes = parameters.nsmap
+    return (urn, prefixes) if XSI in prefixes.values() else None

@@ -1,0 +1,192 @@
+"""The Inform that is read without a tree: which bodies are plain, and that nothing is decided otherwise than by the tree."""
+
+import random
+
+import pytest
+
+from homeport.codec import fast_informs, skeletons
+from homeport.codec import messages as m
+from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
+from homeport.codec.reading import Reading
+from homeport.codec.xml_read import parse, prepare
+from homeport.codec.xml_write import WireStyle
+from homeport.errors import ProtocolError
+from homeport.terms import ValueType
+
+DEVICE = m.DeviceIdStruct("Example Works", "0A1B2C", "797xx", "SN-000042")
+EVENTS = (m.EventStruct("2 PERIODIC"), m.EventStruct("M Download", "key-1"))
+VALUES = tuple(m.ParameterValueStruct(f"Device.X.{i}.Value", f"v{i}", str(kind)) for i, kind in enumerate(ValueType))
+INFORM = m.Inform(DEVICE, EVENTS, "2026-03-01T10:00:00Z", 3, VALUES)
+TEXT = encode(Envelope(INFORM, id="id-1", urn="urn:dslforum-org:cwmp-1-2")).decode()
+
+
+def plain(text, limits=DEFAULT_LIMITS):
+    return fast_informs.read_plain_inform(text, text.encode(), limits)
+
+
+def by_tree(body, limits=DEFAULT_LIMITS):
+    quirks = {}
+    root = parse(prepare(body, limits=limits, quirks=quirks), limits=limits, quirks=quirks)
+    return _read_envelope(root, Reading(limits, quirks), None)
+
+
+def outcome(way, body, limits=DEFAULT_LIMITS):
+    try:
+        envelope = way(body, limits=limits)
+    except ProtocolError as error:
+        return type(error).__name__, getattr(error, "fault_code", None), error.http_status
+    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), envelope.session_timeout
+
+
+PLAIN = {
+    "as Homeport writes it": TEXT,
+    "pretty, with a prolog": encode(
+        Envelope(INFORM, id="id-1", urn="urn:dslforum-org:cwmp-1-2"), style=WireStyle(prolog=True, pretty=True)
+    ).decode(),
+    "other prefixes": TEXT.replace("SOAP-ENV:", "s:").replace("xmlns:SOAP-ENV", "xmlns:s").replace("cwmp:I", "c-1:I")
+    .replace("xmlns:cwmp", "xmlns:c-1").replace("xsi:", "i:").replace("xmlns:xsi", "xmlns:i"),
+    "namespaces on the Inform": TEXT.replace(' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"', "").replace(
+        "<cwmp:Inform>", "<cwmp:Inform xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' >"
+    ),
+    "self-closed elements": TEXT.replace("<CommandKey></CommandKey>", "<CommandKey/>"),
+    "text between rows": TEXT.replace("</ParameterValueStruct>", "</ParameterValueStruct> and "),
+    "references": TEXT.replace("SN-000042", "SN-000042").replace(">id-1<", ">id-&#49;<"),
+    "type of another prefix": TEXT.replace('"xsd:', '"xs:'),
+    "type without a prefix": TEXT.replace('"xsd:', '"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_inform_is_read_at_first_sight(name):
+    """What most devices send needs no tree and no memory of its markup, whatever its prefixes and layout."""
+    found = plain(PLAIN[name])
+    assert found == fast_informs.PlainInform(INFORM, "id-1", "urn:dslforum-org:cwmp-1-2")
+    before = len(skeletons.MEMORY)
+    assert outcome(decode, PLAIN[name].encode()) == outcome(by_tree, PLAIN[name].encode())
+    assert len(skeletons.MEMORY) == before
+
+
+def test_references_and_other_alphabets_are_read_in_every_text():
+    """Legal references in texts are resolved, characters beyond ASCII kept."""
+    device = m.DeviceIdStruct("A & B", "0A1B2C", "<ü>", '"S"')
+    inform = m.Inform(
+        device, (m.EventStruct("X <a> &", "k&"),), "", 0, (m.ParameterValueStruct("Device.A", "]]> & Ž"),)
+    )
+    text = encode(Envelope(inform, id="<&>"), style=WireStyle(ascii=False)).decode()
+    found = plain(text)
+    assert (found.message, found.id) == (inform, "<&>")
+
+
+SAME_BUT = {
+    "no header": ('<SOAP-ENV:Header><cwmp:ID SOAP-ENV:mustUnderstand="1">id-1</cwmp:ID></SOAP-ENV:Header>', "", None),
+    "an empty header": ('<cwmp:ID SOAP-ENV:mustUnderstand="1">id-1</cwmp:ID>', "", None),
+    "a closed header": (
+        '<SOAP-ENV:Header><cwmp:ID SOAP-ENV:mustUnderstand="1">id-1</cwmp:ID></SOAP-ENV:Header>',
+        "<SOAP-ENV:Header/>",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME_BUT)
+def test_an_inform_without_an_id_is_plain_too(name):
+    """The ID is optional (interoperability row 6)."""
+    old, new, cwmp_id = SAME_BUT[name]
+    found = plain(TEXT.replace(old, new))
+    assert (found.message, found.id) == (INFORM, cwmp_id)
+
+
+NOT_PLAIN = {
+    "a local time": ("10:00:00Z", "10:00:00"),
+    "blanks around the time": ("10:00:00Z<", "10:00:00Z <"),
+    "a reference in the time": ("10:00:00Z<", "10:00:00&#90;<"),
+    "a padded count": ('EventStruct[2]"', 'EventStruct[02]"'),
+    "a lying count": ('ValueStruct[10]"', 'ValueStruct[11]"'),
+    "a lying count of events": ('EventStruct[2]"', 'EventStruct[3]"'),
+    "no count": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ""),
+    "a count in another attribute": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ' arrayType="cwmp:EventStruct[2]"'),
+    "two counts": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ' a="[2]" SOAP-ENC:arrayType="[n]"'),
+    "a space around a name": ("<Name>Device.X.1", "<Name> Device.X.1"),
+    "an object's row": (">Device.X.1.Value<", ">Device.X.1.<"),
+    "a reference in a name": (">Device.X.1.", ">Device.X.&#49;."),
+    "a type without namespace": (' xsi:type="xsd:int"', ' type="xsd:int"'),
+    "a type of 1999": ("2001/XMLSchema-instance", "1999/XMLSchema-instance"),
+    "an unknown type": ("xsd:int", "xsd:integer"),
+    "no type": (' xsi:type="xsd:int"', ""),
+    "two attributes on a value": (' xsi:type="xsd:int"', ' xsi:type="xsd:int" id="1"'),
+    "an attribute twice on a value": (' xsi:type="xsd:int"', ' xsi:type="xsd:int" xsi:type="xsd:int"'),
+    "an undeclared prefix of a type": (' xsi:type="xsd:int"', ' q:type="xsd:int"'),
+    "no value": ('<Value xsi:type="xsd:int">v1</Value>', ""),
+    "a comment": ("<Event ", "<!-- --><Event "),
+    "a comment between rows": ("<ParameterValueStruct>", "<!-- --><ParameterValueStruct>"),
+    "CDATA": (">v1<", "><![CDATA[v1]]><"),
+    "a stray end of CDATA": (">v1<", ">v1]]><"),
+    "a bad reference": (">v1<", ">v1&#1;<"),
+    "an entity": (">v1<", ">v1&nbsp;<"),
+    "a control character": (">v1<", ">v1\x01<"),
+    "a carriage return": (">v1<", ">v1\r\n<"),
+    "a noncharacter": (">v1<", ">v1\uffff<"),
+    "a number with a sign": ("<RetryCount>3<", "<RetryCount>+3<"),
+    "a large number": ("<RetryCount>3<", "<RetryCount>99999999999<"),
+    "an unknown SOAP namespace": ("schemas.xmlsoap.org/soap/envelope", "www.w3.org/2003/05/soap-envelope"),
+    "an unknown CWMP namespace": ("cwmp-1-2", "cwmp-2-9"),
+    "another namespace of the ID": ("<cwmp:ID ", '<cwmp:ID xmlns:cwmp="urn:dslforum-org:cwmp-1-0" '),
+    "a default namespace": ("<cwmp:Inform>", '<cwmp:Inform xmlns="urn:x">'),
+    "a default namespace of the list": ("<ParameterList ", '<ParameterList xmlns="urn:x" '),
+    "a broken declaration": ("xmlns:cwmp=", "xmlns:cwmp "),
+    "an undeclared prefix": ("xmlns:cwmp=", "xmlns:cwmq="),
+    "many attributes": ("<cwmp:Inform>", "<cwmp:Inform " + " ".join(f'a{i}=""' for i in range(40)) + ">"),
+    "one more header": ("</SOAP-ENV:Header>", "<cwmp:SessionTimeout>30</cwmp:SessionTimeout></SOAP-ENV:Header>"),
+    "a long ID": (">id-1<", f">{'i' * 1025}<"),
+    "another Body's end": ("</SOAP-ENV:Body>", "</SOAP-ENC:Body>"),
+    "no end": ("</SOAP-ENV:Envelope>", ""),
+    "text behind the end": ("</SOAP-ENV:Envelope>", "</SOAP-ENV:Envelope>x"),
+    "more behind the end": ("</SOAP-ENV:Envelope>", "</SOAP-ENV:Envelope><a/>"),
+    "an argument more": ("</ParameterList>", "</ParameterList><X/>"),
+    "two lists": ("</ParameterList>", "</ParameterList><ParameterList></ParameterList>"),
+    "another order": ("<MaxEnvelopes>1</MaxEnvelopes>", ""),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_what_is_not_plain_is_left_to_the_other_ways(name):
+    """Everything that has a quirk or a refusal, and rare forms; the outcome is the tree's."""
+    old, new = NOT_PLAIN[name]
+    assert old in TEXT
+    text = TEXT.replace(old, new, 1)
+    assert plain(text) is None
+    assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
+
+
+@pytest.mark.parametrize("limit", ["max_depth", "max_text", "max_list", "max_header_text", "max_attributes"])
+def test_an_inform_over_a_limit_is_not_plain(limit):
+    """Each limit that a plain Inform could break is looked at; the tree refuses or reads it."""
+    for most in (1, 3, 5, 6, 9, 11):
+        limits = CodecLimits(**{limit: most})
+        assert outcome(decode, TEXT.encode(), limits) == outcome(by_tree, TEXT.encode(), limits)
+
+
+PIECES = ["<", ">", "/", '"', "&", "&amp;", "]", "]]>", "=", ":", "x", " ", "\n", "\ufffe"]
+PIECES += ["<a/>", "<Value>", "xmlns:q='u'", "é", "[2]", "[n]"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_informs_are_read_as_the_tree_reads_them(seed):
+    """One or two random changes anywhere: the same message, quirks and refusals by every way."""
+    rng = random.Random(seed)
+    texts = list(PLAIN.values())
+    for _ in range(40):
+        text = rng.choice(texts)
+        for _ in range(rng.randint(1, 2)):
+            place = rng.randrange(len(text))
+            choice = rng.random()
+            if choice < 0.5:
+                text = text[:place] + rng.choice(PIECES) + text[place:]
+            elif choice < 0.8:
+                text = text[:place] + text[place + rng.randint(1, 9) :]
+            else:
+                other = rng.randrange(len(text))
+                text = text[:place] + text[other : other + rng.randint(1, 40)] + text[place:]
+        body = text.encode()
+        assert outcome(decode, body) == outcome(by_tree, body), text
