@@ -98,7 +98,7 @@ def decode(
     small = _small(text)
     plain = read_plain_inform(small, text, limits) if small else None
     if plain is not None:
-        names = tuple(map(str, quirks))
+        names = (*map(str, quirks), *plain.quirks)
         return Envelope(plain.message, plain.id, plain.urn, False, None, (), None, False, names)
     whole = MEMORY.split(small) if small else None
     rows = None

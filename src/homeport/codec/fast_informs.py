@@ -1,14 +1,15 @@
 """An Inform in the plain form, read without a tree: what most devices send, and each of them first.
 
 One expression knows the envelope and the Inform as the schema orders them, in any prefixes and layout; another the rows of its parameter
-list. Anything else (an element absent, more headers, attributes on the arguments, a comment) is left to the other ways, which know all
-that is tolerated. This way never decides what they would decide otherwise:
+list. Three habits of whole families of devices are plain too, and named as ever: counts that lie, times without a zone, a type in the
+namespace of 1999. Anything else (an element absent, more headers, attributes on the arguments, a comment) is left to the other ways,
+which know all that is tolerated. This way never decides what they would decide otherwise:
 
 - The tags that carry prefixes, attributes and namespaces are put together without their texts and judged by the XML parser; what it
   made of them is kept, since devices of one make write alike.
 - All other tags are literal, so that the body is well-formed if its texts are; these have no character that XML forbids, no stray mark
   and no reference but a legal one.
-- A text that a reader would name, repair or refuse (a time without a zone, a count that lies, blanks around a name) is not plain.
+- A text that a reader would repair or refuse (blanks around a name, a number with a sign) is not plain.
 """
 
 import re
@@ -21,7 +22,8 @@ from msgspec import Struct
 from homeport.codec import messages as m
 from homeport.codec.fast_lists import has_only_legal_references, resolved
 from homeport.codec.limits import CodecLimits
-from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, XSI
+from homeport.codec.quirks import Quirk
+from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, XSI, name_count, read_time
 from homeport.codec.xml_read import namespace, parse_tags
 from homeport.terms import CwmpVersion, ValueType
 
@@ -34,11 +36,15 @@ _DEPTH: Final = 6
 _ATTRIBUTES_READ: Final = 32
 """Most attributes and declarations in a frame, below any sensible limit for one tag."""
 
+_LONGEST_TAG: Final = 2048
+_LONGEST_KIND: Final = 128
+"""Characters of a tag's attributes: what is remembered of them must not grow with what a peer sends."""
+
 _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&]") + b"\t\n"
 _BLANK: Final = r"[ \t\n]*+"
 _S: Final = "[^<]*+"  # Text that stands between tags has no meaning.
 _PREFIX: Final = r"([A-Za-z_][\w.-]*+)"
-_COUNTED: Final = r"([^<>&\[]*+\[)([1-9][0-9]*+)(\][^<>&\[]*+)"
+_COUNTED: Final = r"([^<>&\[]*+\[)([0-9]++)(\][^<>&\[]*+)"
 
 
 def _text(element: str) -> str:
@@ -71,11 +77,12 @@ _KIND: Final = re.compile(rf'[ \t\n]+{_PREFIX}:type="(?:[\w.-]+:)?({"|".join(Val
 
 
 class PlainInform(Struct, frozen=True, gc=False):
-    """What the envelope of a plain Inform says. urn: its CWMP namespace. id: None where there is none."""
+    """What the envelope of a plain Inform says. urn: its CWMP namespace. id: None where there is none. quirks: in order."""
 
     message: m.Inform
     id: str | None
     urn: str
+    quirks: tuple[str, ...] = ()
 
 
 def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInform | None:
@@ -83,7 +90,12 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
 
     text, body: the same, with nothing before its first `<`.
     """
-    if len(text) > MAX_LENGTH or limits.max_depth < _DEPTH or limits.max_text < len(text):
+    if (
+        len(text) > MAX_LENGTH
+        or limits.max_depth < _DEPTH
+        or limits.max_text < len(text)
+        or limits.max_attributes < _ATTRIBUTES_READ
+    ):
         return None
     start = _START.match(text)
     if start is None:
@@ -113,7 +125,7 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
     ) = start.groups()
     begin, end = start.end(), text.rfind("</ParameterList>")
     close = _END.fullmatch(text, end) if end >= begin else None
-    if close is None or close.groups() != (cwmp, soap, soap) or not _is_plain_time(current_time):
+    if close is None or close.groups() != (cwmp, soap, soap) or "&" in current_time:
         return None
     marks = body.translate(None, _ORDINARY)  # The counts of the lists have two `]`.
     references = 0
@@ -125,6 +137,8 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
             return None
     if not text.isascii() and ("\ufffe" in text or "\uffff" in text):
         return None
+    if len(envelope) > _LONGEST_TAG or len(inform) > _LONGEST_TAG:
+        return None
     frame = _frame(
         soap,
         envelope,
@@ -135,24 +149,31 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         f"{event_before}n{event_behind}",
         f"{list_before}n{list_behind}",
     )
-    if frame is None or limits.max_attributes < _ATTRIBUTES_READ:
+    if frame is None:
         return None
     parts = _ROW.split(text[begin:end])
     names, kinds, values = parts[1::4], parts[2::4], parts[3::4]
     happened = _EVENT.findall(events)
     if (
-        str(len(names)) != list_count
-        or str(len(happened)) != event_count
-        or max(len(names), len(happened)) > limits.max_list
+        max(len(names), len(happened)) > limits.max_list
         or len(cwmp_id or "") > limits.max_header_text
         or "<" in "".join(parts[::4])
     ):
         return None
+    quirks: dict[Quirk, None] = {}
+    if event_count != str(len(happened)):
+        name_count(event_count, len(happened), quirks)
+    current_time = read_time(current_time, quirks)
+    if list_count != str(len(names)):
+        name_count(list_count, len(names), quirks)
     types = {}
     for kind in set(kinds):
-        prefix, types[kind] = _kind(kind)
-        if frame[1].get(prefix) != XSI:
+        prefix, types[kind] = _kind(kind) if len(kind) < _LONGEST_KIND else ("", "")
+        uri = frame[1].get(prefix)
+        if uri is None:
             return None
+        if uri != XSI:
+            quirks[Quirk.OLD_SCHEMA_NAMESPACE] = None
     make, make_event = m.ParameterValueStruct, m.EventStruct
     if references:
         if "&" in "".join(names):
@@ -171,11 +192,7 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         tuple([make(n, v or "", types[k]) for n, v, k in zip(names, values, kinds, strict=True)]),
         int(max_envelopes),
     )
-    return PlainInform(message, cwmp_id, frame[0])
-
-
-def _is_plain_time(text: str) -> bool:
-    return "&" not in text and text == text.strip() and (not text or text[-1] == "Z" or text[-6:-5] in ("+", "-"))
+    return PlainInform(message, cwmp_id, frame[0], tuple(map(str, quirks)))
 
 
 @lru_cache(maxsize=256)
@@ -223,5 +240,4 @@ def _frame(
     for container in (events, parameters):
         if not (container.get(ARRAY_TYPE) or "").endswith("[n]"):
             return None
-    prefixes = parameters.nsmap
-    return (urn, prefixes) if XSI in prefixes.values() else None
+    return urn, parameters.nsmap

@@ -32,6 +32,7 @@ _ROWS_PER_RUN: Final = 4
 _MOST_KINDS: Final = 64
 """Kinds of rows in one list; the field has some ten. A peer that makes more of them gains nothing but the tree."""
 
+_LONGEST_KIND: Final = 512
 _LONGEST_ROW: Final = 4096
 _HEAD: Final = 8192
 """Bytes in which the list must begin: envelope, header and DeviceId are shorter."""
@@ -161,7 +162,7 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     if count < _MINIMUM_ROWS or len(odd) * _ROWS_PER_RUN > count:
         return None
     known = dict.fromkeys(kinds) if is_value else {kinds[0]: None}
-    if len(known) > _MOST_KINDS or not all(kind is None or _are_attributes(kind) for kind in known if is_value):
+    if len(known) > _MOST_KINDS or (is_value and not all(map(_is_kind, known))):
         return None
     cut = _cut(stretch, gaps, odd, form) if odd else [(stretch, count, "")]
     if cut is None or not _may_stand("".join([even for even, _, _ in cut]) if odd else stretch, marks):
@@ -185,10 +186,9 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     return Rows(form.entry, names, kinds, values, tuple(runs), tuple(seen), "".join(rest))
 
 
-@lru_cache(maxsize=256)
-def _are_attributes(text: str) -> bool:
+def _is_kind(text: str | None) -> bool:
     """Whether this is a tag's attributes and nothing more: no quote that begins here ends in the text behind the tag."""
-    return _WHOLE_ATTRIBUTES.fullmatch(text) is not None
+    return text is None or (len(text) <= _LONGEST_KIND and _WHOLE_ATTRIBUTES.fullmatch(text) is not None)
 
 
 def _cut(stretch: str, gaps: list[str], odd: list[int], form: _Form) -> list[tuple[str, int, str]] | None:

@@ -121,9 +121,14 @@ def _read_path(element: Element, reading: Reading) -> str:
 
 
 def _read_time(element: Element, reading: Reading) -> str:
-    text: str = (element.text or "").strip()
+    return read_time(element.text or "", reading.quirks)
+
+
+def read_time(text: str, quirks: dict[Quirk, None]) -> str:
+    """The text of a dateTime, as it is but for white space around it."""
+    text = text.strip()
     if text and text[-1] != "Z" and text[-6:-5] not in ("+", "-") and text[-5:-4] not in ("+", "-"):
-        reading.quirks[Quirk.LOCAL_TIME] = None
+        quirks[Quirk.LOCAL_TIME] = None
     return text
 
 
@@ -411,11 +416,15 @@ def _check_array_type(container: Element, count: int, reading: Reading) -> None:
     if found is None:
         reading.quirks[Quirk.MISSING_ARRAY_TYPE] = None
         return
-    digits = found.group(1)
+    name_count(found.group(1), count, reading.quirks)
+
+
+def name_count(digits: str, count: int, quirks: dict[Quirk, None]) -> None:
+    """Names what is odd about the digits of a count."""
     if len(digits) > 1 and digits[0] == "0":
-        reading.quirks[Quirk.ZERO_PADDED_COUNT] = None
+        quirks[Quirk.ZERO_PADDED_COUNT] = None
     if digits.lstrip("0") != (str(count) if count else "") or not digits:
-        reading.quirks[Quirk.WRONG_COUNT] = None
+        quirks[Quirk.WRONG_COUNT] = None
 
 
 # --- construction -------------------------------------------------------------------------------------------------------------
@@ -436,7 +445,9 @@ def _reader(kind: Kind) -> Any:
         fields = STRUCTS[kind.part]
         return _struct_reader(
             kind.part,
-            tuple(structs.replace(field, optional=True) if field.element in kind.may_lack else field for field in fields),
+            tuple(
+                structs.replace(field, optional=True) if field.element in kind.may_lack else field for field in fields
+            ),
         )
     if isinstance(kind, Array):
         return _array_reader(kind)

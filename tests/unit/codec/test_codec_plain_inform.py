@@ -8,6 +8,7 @@ from homeport.codec import fast_informs, skeletons
 from homeport.codec import messages as m
 from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
+from homeport.codec.quirks import Quirk
 from homeport.codec.reading import Reading
 from homeport.codec.xml_read import parse, prepare
 from homeport.codec.xml_write import WireStyle
@@ -98,12 +99,7 @@ def test_an_inform_without_an_id_is_plain_too(name):
 
 
 NOT_PLAIN = {
-    "a local time": ("10:00:00Z", "10:00:00"),
-    "blanks around the time": ("10:00:00Z<", "10:00:00Z <"),
     "a reference in the time": ("10:00:00Z<", "10:00:00&#90;<"),
-    "a padded count": ('EventStruct[2]"', 'EventStruct[02]"'),
-    "a lying count": ('ValueStruct[10]"', 'ValueStruct[11]"'),
-    "a lying count of events": ('EventStruct[2]"', 'EventStruct[3]"'),
     "no count": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ""),
     "a count in another attribute": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ' arrayType="cwmp:EventStruct[2]"'),
     "two counts": (' SOAP-ENC:arrayType="cwmp:EventStruct[2]"', ' a="[2]" SOAP-ENC:arrayType="[n]"'),
@@ -111,7 +107,8 @@ NOT_PLAIN = {
     "an object's row": (">Device.X.1.Value<", ">Device.X.1.<"),
     "a reference in a name": (">Device.X.1.", ">Device.X.&#49;."),
     "a type without namespace": (' xsi:type="xsd:int"', ' type="xsd:int"'),
-    "a type of 1999": ("2001/XMLSchema-instance", "1999/XMLSchema-instance"),
+    "a long type": (' xsi:type="xsd:int"', f' xsi:type="{"x" * 200}:int"'),
+    "a long tag": ("<cwmp:Inform>", f'<cwmp:Inform xmlns:x="u:{"x" * 3000}">'),
     "an unknown type": ("xsd:int", "xsd:integer"),
     "no type": (' xsi:type="xsd:int"', ""),
     "two attributes on a value": (' xsi:type="xsd:int"', ' xsi:type="xsd:int" id="1"'),
@@ -156,6 +153,29 @@ def test_what_is_not_plain_is_left_to_the_other_ways(name):
     assert old in TEXT
     text = TEXT.replace(old, new, 1)
     assert plain(text) is None
+    assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
+
+
+HABITS = {
+    "no zone": ("10:00:00Z", "10:00:00", {Quirk.LOCAL_TIME}),
+    "blanks around the time": ("10:00:00Z<", "10:00:00Z\n<", set()),
+    "a padded count of events": ('EventStruct[2]"', 'EventStruct[02]"', {Quirk.ZERO_PADDED_COUNT}),
+    "a padded count of values": ('ValueStruct[10]"', 'ValueStruct[010]"', {Quirk.ZERO_PADDED_COUNT}),
+    "a count that lies": ('ValueStruct[10]"', 'ValueStruct[11]"', {Quirk.WRONG_COUNT}),
+    "a count of zero": ('EventStruct[2]"', 'EventStruct[0]"', {Quirk.WRONG_COUNT}),
+    "a type of 1999": ("2001/XMLSchema-instance", "1999/XMLSchema-instance", {Quirk.OLD_SCHEMA_NAMESPACE}),
+    "a type in another namespace": (' xsi:type="xsd:int"', ' cwmp:type="xsd:int"', {Quirk.OLD_SCHEMA_NAMESPACE}),
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_whole_families_of_devices_are_plain_and_named(name):
+    """What Orange's, netcwmp's and easycwmp's Informs have in common does not send them to the tree."""
+    old, new, quirks = HABITS[name]
+    text = TEXT.replace(old, new, 1)
+    found = plain(text)
+    assert found.message == m.Inform(DEVICE, EVENTS, found.message.current_time, 3, VALUES)
+    assert set(found.quirks) == quirks
     assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
 
 
