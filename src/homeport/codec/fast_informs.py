@@ -5,8 +5,8 @@ list. Three habits of whole families of devices are plain too, and named as ever
 namespace of 1999. Anything else (an element absent, more headers, attributes on the arguments, a comment) is left to the other ways,
 which know all that is tolerated. This way never decides what they would decide otherwise:
 
-- The tags that carry prefixes, attributes and namespaces are put together without their texts and judged by the XML parser; what it
-  made of them is kept, since devices of one make write alike.
+- The tags that carry prefixes, attributes and namespaces either have just the few that everybody uses, or are put together without their
+  texts and judged by the XML parser; what came out is kept, since devices of one make write alike.
 - All other tags are literal, so that the body is well-formed if its texts are; these have no character that XML forbids, no stray mark
   and no reference but a legal one.
 - A text that a reader would repair or refuse (blanks around a name, a number with a sign) is not plain.
@@ -23,7 +23,7 @@ from homeport.codec import messages as m
 from homeport.codec.fast_lists import has_only_legal_references, resolved
 from homeport.codec.limits import CodecLimits
 from homeport.codec.quirks import Quirk
-from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, XSI, name_count, read_time
+from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, SOAP, SOAP_ENCODING, XSI, name_count, read_time
 from homeport.codec.xml_read import namespace, parse_tags
 from homeport.terms import CwmpVersion, ValueType
 
@@ -73,6 +73,17 @@ _ROW: Final = re.compile(
 _END: Final = re.compile(
     rf"</ParameterList>{_S}</([\w.-]+):Inform>{_S}</([\w.-]+):Body>{_S}</([\w.-]+):Envelope>{_BLANK}", re.ASCII
 )
+_NAMESPACE: Final = rf'[ \t\n]++xmlns:(?![Xx][Mm][Ll]){_PREFIX}="([^"<>&]*+)"'
+_DECLARATION: Final = re.compile(_NAMESPACE, re.ASCII)
+_DECLARATIONS: Final = re.compile(rf"(?:{_NAMESPACE})*+{_BLANK}", re.ASCII)
+_ARRAY_TYPE: Final = re.compile(rf' {_PREFIX}:arrayType="[\w:.-]*+\[n\]"', re.ASCII)
+_URIS: Final = frozenset(
+    [SOAP, SOAP_ENCODING, XSI, XSI.replace("2001", "1999")]
+    + ["http://www.w3.org/2001/XMLSchema", "http://www.w3.org/1999/XMLSchema"]
+    + [f"urn:dslforum-org:cwmp-1-{minor}" for minor in range(5)]
+)
+"""Namespaces in nearly every Envelope."""
+
 _KIND: Final = re.compile(rf'[ \t\n]+{_PREFIX}:type="(?:[\w.-]+:)?({"|".join(ValueType)})"', re.ASCII)
 
 
@@ -195,11 +206,21 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
     return PlainInform(message, cwmp_id, frame[0], tuple(map(str, quirks)))
 
 
+def forget() -> None:
+    """All that is remembered of tags."""
+    _kind.cache_clear()
+    _frame.cache_clear()
+
+
 @lru_cache(maxsize=256)
 def _kind(attributes: str) -> tuple[str, str]:
     """Prefix and type of a Value's attributes; ("", "") where they are not just a known type."""
     found = _KIND.fullmatch(attributes)
     return (found.group(1), found.group(2)) if found is not None else ("", "")
+
+
+_Frame = tuple[str, Mapping[str | None, str]]
+"""The CWMP namespace, and the prefixes that are known in the parameter list."""
 
 
 @lru_cache(maxsize=256)
@@ -212,11 +233,59 @@ def _frame(
     inform: str,
     event: str,
     values: str,
-) -> tuple[str, Mapping[str | None, str]] | None:
-    """The CWMP namespace, and the prefixes known in the parameter list, if all these tags are what they seem to be.
+) -> _Frame | None:
+    """What all these tags say, if they are what they seem to be.
 
     soap, id_prefix, cwmp: prefixes; the others are attributes as they are written, counts as `[n]`. id_prefix: None without an ID.
     """
+    known = _known_frame(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
+    return known or _parsed_frame(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
+
+
+def _known_frame(
+    soap: str,
+    envelope: str,
+    id_prefix: str | None,
+    id_attributes: str | None,
+    cwmp: str,
+    inform: str,
+    event: str,
+    values: str,
+) -> _Frame | None:
+    """The frame, where the Envelope declares well-known namespaces, each once, and no other tag has more than its one attribute."""
+    declared = _DECLARATION.findall(envelope)
+    prefixes: dict[str | None, str] = dict(declared)
+    urn = prefixes.get(cwmp, "")
+    if (
+        inform
+        or len(prefixes) != len(declared)
+        or prefixes.get(soap) != SOAP
+        or (id_prefix is not None and id_prefix != cwmp)
+        or not _URIS.issuperset(prefixes.values())
+        or _DECLARATIONS.fullmatch(envelope) is None
+        or CwmpVersion.from_urn(urn) is None
+    ):
+        return None
+    if id_attributes and id_attributes not in (f' {soap}:mustUnderstand="1"', f' {soap}:mustUnderstand="0"'):
+        return None
+    for attributes in (event, values):
+        found = _ARRAY_TYPE.fullmatch(attributes)
+        if found is None or prefixes.get(found.group(1)) != SOAP_ENCODING:
+            return None
+    return urn, prefixes
+
+
+def _parsed_frame(
+    soap: str,
+    envelope: str,
+    id_prefix: str | None,
+    id_attributes: str | None,
+    cwmp: str,
+    inform: str,
+    event: str,
+    values: str,
+) -> _Frame | None:
+    """The frame, as the XML parser sees it."""
     header = f"<{soap}:Header><{id_prefix}:ID{id_attributes}/></{soap}:Header>" if id_prefix is not None else ""
     text = (
         f"<{soap}:Envelope{envelope}>{header}<{soap}:Body><{cwmp}:Inform{inform}><Event{event}/><ParameterList{values}/>"

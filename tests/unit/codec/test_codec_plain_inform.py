@@ -210,3 +210,62 @@ def test_damaged_informs_are_read_as_the_tree_reads_them(seed):
                 text = text[:place] + text[other : other + rng.randint(1, 40)] + text[place:]
         body = text.encode()
         assert outcome(decode, body) == outcome(by_tree, body), text
+
+
+TAGS = (
+    "s",
+    ' xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:e="http://schemas.xmlsoap.org/soap/encoding/"'
+    ' xmlns:cwmp="urn:dslforum-org:cwmp-1-0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"',
+    "cwmp",
+    ' s:mustUnderstand="1"',
+    "cwmp",
+    "",
+    ' e:arrayType="cwmp:EventStruct[n]"',
+    ' e:arrayType="cwmp:ParameterValueStruct[n]"',
+)
+TAG_PIECES = [
+    ' xmlns:x="u"',
+    ' xmlns:s="urn:dslforum-org:cwmp-1-0"',
+    " ",
+    '"',
+    "=",
+    ":",
+    "x",
+    "xml",
+    "[n]",
+    "/",
+    "'",
+    "é",
+    "1",
+]
+TAG_PIECES += [
+    ' xmlns="http://schemas.xmlsoap.org/soap/envelope/"',
+    ' xmlns:xmlx="urn:dslforum-org:cwmp-1-0"',
+    ' a="1"',
+]
+
+
+def test_tags_that_everybody_writes_need_no_parser():
+    """Their namespaces are known, with an ID and without."""
+    assert fast_informs._known_frame(*TAGS) == fast_informs._parsed_frame(*TAGS) != None  # noqa: E711
+    without = (*TAGS[:2], None, None, *TAGS[4:])
+    assert fast_informs._known_frame(*without) == fast_informs._parsed_frame(*without) != None  # noqa: E711
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tags_read_without_the_parser_are_what_the_parser_says(seed):
+    """Whatever is changed in them: the short way gives the parser's answer, or none."""
+    rng = random.Random(seed)
+    for _ in range(300):
+        tags = list(TAGS)
+        for _ in range(rng.randint(1, 2)):
+            which = rng.randrange(len(tags))
+            text = tags[which]
+            place = rng.randrange(len(text) + 1)
+            if rng.random() < 0.7:
+                tags[which] = text[:place] + rng.choice(TAG_PIECES) + text[place:]
+            else:
+                tags[which] = text[:place] + text[place + rng.randint(1, 6) :]
+        known = fast_informs._known_frame(*tags)
+        if known is not None:
+            assert known == fast_informs._parsed_frame(*tags), tags
