@@ -12,6 +12,8 @@ import typer
 from homeport.cli import output
 from homeport.cli.common import AsJson, Yes, ask_password, confirm, group
 from homeport.cli.cpe_ask import StateDir, ask, directory
+from homeport.cli.cpe_dhcp import hook, lease
+from homeport.cli.cpe_enable import disable, enable
 from homeport.cli.cpe_show import show
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.settings_help import command_class
@@ -20,11 +22,15 @@ from homeport.cpe.config import CpeSettings
 
 app = group("Run the agent on a device (CPE), and see and change what it does.")
 app.add_typer(show, name="show")
+app.add_typer(hook, name="hook")
+app.command()(lease)
+app.command()(enable)
+app.command()(disable)
 
 RUN_HELP = (
     "Run the agent on this device, until Ctrl-C.\n\n"
-    "It finds its ACS by --acs-url, else by DHCP option 43 (--option43), else by its profile. See what it does: homeport cpe show status, "
-    "or its web page at http://localhost:8081/."
+    "It finds its ACS by --acs-url or `cpe enable`, else by DHCP (hooks of the DHCP client, --dhcp-query, --option43), else by its "
+    "profile. See what it does: homeport cpe show status, or its web page at http://localhost:8081/."
 )
 
 

@@ -28,28 +28,34 @@ INSTALLED: Final = (Path("/run/homeport/cpe.sock"), Path("/var/lib/homeport/cpe"
 """Where the agent of the Debian and OpenWrt packages is asked: found without any option."""
 
 
-def ask(state_dir: Path | None, verb: str, **args: Any) -> Any:
-    """The running agent's answer. Raises CliError: UNREACHABLE where none runs there, FAULT or FAILED where it refuses."""
-    from homeport.cpe.control import ControlClient
+def ask(state_dir: Path | None, verb: str, *, timeout: float = 10.0, **args: Any) -> Any:
+    """The running agent's answer, within timeout seconds.
 
-    return _told(lambda: ControlClient(door(state_dir)).call(verb, **args))
+    Raises CliError: UNREACHABLE where none runs there, FAULT or FAILED where it refuses.
+    """
+    from homeport.cpe.control_client import ControlClient
+
+    return told(lambda: ControlClient(door(state_dir), timeout=timeout).call(verb, **args))
 
 
 def follow(state_dir: Path | None, verb: str, **args: Any) -> Iterator[Any]:
     """What a verb that goes on says, until the agent ends. Raises CliError as `ask` does."""
-    from homeport.cpe.control import ControlClient
+    from homeport.cpe.control_client import ControlClient
 
     items = ControlClient(door(state_dir)).follow(verb, **args)
     end = object()
-    while (item := _told(lambda: next(items, end))) is not end:
+    while (item := told(lambda: next(items, end))) is not end:
         yield item
 
 
-def _told(act: Callable[[], T]) -> T:
+def told(act: Callable[[], T]) -> T:
+    """What act gives; its errors as CliError with the exit code that belongs to them."""
     try:
         return act()
     except TransportError as e:
         raise CliError(str(e), ExitCode.TIMEOUT if e.kind == "timeout" else ExitCode.UNREACHABLE) from e
+    except CliError:
+        raise
     except HomeportError as e:
         code = ExitCode.FAULT if str(e)[:4].isdigit() else ExitCode.FAILED
         raise CliError(str(e), code) from e

@@ -196,7 +196,8 @@ def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("connected", connected + since),
         ("state", f"{status['state']}: {status['reason']}"),
         ("device", f"{status['device_id']}, profile {status['profile']}"),
-        ("ACS", f"{status['acs_url']} ({status['acs_url_source']})" if status["acs_url"] else "none known"),
+        ("ACS", status["acs_url"] or "none known"),
+        ("ACS URL from", _url_from(status)),
         (
             "next contact",
             f"{ahead(status['next_contact'])}, {status['next_contact_reason']}"
@@ -219,11 +220,26 @@ def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if last:
         events = ", ".join(last["events"]) or "no events"
-        fields.insert(5, ("last session", f"{ago(last['ended'])}, {last['outcome']} ({events}): {last['reason']}"))
+        fields.insert(6, ("last session", f"{ago(last['ended'])}, {last['outcome']} ({events}): {last['reason']}"))
+    fields += [("DHCP lease", _lease(row)) for row in status.get("leases", ())]
     if status["storage"] != "ok":
         fields.append(("storage", status["storage"]))
     fields += [("transfer", _transfer(row)) for row in status.get("transfers", ())]
     return fields
+
+
+def _url_from(status: dict[str, Any]) -> str:
+    """`stored (set by the ACS)`, `DHCP (option 43 of eth0)`, `factory (the factory value of the profile)`."""
+    if not status["acs_url"]:
+        return "nowhere yet"
+    detail = str(status["acs_url_source"]).removeprefix("from ").removeprefix("DHCP ")
+    return f"{status.get('acs_url_from') or 'unknown'} ({detail})"
+
+
+def _lease(row: dict[str, Any]) -> str:
+    """One lease in a line: where, what it says, how it came and when."""
+    family = " (IPv6)" if row["family"] == 6 else ""
+    return f"{row['interface']}{family}: {row['said']}" + (f" {ago(row['received'])}" if row["received"] else "")
 
 
 def _transfer(row: dict[str, Any]) -> str:

@@ -126,6 +126,12 @@ def _say(text: str) -> None:
 def _dispatch(args: list[str]) -> int:
     if args[:2] == ["cpe", "run"] and "--help" not in args:
         return _agent(args[2:])
+    if args[:2] == ["cpe", "lease"]:
+        from homeport.cli.lease import quick
+
+        code = quick(args[2:])
+        if code is not None:
+            return code
     if args == ["--version"]:
         from homeport._version import __version__
 

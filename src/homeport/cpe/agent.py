@@ -6,6 +6,7 @@ Source: TR-069a6 3.2, 3.7.1.
 """
 
 import asyncio
+import functools
 import logging
 import os
 import random as _random
@@ -21,9 +22,11 @@ from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
 from homeport.cpe.devices import Device, PluggedDevice, device_for
-from homeport.cpe.discovery import url_problem
+from homeport.cpe.discovery import option_bytes, url_problem
+from homeport.cpe.enable import switched_off, take_up
 from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, Journal
+from homeport.cpe.leases.desk import LeaseDesk
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.model_store import ModelStore
@@ -34,7 +37,7 @@ from homeport.cpe.recorder import Recorder, Tape
 from homeport.cpe.rings import Ring, Rings
 from homeport.cpe.schedule import PeriodicTimer, SessionPolicy
 from homeport.cpe.standby import StandbyWatch
-from homeport.cpe.startup import SOURCES, apply_factory_values, apply_identity, apply_settings, url_source
+from homeport.cpe.startup import RANKS, SOURCES, apply_factory_values, apply_identity, apply_settings, url_source
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
 from homeport.cpe.verbs import verbs_of
@@ -136,13 +139,19 @@ class Agent:
             self.device.attach(self.model)
             self.model.hook(f"{root}ManagementServer.URL", validate=_check_url)
             with self.changes.acting("the agent's settings"):
-                apply_settings(
-                    settings,
-                    self.management,
-                    self.store,
-                    product_class=self.product_class,
-                    say=lambda text: self.config_log.write(text, level=logging.WARNING),
-                )
+                apply_settings(settings, self.management, self.store, product_class=self.product_class)
+            say = functools.partial(self.config_log.write, level=logging.WARNING)
+            with self.changes.acting("homeport cpe enable"):
+                take_up(self.model, self.store, say)
+            self.leases = LeaseDesk(
+                self.management,
+                self.store,
+                form=settings.option43_form,
+                clock=self.clock,
+                say=say,
+                directory=settings.directory,
+            )
+            self.leases.start(option_bytes(settings.option43))
         except BaseException:
             self.store.close()
             raise
@@ -180,6 +189,11 @@ class Agent:
     def product_class(self) -> str:
         """ProductClass for devices whose model lacks that parameter."""
         return self.settings.product_class or self.device.product_class
+
+    @property
+    def enabled(self) -> bool:
+        """Whether sessions are wanted at all: EnableCWMP, or the switch of a device that has no such parameter."""
+        return self.management.enabled and not switched_off(self.store)
 
     def stop(self) -> None:
         """Ask `run` to return; a session that runs may end within STOP_GRACE. Nothing that was acknowledged is lost either way."""
@@ -254,14 +268,14 @@ class Agent:
             await self._doors.open()
         if self._control is not None:
             await self._control.start()
+            self.leases.look()
         management.set("SupportedConnReqMethods", ",".join(self.parts.connection_request_methods))
         await self.parts.start()
         first = self.ledger.reconcile_bootstrap(management.url)
+        if self._doors is not None:
+            await self._doors.follow_address(management.url)  # DHCP may have named the ACS meanwhile
         if EventCode.BOOTSTRAP in self.ledger.queue:
-            # What the start itself wrote is no news to an ACS that has never seen the device.
-            self.model.clear_reported()
-            if self.ledger.queue.withdraw(EventCode.VALUE_CHANGE):
-                self.ledger.save()
+            self._drop_old_news()
         self.status.device_id = identifier(management.device_id(product_class=self.product_class))
         self.client_log.write(f"agent of {self.status.device_id} started{', first contact' if first else ''}")
         if self.boot.factory_reset:
@@ -269,6 +283,12 @@ class Agent:
         self._tell_url()
         self.model.subscribe(self._changed)
         self.policy.want()
+
+    def _drop_old_news(self) -> None:
+        """What the start itself wrote is no news to an ACS that has never seen the device."""
+        self.model.clear_reported()
+        if self.ledger.queue.withdraw(EventCode.VALUE_CHANGE):
+            self.ledger.save()
 
     async def _close(self) -> None:
         await self.parts.stop()
@@ -351,10 +371,14 @@ class Agent:
 
     def _obstacle(self) -> str:
         """Why no session can be opened at all, "" where one can."""
-        if not self.management.enabled:
-            return "CWMP is switched off (EnableCWMP is false); switch it on at the device"
+        if not self.enabled:
+            return "CWMP is switched off (EnableCWMP, or homeport cpe disable); switch it on at the device: homeport cpe enable"
         if not self.management.url:
-            return "there is no ACS URL: give --acs-url, or let DHCP option 43 name one"
+            asks = self.settings.dhcp_query != "off"
+            who = "the agent asks for one" if asks else "a DHCP client's hook brings one: homeport cpe hook list"
+            return (
+                f"there is no ACS URL: waiting for a DHCP lease that names one ({who}), or for homeport cpe enable URL"
+            )
         return ""
 
     # --- one session --------------------------------------------------------------------------------------------------------------
@@ -386,6 +410,8 @@ class Agent:
         self.save_status()
         if self._doors is not None:
             await self._doors.follow_address(url)
+            if not self.ledger.ever_acknowledged:
+                self._drop_old_news()
         self.parts.session_opened()
         await self.parts.prepare(self.model.forced_inform())
         try:
@@ -437,6 +463,7 @@ class Agent:
         self._report(ended, conversation, url, started)
         if self.status.last_session is not None:
             self.recorder.finished(tape, self.status.last_session, secret=conversation.is_secret)
+        self.parts.session_ended(success=success, kind=ended.kind)
         if self.ledger.reconcile_bootstrap(self.management.url):
             self._tell_url()
             self.policy.want()
@@ -535,11 +562,16 @@ class Agent:
     def _tell_url(self) -> None:
         url = self.management.url
         if url:
-            source = SOURCES[url_source(self.store)]
+            source = self._url_source
             self.config_log.write(f"ACS URL {url}, {source}")
             self.status.acs_url, self.status.acs_url_source = url, source
         else:
             self.config_log.write(self._obstacle(), level=logging.WARNING)
+
+    @property
+    def _url_source(self) -> str:
+        detail = self.leases.url_detail
+        return f"from {detail}" if detail else SOURCES[url_source(self.store)]
 
     def _show_waiting(self, obstacle: str, start: float | None, now: float) -> None:
         status = self.status
@@ -555,7 +587,7 @@ class Agent:
         ]
         due = min(((at, why) for at, why in candidates if at is not None), default=None)
         if obstacle:
-            status.state = "disabled" if not self.management.enabled else "no ACS URL"
+            status.state = "disabled" if not self.enabled else "no ACS URL"
             status.reason = obstacle[0].upper() + obstacle[1:] + "."
             status_file.connection_is(status, False, date_time(wall))
             due = None
@@ -572,7 +604,9 @@ class Agent:
         """Bring the status record up to date and write it for other processes."""
         status = self.status
         status.acs_url = self.management.url
-        status.acs_url_source = SOURCES[url_source(self.store)] if status.acs_url else ""
+        status.acs_url_source = self._url_source if status.acs_url else ""
+        status.acs_url_from = RANKS[url_source(self.store)] if status.acs_url else ""
+        status.leases = self.leases.seen
         status.connection_request_url = self.management.text("ConnectionRequestURL")
         status.pending_events = tuple(e.event_code for e in self.ledger.events)
         status.transfers = self.parts.transfers

@@ -69,6 +69,20 @@ class CpeSettings:
     option43: str = setting("", "Content of DHCP option 43 in hexadecimal, as the DHCP client hands it over")
     option43_form: str = setting("standard", "How the codes of option 43 are read", choices=("standard", "vega"))
 
+    dhcp_query: str = setting(
+        "off",
+        "Ask the DHCP servers for the ACS without a DHCP client: DHCPINFORM (ipv4), Information-request (ipv6)",
+        choices=("off", "ipv4", "ipv6", "both"),
+    )
+    dhcp_interfaces: tuple[str, ...] = setting((), "Interfaces on which the agent asks by DHCP; default all")
+    dhcp_request: tuple[str, ...] = setting(
+        ("43", "125"), "DHCPv4 options that the agent asks for; one that is asked for alone beats the other"
+    )
+    dhcp_vendor_class: str = setting("dslforum.org", "Vendor class (option 60) with which the agent asks by DHCP")
+    dhcp_rediscovery_after: int = setting(
+        3, "Sessions in a row that reach no ACS after which DHCP is looked at again, 0 for never"
+    )
+
     ca_file: Path | None = setting(
         None, "Certificates that the ACS's certificate must lead to (PEM); default the system's"
     )
@@ -194,6 +208,12 @@ class CpeSettings:
             raise ConfigError("firmware_trial and transfer_time_limit must be more than 0 seconds, for example 600")
         if self.transfer_rate < 0 or self.transfer_max_size < 1:
             raise ConfigError("transfer_rate must not be negative and transfer_max_size at least 1 byte")
+        if set(self.dhcp_request) - {"43", "125"} or not self.dhcp_request:
+            raise ConfigError(f"dhcp_request {', '.join(self.dhcp_request) or 'is empty'}: known are 43 and 125")
+        if "dslforum.org" not in self.dhcp_vendor_class or len(self.dhcp_vendor_class) > 255:
+            raise ConfigError("dhcp_vendor_class must hold dslforum.org, for example 'Box-2000 dslforum.org'")
+        if self.dhcp_rediscovery_after < 0:
+            raise ConfigError("dhcp_rediscovery_after must not be negative; 0 is never")
         unknown = set(self.transfer_schemes) - {"http", "https", "ftp", "sftp", "tftp"}
         if unknown or not self.transfer_schemes:
             raise ConfigError(

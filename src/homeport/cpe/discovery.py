@@ -1,12 +1,13 @@
-"""Where the ACS is, as DHCP tells it: options 43 and 125 of DHCPv4 and option 17 of DHCPv6, read and written.
+"""Where the ACS is, as DHCP tells it: options 43 and 125 of DHCPv4 and option 17 of DHCPv6, read; option 43 written.
 
-Pure: bytes in, facts and warnings out; asking a DHCP server is not done here. DHCP is not authenticated, so what it says is checked
-like any hostile input, and a value that is out of range is left out with a warning.
+Pure: bytes in, facts and warnings out; asking a DHCP server is transport/dhcp.py's. DHCP is not authenticated, so what it says is checked
+like any hostile input, and a value that is out of range is left out with a warning. What a client says about itself (options 60, 124, 16),
+and 125 and 17 written, is vendor_options.py's.
 Source: TR-069a6 3.1 and Annex F; the DKT and Sangoma Vega documents; HP, 3Com and Eltex forms as seen in the field.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -64,15 +65,19 @@ _RANGES: Final = {
 
 
 def option_bytes(text: str) -> bytes:
-    """The bytes that a person wrote in hexadecimal: `01 2c 68`, `01:2c:68`, `0x012c68` and mixtures.
+    """The bytes that a person or a DHCP client wrote in hexadecimal: `01 2c 68`, `1:2c:68` (ISC), `0x012c68` and mixtures.
 
     Raises ConfigError that shows an example.
     """
-    digits = re.sub(r"0[xX]|[\s:,-]", "", text)
+    pieces = [re.sub(r"^0[xX]", "", piece) for piece in re.split(r"[\s:,-]+", text) if piece]
+    digits = "".join(piece.zfill(2) if len(piece) == 1 else piece for piece in pieces)
     try:
+        if not digits.isascii():
+            raise ValueError
         return bytes.fromhex(digits)
     except ValueError as e:
-        raise ConfigError(f"{text!r} is not hexadecimal; write option bytes such as 01:0c:68:74:74:70...") from e
+        shown = text if len(text) <= 80 else text[:80] + "..."
+        raise ConfigError(f"{shown!r} is not hexadecimal; write option bytes such as 01:0c:68:74:74:70...") from e
 
 
 def decode_option43(data: bytes, *, form: Form = "standard") -> Discovered:
@@ -173,14 +178,7 @@ def encode_option43(
             continue
         if name not in codes:
             raise ConfigError(f"the {form} form of option 43 has no code for {name}")
-        if isinstance(value, bool):
-            text = "1" if value else "0"
-        else:
-            text = str(value)
-        problem = _problem(name, text)
-        if problem:
-            raise ConfigError(f"option 43: {problem}")
-        raw = text.encode("ascii")
+        raw = checked_text(name, value)
         if len(raw) > 255:
             raise ConfigError(f"option 43: {name} has {len(raw)} bytes; a sub-option holds at most 255")
         out += bytes((codes[name], len(raw))) + raw
@@ -191,6 +189,18 @@ def encode_option43(
     return bytes(out)
 
 
+def checked_text(name: str, value: str | int | bool) -> bytes:
+    """A fact as the text of a sub-option. Raises ConfigError where it is too long, out of range or no URL."""
+    text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+    problem = _problem(name, text)
+    if problem:
+        raise ConfigError(problem)
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError as e:
+        raise ConfigError(f"{name} {text!r} holds characters that are not ASCII") from e
+
+
 def merge(stronger: Discovered, weaker: Discovered) -> Discovered:
     """Both together; where both say something, the stronger counts (option 43 before 125)."""
     filled = {
@@ -199,6 +209,19 @@ def merge(stronger: Discovered, weaker: Discovered) -> Discovered:
         if name != "warnings"
     }
     return Discovered(**filled, warnings=stronger.warnings + weaker.warnings)
+
+
+def prefer(found43: Discovered | None, found125: Discovered | None, asked: Collection[int] = ()) -> Discovered | None:
+    """What a lease with options 43 and 125 says: the one that was asked for counts first; asked for both or neither, 43 does.
+
+    asked: option codes of the client's parameter request list (option 55), () where it is not known.
+    Source: TR-069a6 3.1.
+    """
+    if found43 is None or found125 is None:
+        return found43 or found125
+    if 125 in asked and 43 not in asked:
+        return merge(found125, found43)
+    return merge(found43, found125)
 
 
 def url_problem(url: str) -> str | None:

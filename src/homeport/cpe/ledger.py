@@ -141,6 +141,11 @@ class Ledger:
             self.save()
         return False
 
+    @property
+    def ever_acknowledged(self) -> bool:
+        """Whether any ACS has answered an Inform of this device since its factory state."""
+        return self._store.get(AGENT, _ACKNOWLEDGED_URL) is not None
+
     def value_change(self, owed: bool) -> None:
         """Bring `4 VALUE CHANGE` in line with whether there are changes to tell."""
         if owed:

@@ -1,21 +1,19 @@
-"""What a start puts into the data model: who the device is, what the person who runs it set, and what DHCP said.
+"""What a start puts into the data model: who the device is, and what the person who runs it set. What DHCP said is leases/desk.py's.
 
-Order of strength for the ACS URL: what the ACS or a local person set last, then DHCP option 43, then the profile's factory value. A
+Order of strength for the ACS URL: what the ACS or a local person set last, then DHCP, then the profile's factory value. A
 setting counts as set by a local person at the moment when it appears or changes; afterwards the ACS may set another value, and the
 unchanged setting does not undo that at the next start.
 Source: TR-069a6 3.1 and 3.2.1; spec of DKT: option 43 at boot starts the agent.
 """
 
 import secrets
-from collections.abc import Callable
 from typing import Final
 
 from homeport.cpe.config import CpeSettings
-from homeport.cpe.discovery import Discovered, decode_option43, option_bytes, url_problem
-from homeport.cpe.gateway_settings import uses_dhcp
+from homeport.cpe.discovery import url_problem
 from homeport.cpe.management import Management, identifier
 from homeport.cpe.state import AGENT, IDENTITY, Store, StoreTransaction
-from homeport.errors import ConfigError, Fault, RemoteProtocolError
+from homeport.errors import ConfigError, Fault
 from homeport.model.profile import ProfileDef
 from homeport.terms import Writer
 
@@ -27,19 +25,21 @@ FACTORY: Final = "factory"
 SOURCES: Final = {
     LOCAL: "set on this device",
     ACS: "set by the ACS",
-    DHCP: "from DHCP option 43",
+    DHCP: "from DHCP",
     FACTORY: "the factory value of the profile",
 }
 """Where an ACS URL came from, for people."""
+
+RANKS: Final = {LOCAL: "stored", ACS: "stored", DHCP: "DHCP", FACTORY: "factory"}
+"""The same, as the order of strength names it: stored beats DHCP, DHCP beats the factory."""
 
 _URL_SOURCE: Final = "url_source"
 
 _FACTORY: Final = {"EnableCWMP": "true", "HTTPConnectionRequestEnable": "true"}
 """Factory values that the models give in prose only: a profile that does not repeat them would make a device that never speaks."""
 
-_APPLIED: Final = "applied/"
-
-Say = Callable[[str], None]
+APPLIED: Final = "applied/"
+"""Key of a setting's last value that went into the model, before the parameter's name."""
 
 
 def url_source(store: Store) -> str:
@@ -85,17 +85,15 @@ def apply_factory_values(profile: ProfileDef, management: Management, store: Sto
     Raises StoreError.
     """
     for name, value in _FACTORY.items():
-        if management.prefix + name in profile.values or store.get(AGENT, _APPLIED + name):
+        if management.prefix + name in profile.values or store.get(AGENT, APPLIED + name):
             continue
         if management.set(name, value):
             with store.transaction() as transaction:
-                transaction.put(AGENT, _APPLIED + name, value)
+                transaction.put(AGENT, APPLIED + name, value)
 
 
-def apply_settings(
-    settings: CpeSettings, management: Management, store: Store, *, product_class: str, say: Say
-) -> None:
-    """Write the settings that appeared or changed since the last start, then what DHCP says, into the model.
+def apply_settings(settings: CpeSettings, management: Management, store: Store, *, product_class: str) -> None:
+    """Write the settings that appeared or changed since the last start into the model.
 
     Raises ConfigError for a value that the model refuses, StoreError.
     """
@@ -118,58 +116,13 @@ def apply_settings(
         # TR-069 recommends this form; an ACS that asks for credentials finds the device by it (unverified).
         management.set("Username", identifier(device))
     for name, value in wanted.items():
-        if not value or store.get(AGENT, _APPLIED + name) == value:
+        if not value or store.get(AGENT, APPLIED + name) == value:
             continue
         _write(management, name, value, Writer.LOCAL)
         with store.transaction() as transaction:
-            transaction.put(AGENT, _APPLIED + name, value)
+            transaction.put(AGENT, APPLIED + name, value)
             if name == "URL":
                 transaction.put(AGENT, _URL_SOURCE, LOCAL)
-    if settings.option43 and not uses_dhcp(store):
-        say("DHCP option 43 is not looked at: cwmp.use_dhcp is off on this device")
-    elif settings.option43:
-        _apply_dhcp(settings, management, store, say)
-
-
-def _apply_dhcp(settings: CpeSettings, management: Management, store: Store, say: Say) -> None:
-    try:
-        found = decode_option43(
-            option_bytes(settings.option43), form="vega" if settings.option43_form == "vega" else "standard"
-        )
-    except RemoteProtocolError as e:
-        say(f"{e}; the option is ignored")
-        return
-    for warning in found.warnings:
-        say(f"DHCP option 43: {warning}")
-    if management.url and url_source(store) in (LOCAL, ACS):
-        # Once somebody set the URL, DHCP, which anybody on the wire can forge, no longer changes it.
-        if found.url and found.url != management.url:
-            say(f"DHCP option 43 offers {found.url}; the URL {SOURCES[url_source(store)]} counts")
-        return
-    for name, value in _of_dhcp(found).items():
-        if value:
-            path = name if "." in name else management.prefix + name
-            try:
-                management.set_path(path.replace("DeviceInfo.", management.device_info), value)
-            except Fault as e:
-                say(f"DHCP option 43: {name} {value!r} is not accepted: {e.text}")
-                continue
-            if name == "URL":
-                with store.transaction() as transaction:
-                    keep_url_source(transaction, DHCP)
-
-
-def _of_dhcp(found: Discovered) -> dict[str, str]:
-    return {
-        "URL": found.url or "",
-        "Username": found.username or "",
-        "Password": found.password or "",
-        "DeviceInfo.ProvisioningCode": found.provisioning_code or "",
-        "CWMPRetryMinimumWaitInterval": _number(found.retry_minimum_wait),
-        "CWMPRetryIntervalMultiplier": _number(found.retry_multiplier),
-        "PeriodicInformEnable": _switch(found.periodic_inform_enable),
-        "PeriodicInformInterval": _number(found.periodic_inform_interval),
-    }
 
 
 def _write(management: Management, name: str, value: str, writer: Writer) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from homeport.cpe.clock import date_time
+from homeport.cpe.leases.desk import LeaseSeen
 from homeport.cpe.transfers.rules import TransferStatus
 
 FILE: Final = "status.json"
@@ -31,6 +32,7 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     state: starting, waiting, in session, no ACS URL, disabled, restarting, stopped.
     connected: whether the last session succeeded; None before the first one ended. since: dateTime, since when it is so.
     reason: why not, or what comes next, a sentence. web_url: where the web page is, "" where it is not served.
+    acs_url_from: stored, DHCP or factory; acs_url_source says it in words. leases: what DHCP clients and our own question brought.
     next_contact: dateTime, "" where none is planned. Times are UTC.
     """
 
@@ -44,6 +46,8 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     profile: str = ""
     acs_url: str = ""
     acs_url_source: str = ""
+    acs_url_from: str = ""
+    leases: tuple[LeaseSeen, ...] = ()
     connection_request_url: str = ""
     last_session: SessionReport | None = None
     last_success: str = ""

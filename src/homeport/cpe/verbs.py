@@ -47,6 +47,8 @@ def verbs_of(agent: "Agent") -> dict[str, Verb]:
         "sessions": made.sessions,
         "session": made.session,
         "support": made.support,
+        "lease": made.lease,
+        "enable": made.enable,
     }
 
 
@@ -223,6 +225,41 @@ class _Verbs:
             "client_log": await self.client_log({}),
             "sessions": await self.sessions({}),
         }
+
+    async def enable(self, args: Mapping[str, Any]) -> Any:
+        """Carry out an enable.Order: switch on or off, an ACS, a configuration file. Answers `{"url": ..., "source": ...}`."""
+        from homeport.cpe.enable import Order, carry_out
+
+        try:
+            order = msgspec.convert({k: v for k, v in args.items() if k != "who"}, Order)
+        except msgspec.ValidationError as e:
+            raise HomeportError(f"this is no order: {e}") from e
+        agent = self._agent
+        with agent.changes.acting(_who(args)):
+            carry_out(order, agent.model, agent.store, lambda text: agent.config_log.write(f"{text}, by {_who(args)}"))
+        agent.contact()
+        agent.save_status()
+        return {"url": agent.management.url, "source": agent.status.acs_url_source, "leases": len(agent.leases.seen)}
+
+    async def lease(self, args: Mapping[str, Any]) -> Any:
+        """A DHCP client hands over a lease: `interface`, `family` (4 or 6), `options` (code -> hexadecimal), `origin`; or `released`: true.
+
+        Answers `{"said": SENTENCE, "url": the ACS URL now}`.
+        """
+        from homeport.cpe.leases.lease import HOOK, QUERY, lease_of
+
+        agent = self._agent
+        interface, family = str(args.get("interface") or "")[:40], 6 if args.get("family") == 6 else 4
+        if args.get("released"):
+            said = agent.leases.release(interface, family)
+        else:
+            options = args.get("options")
+            origin = QUERY if args.get("origin") == QUERY else HOOK
+            asked = tuple(code for code in args.get("asked") or () if isinstance(code, int))
+            given = options if isinstance(options, dict) else {}
+            said = agent.leases.take(lease_of(interface, family, given, asked=asked, origin=origin))
+        agent.client_log.write(f"<- DHCP lease of {interface}: {said}")
+        return {"said": said, "url": agent.management.url}
 
 
 def _who(args: Mapping[str, Any]) -> str:

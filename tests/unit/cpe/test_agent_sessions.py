@@ -592,7 +592,7 @@ async def test_without_any_url_the_agent_waits_and_says_why(bench):
     await bench.clock.settle()
     assert len(bench.attempts) == before
     assert agent.status.state == "no ACS URL"
-    assert "--acs-url" in agent.status.reason
+    assert "homeport cpe enable URL" in agent.status.reason
     agent.model.set_local(SERVER + "URL", "http://found.example/", Writer.LOCAL)
     await bench.clock.settle()
     assert bench.attempts[-1][1] == "http://found.example/"

@@ -156,10 +156,11 @@ def test_a_device_has_the_parts_whose_parameters_it_has(tmp_path):
     """No STUN parameters, no UDP port, no memory for it."""
 
     async def plain(bench, agent):
-        assert [p.name for p in parts_of(agent)] == ["file transfers"]
+        assert [p.name for p in parts_of(agent)] == ["discovery by DHCP", "file transfers"]
 
     async def reachable(bench, agent):
         assert [p.name for p in parts_of(agent)] == [
+            "discovery by DHCP",
             "file transfers",
             "connection requests over UDP",
             "lightweight notifications",

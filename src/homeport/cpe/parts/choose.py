@@ -1,7 +1,10 @@
-"""Which parts a device has: file transfers, and what its data model has parameters for. Modules are imported when they are needed."""
+"""Which parts a device has: file transfers, discovery by DHCP, and what its data model has parameters for.
+
+Modules are imported when they are needed."""
 
 from typing import TYPE_CHECKING
 
+from homeport.cpe.parts.dhcp import DhcpPart
 from homeport.cpe.parts.part import Part
 from homeport.cpe.parts.transfers import TransfersPart
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 def parts_of(agent: "Agent") -> list[Part]:
     """The parts of this agent's device."""
     management = agent.management
-    parts: list[Part] = [TransfersPart(agent), *plugin_parts(agent)]
+    parts: list[Part] = [DhcpPart(agent), TransfersPart(agent), *plugin_parts(agent)]
     if management.has("UDPConnectionRequestAddress"):
         from homeport.cpe.parts.udp import UdpPart
 

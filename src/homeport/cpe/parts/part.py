@@ -44,6 +44,9 @@ class Part:
     def session_closed(self) -> None:
         """The session is over, however it went."""
 
+    def session_ended(self, *, success: bool, kind: str) -> None:
+        """How the session went. kind: one word for what failed, "" for nothing (errors.TransportError)."""
+
     async def acs_reached(self) -> None:
         """The ACS answered the Inform."""
 
@@ -120,6 +123,10 @@ class Parts:
     def session_closed(self) -> None:
         for part in self._parts:
             part.session_closed()
+
+    def session_ended(self, *, success: bool, kind: str) -> None:
+        for part in self._parts:
+            part.session_ended(success=success, kind=kind)
 
     async def acs_reached(self) -> None:
         for part in self._parts:
