@@ -14,8 +14,12 @@ import pytest
 
 from homeport.codec.envelope import decode
 from homeport.codec.messages import (
+    AddObject,
+    AddObjectResponse,
     DownloadResponse,
     FaultStruct,
+    GetParameterNames,
+    GetParameterNamesResponse,
     GetParameterValues,
     GetParameterValuesResponse,
     Message,
@@ -224,8 +228,8 @@ def test_kills_at_chance_moments_under_load_lose_nothing(tmp_path: Path) -> None
     run(scene())
 
 
-def test_sigterm_stops_cleanly(tmp_path: Path) -> None:
-    """The exit code is 0, the data is whole, and a second ACS on the same directory is refused while the first one runs."""
+def test_sigterm_stops_cleanly_and_open_sessions_go_on_after_the_restart(tmp_path: Path) -> None:
+    """The exit code is 0, a second ACS on the same directory is refused while the first one runs, and a cookie outlives the process."""
 
     async def scene() -> None:
         acs = Process(tmp_path)
@@ -243,8 +247,42 @@ def test_sigterm_stops_cleanly(tmp_path: Path) -> None:
         await acs.rest.close()
         await device.close()
         await acs.start()
-        sessions = (await acs.call("GET", f"devices/{id_of()}/sessions"))["items"]
-        assert [s["outcome"] for s in sessions] == ["aborted"]
+        device.connection = await Connection.to(acs.addresses["cwmp_url"])
+        assert (await device.post(None)).status == 204
+        await device.close()
+        [session] = (await acs.call("GET", f"devices/{id_of()}/sessions"))["items"]
+        assert (session["outcome"], session["message_count"]) == ("success", 4)
         await acs.kill()
+
+    run(scene())
+
+
+def test_an_answer_that_comes_after_a_kill_ends_its_task(tmp_path: Path) -> None:
+    """A change was on its way when the process was killed: the next process takes the device's answer, and nothing is asked twice."""
+
+    async def scene() -> None:
+        async with acs_process(tmp_path) as acs:
+            device = await acs.device()
+            await device.session("0 BOOTSTRAP")
+            await device.close()
+            change = await acs.task("AddObject", {"object_name": "Device.X."})
+            read = await acs.task("GetParameterValues", {"parameter_names": ["Device.Y"]})
+            device = await acs.device()
+            await device.inform()
+            names = decode((await device.post(None)).body)
+            assert isinstance(names.body, GetParameterNames)
+            add = decode((await device.post(GetParameterNamesResponse(()), id=names.id)).body)
+            assert isinstance(add.body, AddObject)
+            await device.close()
+            await acs.restart()
+            assert await acs.status(change) == "running", "its session may still be continued"
+            device.connection = await Connection.to(acs.addresses["cwmp_url"])
+            await device.serve(await device.post(AddObjectResponse(7, 0), id=add.id), reading)
+            assert [type(m).__name__ for m in device.heard] == ["GetParameterValues"]
+            assert [await acs.status(t) for t in (change, read)] == ["done", "done"]
+            done = await acs.call("GET", f"tasks/{change['id']}")
+            assert (done["attempts"], done["result"]["instance_number"]) == (1, 7)
+            assert (await device.post(None)).status == 400, "a session that is over is not continued"
+            await device.close()
 
     run(scene())

@@ -29,7 +29,8 @@ from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
-from homeport.acs.services.sessions import Sessions, contact
+from homeport.acs.services.leases import Leases
+from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
@@ -96,10 +97,9 @@ class AcsApp:
         return SqliteStore(path, write_behind=settings.write_behind)
 
     def _changed_elsewhere(self, task: str, device: str) -> None:
-        """Another node has committed something: who waits for it here looks again."""
+        """Another process has committed something: who waits for it here looks again."""
         if task:
             self.hub.bus.wake(task)
-        self.hub.bus.wake(contact(device))
 
     async def start(self) -> None:
         """Open everything; when it returns, devices and people are served. Raises ConfigError, StoreError."""
@@ -107,10 +107,11 @@ class AcsApp:
         self._take_directory()
         await self.store.open()
         await self._start_files()
-        sessions = Sessions(self.hub, self.files)
+        leases = Leases(self.hub)
+        sessions = Sessions(self.hub, self.files, leases)
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
-        self.door = Door(self.hub, sessions, auth)
-        self.worker = Worker(self.hub, self.door.expire)
+        self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"))
+        self.worker = Worker(self.hub, self.door.expire, self.door.handover.sweep)
         await self.worker.mend()
         if settings.stun_listen:
             self.udp = UdpCalls(self.hub.clock)
@@ -168,7 +169,7 @@ class AcsApp:
             await self.contacts.stop()
             if self.udp is not None:
                 self.udp.stop()
-            await self.door.close()
+            await self.door.handover.all()
         await self.store.close()
         if self._lock is not None:
             self._lock.close()

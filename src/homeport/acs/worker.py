@@ -1,4 +1,4 @@
-"""What happens by the clock: silent sessions end, old histories go. And once at the start: tasks that the last process left."""
+"""What happens by the clock: silent sessions end, old histories go, and tasks that a process left behind when it died are taken up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,6 +12,7 @@ from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
 from homeport.errors import StoreUnavailable
 
 EXPIRE_EVERY: Final = 2.0
+SWEEP_EVERY: Final = 5.0
 PRUNE_EVERY: Final = 3_600.0
 DAY: Final = 86_400.0
 
@@ -21,16 +22,22 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Worker:
-    """The clockwork of one ACS. expire: ends the sessions whose device has been silent for too long."""
+    """The clockwork of one ACS process.
 
-    def __init__(self, hub: Hub, expire: Work, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    expire: ends the sessions whose device has been silent for too long. sweep: ends those that nobody has gone on with.
+    """
+
+    def __init__(
+        self, hub: Hub, expire: Work, sweep: Work, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._hub = hub
         self._expire = expire
+        self._sweep = sweep
         self._sleep = sleep
         self._jobs: list[asyncio.Task[None]] = []
 
     async def mend(self) -> None:
-        """Tasks that were on their way when the last process ended: their outcome is unknown."""
+        """Tasks that were on their way when their process ended: their outcome is unknown."""
         while True:
             tasks = await self._hub.store.interrupted_tasks(limit=500, now=self._hub.clock())
             if not tasks:
@@ -46,8 +53,11 @@ class Worker:
         """Begin."""
         self._jobs += [
             asyncio.create_task(self._every(EXPIRE_EVERY, self._expire)),
+            asyncio.create_task(self._every(SWEEP_EVERY, self._sweep)),
             asyncio.create_task(self._every(PRUNE_EVERY, self.prune)),
         ]
+        if self._hub.peers is not None:
+            self._jobs.append(asyncio.create_task(self._every(SWEEP_EVERY, self.mend)))
 
     async def stop(self) -> None:
         """End."""

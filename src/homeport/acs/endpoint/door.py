@@ -4,23 +4,28 @@ Authenticate, then parse, then do. A peer's mistake is answered with a SOAP faul
 Source: TR-069a6 3.4, 3.7; the habits of real devices in the interop list (rows 1, 16 to 22).
 """
 
+import asyncio
 import random
 import re
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
+from homeport.acs.endpoint.cookies import COOKIE, Cookies
 from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
-from homeport.acs.endpoint.live import COOKIE, Live, LiveSessions
+from homeport.acs.endpoint.handover import Handover
+from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
+from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.hub import Hub
+from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets
-from homeport.acs.services.sessions import Sessions
+from homeport.acs.services.sessions import Sessions, contact
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
@@ -55,10 +60,17 @@ _log = structlog.get_logger("homeport.acs.cwmp")
 
 
 class Door:
-    """Answers devices. clock: monotonic seconds."""
+    """Answers devices. key: a secret of all processes on the database. clock: monotonic seconds."""
 
     def __init__(
-        self, hub: Hub, sessions: Sessions, auth: CpeAuth, *, clock: Callable[[], float] = time.monotonic
+        self,
+        hub: Hub,
+        sessions: Sessions,
+        leases: Leases,
+        auth: CpeAuth,
+        key: bytes,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = hub.settings
         self._hub = hub
@@ -79,15 +91,43 @@ class Door:
             max_list=max(50_000, self._session_body_limit // 64),
         )
         self.live = LiveSessions()
+        self._cookies = Cookies(hub.store.node, key)
+        self.handover = Handover(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up)
+        self._elsewhere: set[asyncio.Task[None]] = set()
+        if hub.peers is not None:
+            hub.peers.on("session", self._begun_elsewhere)
 
-    def in_session(self, device: str) -> bool:
-        """Whether the device has a session open."""
-        return self.live.of_device(device) is not None
+    async def in_session(self, device: str) -> bool:
+        """Whether the device has a session open here. One that it has left for another process does not count."""
+        live = self.live.of_device(device)
+        if live is None or self._hub.peers is None:
+            return live is not None
+        record = await self._hub.store.device(device)
+        return record is not None and record.last_inform <= live.work.started
+
+    def _begun_elsewhere(self, word: dict[str, Any]) -> None:
+        """The device has begun a session at another process: one that it had here is over."""
+        device = str(word.get("device", ""))
+        self._hub.bus.wake(contact(device))
+        live = self.live.of_device(device)
+        if live is not None and not live.busy and live.work.started < float(word.get("at", 0.0)):
+            job = asyncio.get_running_loop().create_task(
+                self._give_up(live, "replaced", "the device has begun a new session at another process")
+            )
+            self._elsewhere.add(job)
+            job.add_done_callback(self._elsewhere.discard)
+
+    def _restored(self, state: SessionState) -> Session:
+        """The protocol's session of a state. Raises LocalProtocolError."""
+        return Session.from_record(state.session, now=self._clock(), limits=self._limits, style=self._style)
 
     def limit_for(self, cookie: str) -> int:
         """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not."""
-        live = self.live.by_cookie(cookie) if cookie else None
-        return self._session_body_limit if live is not None and live.work.manage else self._body_limit
+        if not cookie:
+            return self._body_limit
+        live = self.live.by_cookie(cookie)
+        managed = live.work.manage if live is not None else self._cookies.managed(cookie)
+        return self._session_body_limit if managed else self._body_limit
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """The answer to one request. Never raises for what the peer does."""
@@ -114,13 +154,18 @@ class Door:
         body = request.body
         live = self.live.by_cookie(request.cookie) if request.cookie else None
         if request.content_encoding:
-            limit = self._session_body_limit if live is not None and live.work.manage else self._body_limit
+            limits = HttpLimits(max_body=self.limit_for(request.cookie))
             try:
-                body = decompress(body, request.content_encoding, HttpLimits(max_body=limit))
+                body = decompress(body, request.content_encoding, limits)
             except RemoteProtocolError as e:
                 return plain(e.http_status, str(e))
         if live is None and not _INFORM.search(body, 0, 4096):
-            live = self.live.by_place(request.host, request.port)
+            if request.cookie:
+                found = await self.handover.find(request)
+                if isinstance(found, HttpReply):
+                    return found
+                live = found
+            live = live or self.live.by_place(request.host, request.port)
         if live is None:
             return await self._begin(request, body)
         if live.busy:
@@ -199,7 +244,8 @@ class Door:
             style = None if habits.prolog is None else WireStyle(prolog=habits.prolog)
             session.adapt(style=style, id_prefix=habits.id_prefix)
         answer = session.send(_INFORM_RESPONSE, now=self._clock())
-        live = Live(session, work, request.host, request.port)
+        live = Live(session, work, self._cookies.new(work.manage), request.host, request.port)
+        work.cookie, work.patience, work.record = live.cookie, session.timeout, session.to_record
         other = self.live.of_device(id)
         if other is not None:
             await self._give_up(other, "replaced", "the device has begun a new session")
@@ -332,15 +378,8 @@ class Door:
         self.live.remove(live)
         unanswered = unanswered or live.session.outstanding is not None
         work = live.work
-        keep = work.weighty or outcome != "success"
-        messages = (
-            [
-                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean))
-                for at, who, element, body, clean in live.trace
-            ]
-            if keep
-            else []
-        )
+        keep = work.weighty or work.leased or outcome != "success"
+        messages = self._messages(live) if keep else []
         try:
             await self._sessions.ended(work, outcome=outcome, reason=reason, unanswered=unanswered, messages=messages)
         except StoreUnavailable as e:
@@ -357,7 +396,12 @@ class Door:
                     if isinstance(event, SessionEnded):
                         await self._give_up(live, event.outcome.value, event.reason)
 
-    async def close(self) -> None:
-        """End all sessions: the server stops."""
-        for live in self.live:
-            await self._give_up(live, "aborted", "the ACS was stopped")
+    def _messages(self, live: Live) -> list[MessageTrace]:
+        """The session's messages so far, secrets masked."""
+        return [
+            *live.told,
+            *(
+                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean))
+                for at, who, element, body, clean in live.trace
+            ),
+        ]

@@ -1,56 +1,36 @@
 """The sessions that are open now, and how a request finds its own: by cookie, or without one by where it comes from."""
 
-import re
-import secrets
 from collections.abc import Iterator
-from typing import Final
 
-from homeport.acs.services.sessions import Work
+from homeport.acs.endpoint.cookies import PATTERN
+from homeport.acs.records import MessageTrace
+from homeport.acs.services.work import Work
 from homeport.session.session import Session
-
-COOKIE: Final = "hp"
-_COOKIE: Final = re.compile(rf'(?:^|[;,\s]){COOKIE}="?([A-Za-z0-9_-]{{16}})')
 
 Traced = tuple[float, str, str, bytes, bool]
 """(time, who sent it: cpe or acs, element, body, whether it surely holds no secret)."""
-
-
-class _Chance:
-    """Cookies: 96 random bits each, taken from the system in large pieces because a system call costs more than all else here."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._at = 0
-
-    def __call__(self) -> str:
-        if self._at >= len(self._text):
-            self._text, self._at = secrets.token_urlsafe(12 * 256), 0
-        self._at += 16
-        return self._text[self._at - 16 : self._at]
-
-
-_new_cookie = _Chance()
 
 
 class Live:
     """An open session.
 
     busy: a message of it is being worked on. cookie_seen: the device gives our cookie back. away: the connection on which it sent
-    its Inform is gone.
+    its Inform is gone. told: messages that other processes have had, before trace.
     """
 
-    __slots__ = ("away", "busy", "cookie", "cookie_seen", "host", "over", "port", "session", "trace", "work")
+    __slots__ = ("away", "busy", "cookie", "cookie_seen", "host", "over", "port", "session", "told", "trace", "work")
 
-    def __init__(self, session: Session, work: Work, host: str, port: int) -> None:
+    def __init__(self, session: Session, work: Work, cookie: str, host: str, port: int) -> None:
         self.session = session
         self.work = work
-        self.cookie = _new_cookie()
+        self.cookie = cookie
         self.cookie_seen = False
         self.host = host
         self.port = port
         self.away = False
         self.busy = False
         self.over = False
+        self.told: tuple[MessageTrace, ...] = ()
         self.trace: list[Traced] = []
 
 
@@ -78,8 +58,9 @@ class LiveSessions:
         """Keep a new session."""
         self._by_cookie[live.cookie] = live
         self._by_device[live.work.device] = live
-        self._by_peer[live.host, live.port] = live
-        self._by_host.setdefault(live.host, {})[live.cookie] = live
+        if not live.cookie_seen:
+            self._by_peer[live.host, live.port] = live
+            self._by_host.setdefault(live.host, {})[live.cookie] = live
 
     def remove(self, live: Live) -> None:
         """Forget a session that is over."""
@@ -105,7 +86,7 @@ class LiveSessions:
 
     def by_cookie(self, header: str) -> Live | None:
         """The session whose cookie is in a Cookie header; several of ours may be there, the first that lives counts."""
-        match = _COOKIE.search(header)
+        match = PATTERN.search(header)
         while match is not None:
             live = self._by_cookie.get(match[1])
             if live is not None:
@@ -113,8 +94,12 @@ class LiveSessions:
                     live.cookie_seen = True
                     self._forget_place(live)
                 return live
-            match = _COOKIE.search(header, match.end())
+            match = PATTERN.search(header, match.end())
         return None
+
+    def named(self, cookie: str) -> Live | None:
+        """The session with exactly this cookie."""
+        return self._by_cookie.get(cookie)
 
     def by_place(self, host: str, port: int) -> Live | None:
         """The session of a device that sends no cookie, where it can be told."""

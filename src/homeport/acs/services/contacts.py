@@ -61,7 +61,7 @@ class Contacts:
         hub: Hub,
         request: Request,
         *,
-        in_session: Callable[[str], bool],
+        in_session: Callable[[str], Awaitable[bool]],
         udp: UdpCalls | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -110,7 +110,7 @@ class Contacts:
             if wait:
                 await self._pause(wait, call.hurry)
             call.hurry.clear()
-            if self._in_session(device):
+            if await self._in_session(device):
                 return  # it is here already, and takes its tasks in this session
             await self._calls.acquire()
             heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from homeport.acs.config import AcsSettings
 from homeport.acs.records import ConnectionRequestDetail, TaskRecord
+from homeport.acs.services.peers import Peers
 from homeport.acs.storage.interface import Store
 from homeport.errors import HomeportError
 
@@ -31,6 +32,7 @@ class Stats:
 
     __slots__ = (
         "connection_requests",
+        "continued",
         "faults",
         "file_transfers",
         "http",
@@ -45,6 +47,7 @@ class Stats:
         self.informs = 0
         self.messages = 0
         self.unauthorized = 0
+        self.continued = 0
         self.rpcs: dict[str, int] = {}
         self.faults: dict[int, int] = {}
         self.http: dict[int, int] = {}
@@ -111,12 +114,14 @@ class Bus:
 
 
 class Hub:
-    """Made once by the composition root. clock: seconds since 1970."""
+    """Made once by the composition root. clock: seconds since 1970. peers: None in a process that is alone."""
 
     def __init__(self, store: Store, settings: AcsSettings, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.settings = settings
         self.clock = clock
+        channel = store.channel
+        self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}

@@ -14,6 +14,7 @@ from homeport.acs.engine import programs, settle
 from homeport.acs.engine.args import ArgumentsError, Call, untyped
 from homeport.acs.engine.effects import learnt, promoted
 from homeport.acs.engine.inform import Policy, assess, identity
+from homeport.acs.engine.recipes import Kind, Recipe, Run
 from homeport.acs.records import (
     NO_HABITS,
     DeviceRecord,
@@ -29,14 +30,17 @@ from homeport.acs.records import (
     TaskStatus,
     Want,
 )
+from homeport.acs.services.continuation import TooLarge
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound
+from homeport.acs.services.leases import Leases
+from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.codec import messages as m
 from homeport.codec.rpc_table import RPCS
 from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
-from homeport.terms import FaultCode, Role, RpcName
+from homeport.terms import EventCode, FaultCode, Role, RpcName
 
 ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.CPE in entry.callers))
 """What we answer: the MethodList of GetRPCMethodsResponse."""
@@ -47,62 +51,12 @@ def contact(device: str) -> str:
     return f"contact:{device}"
 
 
-class Work:
-    """One open session, as the services see it.
-
-    manage: whether the device may get tasks (it is approved). weighty: whether the session is worth a row in the history.
-    """
-
-    __slots__ = (
-        "address",
-        "device",
-        "events",
-        "id",
-        "manage",
-        "mending",
-        "program",
-        "request",
-        "secret",
-        "started",
-        "stored",
-        "task",
-        "tried",
-        "want",
-        "weighty",
-    )
-
-    def __init__(self, id: str, device: str, started: float, address: str, events: tuple[str, ...]) -> None:
-        self.id = id
-        self.device = device
-        self.started = started
-        self.address = address
-        self.events = events
-        self.manage = False
-        self.weighty = False
-        self.program: programs.Program | None = None
-        self.task: TaskRecord | None = None
-        self.stored = (
-            TaskStatus.QUEUED
-        )  # the task's status in the store; a task that only reads runs without a row that says so
-        self.want: Want | None = None
-        self.mending = False  # the program settles a lost answer; it is not the task's own
-        self.request: Call | None = None
-        self.secret = ""
-        self.tried: set[str] = set()  # wants that this session has dealt with
-
-    def clear(self) -> None:
-        """No program is running any more."""
-        if self.program is not None:
-            self.program.close()
-        self.program = self.task = self.want = self.request = None
-        self.mending = False
-
-
 class Sessions:
     """The verbs of a session."""
 
-    def __init__(self, hub: Hub, files: Files) -> None:
+    def __init__(self, hub: Hub, files: Files, leases: Leases) -> None:
         self._hub = hub
+        self._leases = leases
         self._store = hub.store
         self._files = files
         settings = hub.settings
@@ -146,6 +100,8 @@ class Sessions:
         if not seen.durable and not settled:
             store.touch(id, seen.fields, seen.changed)
             hub.bus.wake(contact(id))
+            if hub.peers is not None and EventCode.CONNECTION_REQUEST in work.events:
+                hub.peers.say("session", device=id, at=now)
             return work
         unit = UnitOfWork()
         unit.tasks += settled
@@ -174,6 +130,8 @@ class Sessions:
             return await self._again(inform, urn=urn, address=address, trusted=trusted, failed=unit)
         self._tell(work, unit)
         hub.bus.wake(contact(id))
+        if hub.peers is not None:
+            hub.peers.say("session", device=id, at=now)
         if hub.bus.listening:
             hub.bus.publish("inform", {"device": id, "session": work.id, "events": list(work.events), "new": not known})
         return work
@@ -268,30 +226,30 @@ class Sessions:
         """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable."""
         if not work.manage:
             return None
-        if work.program is None and not work.tried and not await self._busy(work):
+        if work.run is None and not work.tried and not await self._busy(work):
             return None
         work.weighty = True
         unit = UnitOfWork()
         if answer is not None and work.request is not None:
             await self._learn(work, work.request, answer, unit)
-        reply = answer
+        reply = answer if work.run is not None else None
+        step: programs.Step | None = None
         while True:
             step = None
-            if work.program is None and not await self._pick(work, unit):
+            if work.run is None and not await self._pick(work, unit):
                 break
-            assert work.program is not None
+            assert work.run is not None
             try:
-                step = work.program.send(reply) if reply is not None else next(work.program)
-            except StopIteration as stop:
-                result = stop.value
+                came = work.run.advance(reply)
             except ArgumentsError as e:
-                result = programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
-            if step is None:
-                await self._finish(work, result, unit)
+                came = programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
+            if isinstance(came, programs.Result):
+                await self._finish(work, came, unit)
                 # What was finished must be on the disk before the next is chosen: it may wait for this one.
                 await self._write_end(work, unit)
                 unit, reply = UnitOfWork(), None
                 continue
+            step = came
             if await self._may_send(work, step, first=reply is None, unit=unit):
                 break
             unit, reply = UnitOfWork(), None
@@ -318,19 +276,19 @@ class Sessions:
                 self._hub.asking[task.id] = work.task
             else:
                 unit.tasks.append(TaskChange(work.task, frozenset({work.stored})))
+                try:
+                    unit.leases.append(self._leases.lease(work, self._store.node, stored=work.task.status))
+                    work.leased = True
+                except TooLarge:
+                    pass  # after a crash the task is settled as if there were no lease
         try:
             await self._write(work, unit)
         except Conflict:
-            self._clear(work)
+            work.clear(self._hub.asking)
             return False
         if unit.tasks and work.task is not None:
             work.stored = work.task.status
         return True
-
-    def _clear(self, work: Work) -> None:
-        if work.task is not None:
-            self._hub.asking.pop(work.task.id, None)
-        work.clear()
 
     async def unsendable(self, work: Work, why: str) -> Call | None:
         """The request that `turn` gave cannot be sent in this session (its version, its length): what comes next instead.
@@ -364,12 +322,20 @@ class Sessions:
         if Want.CREDENTIALS in record.wants and Want.CREDENTIALS not in work.tried and record.root:
             work.tried.add(Want.CREDENTIALS)
             work.want, work.secret = Want.CREDENTIALS, secrets.token_urlsafe(18)
-            work.program = programs.set_credentials(record.root, record.id[:256], work.secret, self._keep)
+            work.run = Run(
+                Recipe(
+                    kind=Kind.CREDENTIALS,
+                    root=record.root,
+                    username=record.id[:256],
+                    password=work.secret,
+                    keep=tuple(self._keep),
+                )
+            )
             return True
         if Want.DISCOVER in record.wants and Want.DISCOVER not in work.tried and record.root:
             work.tried.add(Want.DISCOVER)
             work.want = Want.DISCOVER
-            work.program = programs.discover(record.root, record.behaviour)
+            work.run = Run(Recipe(kind=Kind.DISCOVER, root=record.root, habits=record.behaviour))
             return True
         return False
 
@@ -394,23 +360,21 @@ class Sessions:
             work.task, work.stored = task, task.status
             work.mending = task.status is TaskStatus.UNKNOWN
             if not work.mending:
-                work.program = await self._program(work, task)
-            elif task.rpc == RpcName.ADD_OBJECT:
-                work.program = programs.settle_add_object(task)
+                work.run = Run(await self._recipe(work, task))
             else:
-                work.program = programs.settle_transfer(task)
+                add = task.rpc == RpcName.ADD_OBJECT
+                work.run = Run(Recipe(kind=Kind.SETTLE_ADD_OBJECT if add else Kind.SETTLE_TRANSFER, task=task))
             return True
         return False
 
-    async def _program(self, work: Work, task: TaskRecord) -> programs.Program:
+    async def _recipe(self, work: Work, task: TaskRecord) -> Recipe:
         try:
             sendable = await self._files.filled(task, work.address)
         except NotFound as e:
-            return programs.refused(str(e))
+            return Recipe(kind=Kind.REFUSED, why=str(e))
         record = await self._store.device(work.device)
-        return programs.program(
-            sendable, await self._types(task), record.behaviour if record is not None else NO_HABITS
-        )
+        habits = record.behaviour if record is not None else NO_HABITS
+        return Recipe(kind=Kind.TASK, task=sendable, known=await self._types(task), habits=habits)
 
     async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
         """Write expiries; where somebody else has ended such a task, theirs counts."""
@@ -482,7 +446,7 @@ class Sessions:
                 fields["connection_request_username"] = kept if kept is not None else work.device[:256]
                 fields["connection_request_password"] = "" if kept is not None else work.secret
             unit.patches.append((work.device, fields))
-        self._clear(work)
+        work.clear(self._hub.asking)
 
     async def _habits(self, work: Work, learnt: dict[str, Any], unit: UnitOfWork) -> None:
         """Into the unit: how the device wants to be spoken to, where nobody has said so already."""
@@ -539,7 +503,7 @@ class Sessions:
         hub = self._hub
         hub.stats.count(hub.stats.sessions, outcome)
         task, mending, stored = work.task, work.mending, work.stored
-        self._clear(work)
+        work.clear(self._hub.asking)
         if task is not None and not mending and task.status is TaskStatus.RUNNING:
             unit = UnitOfWork()
             after = settle.lost(task) if unanswered else replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
@@ -549,8 +513,12 @@ class Sessions:
                 self._tell(work, unit)
             except Conflict:
                 pass  # the task has found its end another way (deleted with its device)
+        if work.leased:
+            work.weighty = True
         if work.weighty or outcome != "success":
             unit = UnitOfWork()
+            if work.leased:
+                unit.released.append((work.device, work.id))
             record = SessionRecord(
                 id=work.id,
                 device=work.device,

@@ -1,0 +1,90 @@
+"""The other processes on the same database: told of what happens here, and asked for what only one of them has.
+
+What is told is no truth of its own (that is in the database) but a reason to look there, so a word that is lost does no harm.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from homeport.acs.storage.interface import Channel
+
+ASK_WITHIN: Final = 3.0
+"""Seconds within which another process answers; a device waits 30 s for its reply."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+Word = dict[str, Any]
+
+
+class Peers:
+    """The way to the other processes. node: the name of this one."""
+
+    def __init__(self, channel: Channel, node: str) -> None:
+        self.node = node
+        self._channel = channel
+        self._handlers: dict[str, Callable[[Word], None]] = {}
+        self._servers: dict[str, Callable[[Word], Awaitable[Any]]] = {}
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._jobs: set[asyncio.Task[None]] = set()
+        channel.heard = self._heard
+
+    def on(self, kind: str, handler: Callable[[Word], None]) -> None:
+        """Call the handler with each word of this kind that another process says."""
+        self._handlers[kind] = handler
+
+    def serve(self, kind: str, handler: Callable[[Word], Awaitable[Any]]) -> None:
+        """Answer what other processes ask this one."""
+        self._servers[kind] = handler
+
+    def say(self, kind: str, **word: Any) -> None:
+        """Tell all others. What is too long for one word is not told."""
+        self._channel.say(_encode({"k": kind, **word}).decode())
+
+    async def alive(self, node: str) -> bool:
+        """Whether the process works now. Raises StoreUnavailable."""
+        return await self._channel.alive(node)
+
+    async def ask(self, node: str, kind: str, **word: Any) -> Any:
+        """The other process's answer; None where it gives none in time."""
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future
+        try:
+            self.say(kind, to=node, by=self.node, n=number, **word)
+            async with asyncio.timeout(ASK_WITHIN):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[number]
+
+    def _heard(self, text: str) -> None:
+        try:
+            word = _decode(text)
+        except msgspec.MsgspecError:
+            return  # of a version that speaks otherwise
+        kind = word.get("k", "")
+        if "to" not in word:
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                handler(word)
+        elif word["to"] != self.node:
+            return
+        elif kind == "re":
+            future = self._asked.get(word.get("n", 0))
+            if future is not None and not future.done():
+                future.set_result(word.get("answer"))
+        elif kind in self._servers:
+            job = asyncio.get_running_loop().create_task(self._answer(word))
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
+
+    async def _answer(self, word: Word) -> None:
+        answer = await self._servers[word["k"]](word)
+        self.say("re", to=word["by"], n=word["n"], answer=answer)

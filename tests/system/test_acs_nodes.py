@@ -1,0 +1,268 @@
+"""Several ACS processes on one PostgreSQL, as devices and operators meet them: sessions that hop, wake-ups, what one tells the other.
+
+The nodes run in this process, each with its own loop of everything but the sockets and the database, which are real.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.codec.envelope import decode
+from homeport.codec.messages import (
+    AddObject,
+    AddObjectResponse,
+    GetParameterNames,
+    GetParameterNamesResponse,
+    GetParameterValues,
+    GetParameterValuesResponse,
+    Message,
+    ParameterInfoStruct,
+    ParameterValueStruct,
+    RebootResponse,
+    Request,
+    SetParameterValuesResponse,
+)
+from support.acs_wire import Bed, Connection, Device, acs, id_of, run
+from support.postgres import needs_postgres, shared_server
+
+pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
+
+
+@contextlib.asynccontextmanager
+async def nodes(directory: Path, url: str, count: int = 2, **settings: Any) -> AsyncIterator[list[Bed]]:
+    """So many ACS nodes on one database, which hear each other."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(acs(directory / f"n{n}", database=url, **settings)) for n in range(count)
+        ]
+        for bed in made:
+            while not bed.app.store.channel.listening:  # type: ignore[union-attr]
+                await asyncio.sleep(0)
+        yield made
+
+
+@pytest.fixture
+def url() -> str:
+    return shared_server().new_database()
+
+
+def tree(request: Request) -> Message | None:
+    """A device with 600 parameters, a table, and no objections."""
+    match request:
+        case GetParameterNames(parameter_path="Device.", next_level=False):
+            return GetParameterNamesResponse(tuple(ParameterInfoStruct(f"Device.P{n}", True) for n in range(600)))
+        case GetParameterNames():
+            return GetParameterNamesResponse(())
+        case GetParameterValues(parameter_names=names):
+            return GetParameterValuesResponse(tuple(ParameterValueStruct(n, "7", "int") for n in names))
+        case AddObject():
+            return AddObjectResponse(3, 0)
+    return {"SetParameterValues": SetParameterValuesResponse(0), "Reboot": RebootResponse()}.get(request.element)
+
+
+async def sessions(bed: Bed, count: int) -> list[tuple[str, int]]:
+    """(outcome, messages) of the device's sessions, youngest first, once there are so many: histories come within a second."""
+    async with asyncio.timeout(10):
+        while True:
+            found = (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]
+            if len(found) >= count:
+                return [(s["outcome"], s["message_count"]) for s in found]
+
+
+class Hopping(Device):
+    """A device each of whose messages goes to another node, as over a load balancer that knows nothing of sessions."""
+
+    beds: list[Bed]
+
+    async def post(self, *args: Any, **more: Any) -> Any:
+        self.beds.append(self.beds.pop(0))
+        await self.connection.close()
+        self.connection = await Connection.to(self.beds[0].app.cwmp_url)
+        return await super().post(*args, **more)
+
+
+async def a_hopping_device(beds: list[Bed], serial: str = "S1") -> Hopping:
+    device = Hopping(await Connection.to(beds[0].app.cwmp_url), serial)
+    device.beds = list(beds)
+    return device
+
+
+def test_a_session_whose_every_message_meets_another_node_is_one_session(tmp_path: Path, url: str) -> None:
+    """Discovery, changes and reads, each answer at another node than its request: everything is asked once, and the history is whole."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url, 3, discover="bootstrap") as beds:
+            device = await a_hopping_device(beds)
+            await device.session("0 BOOTSTRAP", handler=tree)
+            assert [type(m).__name__ for m in device.heard] == ["GetParameterNames"] + 3 * ["GetParameterValues"]
+            shown = (await beds[0].rest("GET", f"devices/{id_of()}/parameters?path=Device.P599")).json["items"]
+            assert [v["value"] for v in shown] == ["7"]
+            wishes = [
+                ("SetParameterValues", {"parameter_list": [{"name": "Device.New", "value": 1}]}),
+                ("AddObject", {"object_name": "Device.T."}),
+                ("GetParameterValues", {"parameter_names": [f"Device.P{n}" for n in range(500)]}),
+                ("Reboot", {}),
+            ]
+            tasks = [await beds[n % 3].task(rpc, args) for n, (rpc, args) in enumerate(wishes)]
+            device.heard.clear()
+            await device.session("2 PERIODIC", handler=tree)
+            assert [type(m).__name__ for m in device.heard] == [
+                *("GetParameterValues", "SetParameterValues", "GetParameterNames", "AddObject"),
+                *("GetParameterValues", "GetParameterValues", "Reboot"),
+            ]
+            ended = [await beds[0].task_now(t) for t in tasks]
+            assert [(t["status"], t["attempts"]) for t in ended] == 4 * [("done", 1)], ended
+            assert len(ended[2]["result"]["parameter_list"]) == 500
+            assert await sessions(beds[1], 2) == [("success", 18), ("success", 12)]
+            assert sum(bed.app.hub.stats.continued for bed in beds) >= 12
+            await device.connection.close()
+
+    run(scene())
+
+
+def test_a_new_inform_at_another_node_takes_over_at_once(tmp_path: Path, url: str) -> None:
+    """S39's other side: the first node lets go of its session, its task goes on, and its late answer is refused."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            await (await a.device()).session("0 BOOTSTRAP")
+            task = await a.task("AddObject", {"object_name": "Device.T."})
+            stuck = await a.device()
+            await stuck.inform()
+            names = decode((await stuck.post(None)).body)
+            add = decode((await stuck.post(tree(names.body), id=names.id)).body)  # type: ignore[arg-type]
+            assert isinstance(add.body, AddObject)
+            device = await b.device()
+            await device.session(handler=tree)
+            assert [type(m).__name__ for m in device.heard] == [
+                "GetParameterNames",
+                "GetParameterNames",
+                "AddObject",
+            ], "the table is read back, and the object made as it was not there"
+            while a.app.door.live.of_device(id_of()) is not None:
+                await asyncio.sleep(0)
+            assert (await stuck.post(AddObjectResponse(9, 0), id=add.id)).status == 400
+            ended = await a.task_now(task)
+            assert (ended["status"], ended["attempts"], ended["result"]["instance_number"]) == ("done", 2, 3)
+            assert await sessions(b, 3) == [("success", 10), ("replaced", 6), ("success", 4)]
+
+    run(scene())
+
+
+def test_what_a_node_cannot_hand_over_is_refused_and_a_forged_cookie_makes_nobody_look(
+    tmp_path: Path, url: str
+) -> None:
+    """A session that is being answered is busy (409); one that is over, and one that never was, are unknown (400)."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            device = await a.device()
+            await device.session("0 BOOTSTRAP")
+            other = await b.device()
+            other.cookie = device.cookie
+            assert (await other.post(None)).status == 400
+            device = await a.device()
+            await device.inform()
+            live = a.app.door.live.of_device(id_of())
+            assert live is not None
+            other.cookie, live.busy = device.cookie, True
+            assert (await other.post(None)).status == 409
+            live.busy = False
+            looked = b.app.store._link.fetch  # type: ignore[attr-defined]
+
+            async def nobody(*_: Any) -> Any:
+                raise AssertionError("a forged cookie was looked for")
+
+            b.app.store._link.fetch = nobody  # type: ignore[attr-defined]
+            other.cookie = device.cookie[:-1] + ("A" if device.cookie[-1] != "A" else "B")
+            assert (await other.post(None)).status == 400
+            b.app.store._link.fetch = looked  # type: ignore[attr-defined]
+            other.cookie = device.cookie
+            assert (await other.post(None)).status == 204
+
+    run(scene())
+
+
+def test_a_session_that_nobody_goes_on_with_ends_by_the_clock(tmp_path: Path, url: str) -> None:
+    """A node stops with a change on its way and the device stays away: another node ends the session, the task is settled later."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            await (await a.device()).session("0 BOOTSTRAP")
+            task = await a.task(
+                "SetParameterValues", {"parameter_list": [{"name": "D.a", "value": "1", "type": "string"}]}
+            )
+            device = await a.device()
+            await device.inform()
+            assert (await device.post(None)).status == 200
+            await a.app.stop()
+            assert (await b.task_now(task))["status"] == "running", "the device may still come with its answer"
+            b.app.hub.clock = later(b.app.hub.clock, 3_600)
+            await b.app.door.handover.sweep()
+            assert (await b.task_now(task))["status"] == "unknown"
+            assert await sessions(b, 2) == [("aborted", 4), ("success", 4)]
+            device = await b.device()
+            await device.session(handler=tree)
+            assert (await b.task_now(task))["status"] == "done"
+
+    run(scene())
+
+
+def later(clock: Any, seconds: float) -> Any:
+    """A clock that is ahead."""
+    return lambda: clock() + seconds
+
+
+def test_a_dead_nodes_running_tasks_are_settled_by_a_living_one(tmp_path: Path, url: str) -> None:
+    """Its sign of life is too old and no session can be continued: the clockwork of another node takes its tasks up, once."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url, 3) as (a, b, c):
+            await (await a.device()).session("0 BOOTSTRAP")
+            task = await a.task("Reboot")
+            device = await a.device()
+            await device.inform()
+            assert (await device.post(None)).status == 200
+            await b.app.worker.mend()
+            assert (await b.task_now(task))["status"] == "running", "its node lives"
+            store = a.app.store
+            store._timer.cancel()  # type: ignore[attr-defined]
+            await store._link.fetch("UPDATE node SET seen = now() - interval '1 hour' WHERE name = $1", store.node)  # type: ignore[attr-defined]
+            await store._link.fetch("DELETE FROM lease")  # type: ignore[attr-defined]
+            await asyncio.gather(b.app.worker.mend(), c.app.worker.mend())
+            assert (await b.task_now(task))["status"] == "unknown"
+
+    run(scene())
+
+
+def test_tags_states_tokens_and_values_are_the_same_at_every_node_at_once(tmp_path: Path, url: str) -> None:
+    """What one node has just answered is what the next question gets at another, whatever either had read before."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url, cpe_auth="quarantine") as (a, b):
+            device = await a.device()
+            await device.session("0 BOOTSTRAP")
+            for n in range(20):
+                await asyncio.gather(a.get_device(), b.get_device())
+                writer, reader = (a, b) if n % 2 else (b, a)
+                await writer.rest("PUT", f"devices/{id_of()}/tags/t{n}")
+                assert f"t{n}" in (await reader.get_device())["tags"]
+            assert (await b.get_device())["state"] == "quarantined"
+            assert (await a.rest("POST", f"devices/{id_of()}/approve")).status == 200
+            assert (await b.get_device())["state"] == "approved"
+            task = await b.task("GetParameterValues", {"parameter_names": ["Device.P1"]})
+            await device.session(handler=tree)
+            assert (await b.task_now(task))["status"] == "done"
+            made = await a.rest("POST", "tokens", {"name": "viewer", "scope": "read"})
+            token = made.json["token"]
+            assert (await b.rest("GET", "devices", token=token)).status == 200
+            assert (await b.rest("DELETE", "tokens/viewer")).status == 204
+            assert (await a.rest("GET", "devices", token=token)).status == 401
+            assert (await a.rest("POST", f"devices/{id_of()}/refuse")).status == 200
+            assert (await (await b.device()).inform()).status == 403
+
+    run(scene())

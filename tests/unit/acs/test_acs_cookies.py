@@ -1,0 +1,37 @@
+"""The cookies that name sessions: made, recognised, and not to be forged."""
+
+from homeport.acs.endpoint.cookies import Cookies, given
+
+KEY = b"k" * 32
+
+
+def test_a_process_that_is_alone_makes_short_cookies() -> None:
+    """16 characters are all that a restrictive client has to keep."""
+    alone = Cookies()
+    made = {alone.new(managed=True) for _ in range(1_000)}
+    assert len(made) == 1_000
+    assert {len(c) for c in made} == {16}
+    assert alone.owner(made.pop()) == ""
+    assert alone.owner("x" * 17) is None
+
+
+def test_a_shared_cookie_names_its_process_and_says_whether_the_device_is_managed() -> None:
+    """Every process with the same key reads it."""
+    a, b = Cookies("nodea", KEY), Cookies("nodeb", KEY)
+    managed, waiting = a.new(managed=True), a.new(managed=False)
+    assert [b.owner(c) for c in (managed, waiting, b.new(managed=True))] == ["nodea", "nodea", "nodeb"]
+    assert b.managed(f"x=1; hp={managed}")
+    assert not b.managed(f"hp={waiting}")
+    assert list(given(f'a=1; hp="{managed}"; hp={waiting}')) == [managed, waiting]
+
+
+def test_a_forged_cookie_is_nobodys() -> None:
+    """Any changed character, another key, or a guess: the process does not even look for such a session."""
+    a = Cookies("nodea", KEY)
+    good = a.new(managed=False)
+    for at in range(len(good)):
+        other = "A" if good[at] != "A" else "B"
+        assert a.owner(good[:at] + other + good[at + 1 :]) is None
+    assert Cookies("nodea", b"l" * 32).owner(good) is None
+    assert a.owner("x" * 16) is None
+    assert not a.managed("hp=" + "m" * 40)
