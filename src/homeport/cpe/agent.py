@@ -21,7 +21,7 @@ from homeport.cpe.clock import Clock, SystemClock, date_time, is_set
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
-from homeport.cpe.devices import Device, PluggedDevice, device_for
+from homeport.cpe.devices import Device, PluggedDevice, close_device, device_for
 from homeport.cpe.discovery import option_bytes, url_problem
 from homeport.cpe.enable import switched_off, take_up
 from homeport.cpe.handlers import Handlers
@@ -153,6 +153,7 @@ class Agent:
             )
             self.leases.start(option_bytes(settings.option43))
         except BaseException:
+            close_device(getattr(self, "device", None))
             self.store.close()
             raise
         self.ledger.resume_schedule(wall=self.clock.now(), monotonic=self.started_at)
@@ -292,6 +293,7 @@ class Agent:
 
     async def _close(self) -> None:
         await self.parts.stop()
+        close_device(self.device)
         if self._doors is not None:
             await self._doors.close()
         if self._control is not None:

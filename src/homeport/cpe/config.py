@@ -31,7 +31,7 @@ class CpeSettings:
     profile: str = setting("dkt-797xx", "The device profile: which objects and parameters the device has")
     plugins: tuple[str, ...] = setting(
         (),
-        "Device plug-ins: Python files or names of modules; installed ones are found by themselves",
+        "Device plug-ins: Python files, names of modules, or descriptions of provider processes (.toml); installed ones are found too",
     )
     acs_url: str = setting("", "URL of the ACS; without it DHCP option 43 or the profile's own URL counts")
     username: str = setting("", "User name that the device gives to the ACS; default OUI-ProductClass-SerialNumber")

@@ -141,6 +141,8 @@ class Conversation:
         answer: Response | FaultMessage
         if isinstance(request, GetParameterValues):
             await self._parts.prepare(request.parameter_names)
+        elif isinstance(request, SetParameterValues):
+            await self._parts.prepare([p.name for p in request.parameter_list])
         try:
             answer = self._handlers.handle(request)
         except Fault as e:

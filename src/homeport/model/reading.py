@@ -248,6 +248,8 @@ class View:
                     self._one(place, shown, out, asked, reveal, by_alias)
                 else:
                     self._all(place.found, place.path, shown, out, asked, reveal, by_alias)
+        if len(asked) > 1:
+            asked = _joined_by_reader(asked)
         for source, wanted in asked.items():
             self._ask(source, wanted, out)
         return out
@@ -446,6 +448,17 @@ class View:
             else:
                 _parameters_below(place.found, place.path, found)
         return found
+
+
+def _joined_by_reader(
+    asked: "dict[Source, list[tuple[int, str, ParameterDef]]]",
+) -> "dict[Source, list[tuple[int, str, ParameterDef]]]":
+    """The same questions with those together that one function answers: it was registered at several patterns."""
+    first: dict[object, Source] = {}
+    joined: dict[Source, list[tuple[int, str, ParameterDef]]] = {}
+    for source, wanted in asked.items():
+        joined.setdefault(first.setdefault(source.read, source), []).extend(wanted)
+    return joined
 
 
 def _parameters_below(place: Node | Table, prefix: str, out: list[tuple[str, ParameterDef]]) -> None:

@@ -313,7 +313,8 @@ class Staging(View):
         parameter = place.parameter
         staged = self._values.get(place.path)
         if staged is None:
-            self._values[place.path] = _Staged(place.text, text, parameter, writer)
+            old = place.text if writer is Writer.SYSTEM else self._present(place)
+            self._values[place.path] = _Staged(old, text, parameter, writer)
         else:
             staged.new, staged.writer = text, writer
         if parameter.command:
@@ -321,6 +322,15 @@ class Staging(View):
         node = self._own(place.steps)
         assert isinstance(node, Node) and isinstance(node.values, list)
         node.values[place.at] = text
+
+    def _present(self, place: Place) -> str:
+        """What a parameter holds before the request: for one that lives on the device what the device says, not what was written last."""
+        if self.registry is None or all(at != place.at for at, _ in self.registry.sources_of(place.node.shape)):
+            return place.text
+        try:
+            return self.values([place.path], reveal=True)[0].value
+        except Fault:
+            return place.text  # the device cannot say it now
 
     def _own(self, steps: tuple[int, ...]) -> Node | Table:
         """The object or table at some steps, as this transaction's own copy, with its parents."""

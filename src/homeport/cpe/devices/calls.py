@@ -4,7 +4,7 @@ No data model here: rows and texts come and go as arguments.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from homeport.cpe.clock import Clock
@@ -82,25 +82,51 @@ class Calls:
         """Call the function without blocking the loop and keep its answer; whether it differs from the one before."""
         key = row.path if row is not None else ""
         before = self._kept.get(key)
-        declaration = self.declaration
-        arguments = () if row is None else (row,)
-        if declaration.inline:
-            outcome = self._called(row)
-        else:
-            try:
-                value = await self.worker.acall(declaration.function, *arguments, limit=declaration.limit)
-                outcome = Outcome(value, None, self._clock.monotonic())
-            except Exception as e:
-                outcome = Outcome(None, e, self._clock.monotonic())
+        outcome = self._called(row) if self.declaration.inline else await self._acalled(row)
         self._keep(key, outcome)
         return outcome.differs(before)
 
-    def forget(self, key: str = "") -> None:
-        """What was kept no longer holds: something was written."""
-        self._kept.pop(key, None)
+    def read_many(self, paths: Sequence[str]) -> dict[str, Outcome]:
+        """What a bundle's function says of some parameters; one call for all that is not kept and fresh."""
+        found = {path: kept for path in paths if (kept := self.fresh(path)) is not None}
+        missing = [path for path in paths if path not in found]
+        if missing:
+            called = self._spread(missing, self._called(missing))
+            if self.declaration.poll:
+                for path, outcome in called.items():
+                    self._keep(path, outcome)
+            found |= called
+        return found
+
+    async def fetch_many(self, paths: Sequence[str]) -> bool:
+        """Call a bundle's function without blocking the loop and keep what it says; whether any of it is news."""
+        if self.declaration.inline:
+            outcome = self._called(paths)
+        else:
+            outcome = await self._acalled(paths)
+        news = False
+        for path, each in self._spread(paths, outcome).items():
+            news = each.differs(self._kept.get(path)) or news
+            self._keep(path, each)
+        return news
+
+    @staticmethod
+    def _spread(paths: Sequence[str], outcome: Outcome) -> dict[str, Outcome]:
+        """A bundle's answer as one outcome for each path."""
+        values, error = outcome.value, outcome.error
+        if error is None and not isinstance(values, Mapping):
+            error = TypeError(f"a dict of values by path was expected, not {type(values).__name__}")
+        if error is not None:
+            return dict.fromkeys(paths, Outcome(None, error, outcome.at))
+        found = {}
+        for path in paths:
+            value = values.get(path)
+            failed = value if isinstance(value, Exception) else None
+            found[path] = Outcome(None if failed else value, failed, outcome.at)
+        return found
 
     def forget_all(self) -> None:
-        """The same for all rows."""
+        """What was kept no longer holds: something was written."""
         self._kept.clear()
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,9 +170,18 @@ class Calls:
         except Exception as e:
             LOG.warning("%s failed after a change: %s", function.__qualname__, sentence(e), exc_info=_trace(e))
 
-    def _called(self, row: Row | None) -> Outcome:
+    async def _acalled(self, argument: Row | Sequence[str] | None) -> Outcome:
         declaration = self.declaration
-        arguments = () if row is None else (row,)
+        arguments = () if argument is None else (argument,)
+        try:
+            value = await self.worker.acall(declaration.function, *arguments, limit=declaration.limit)
+        except Exception as e:
+            return Outcome(None, e, self._clock.monotonic())
+        return Outcome(value, None, self._clock.monotonic())
+
+    def _called(self, argument: Row | Sequence[str] | None) -> Outcome:
+        declaration = self.declaration
+        arguments = () if argument is None else (argument,)
         try:
             if declaration.inline:
                 value = declaration.function(*arguments)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Device(Protocol):
     """Something whose parameters live.
 
-    product_class: ProductClass of its DeviceId, for models without that parameter.
+    product_class: ProductClass of its DeviceId, for models without that parameter. A device may also have `plugins`, a sequence of Plugin:
+    they are hosted beneath those that the settings name.
     """
 
     @property
@@ -49,6 +50,10 @@ class PluggedDevice:
             self.below.attach(model)
         self.host.attach(model)
 
+    def close(self) -> None:
+        """End threads and processes of the plug-ins."""
+        self.host.close()
+
 
 def device_for(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:
     """The device behind a profile, with the plug-ins that the settings name or that are installed. started: monotonic seconds of its start.
@@ -58,10 +63,16 @@ def device_for(profile: str, settings: CpeSettings, clock: Clock, *, started: fl
     from homeport.cpe.devices.loading import plugins_for
 
     device = _own_device(profile, settings, clock, started=started)
-    plugins = plugins_for(settings.plugins)
+    plugins = [*getattr(device, "plugins", ()), *plugins_for(settings.plugins, settings.directory / "providers")]
     if not plugins:
         return device
     return PluggedDevice(device, plugins, clock)
+
+
+def close_device(device: Device | None) -> None:
+    """End what a device has running beside the agent, where it has anything."""
+    if isinstance(device, PluggedDevice):
+        device.close()
 
 
 def _own_device(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:

@@ -1,4 +1,4 @@
-"""Finds plug-ins: Python files and modules that the settings name, and what is installed.
+"""Finds plug-ins: Python files, modules and descriptions of providers that the settings name, and what is installed.
 
 An installed package offers its plug-ins as entry points of the group `homeport.devices`; each names a module, a Plugin, or a class or
 function without arguments that makes one of these. Nothing is imported where there is no plug-in.
@@ -17,16 +17,28 @@ from homeport.errors import ConfigError, HomeportError
 GROUP: Final = "homeport.devices"
 
 
-def plugins_for(named: Sequence[str]) -> list[Plugin]:
+def plugins_for(named: Sequence[str], memory: Path | None = None) -> list[Plugin]:
     """The plug-ins that are installed, then those that are named, which count before them.
 
-    named: paths of Python files, or names of modules. Raises ConfigError that names the plug-in.
+    named: paths of Python files or of descriptions of providers (`.toml`), or names of modules. memory: where it is kept what providers
+    serve. Raises ConfigError that names the plug-in.
     """
     found = [_made(value, f"the entry point {name}") for name, value in _entry_points()]
-    return found + [_named(name) for name in named]
+    try:
+        found.extend(_named(name, memory) for name in named)
+    except BaseException:
+        for plugin in found:
+            for closer in plugin.closers:
+                closer()
+        raise
+    return found
 
 
-def _named(name: str) -> Plugin:
+def _named(name: str, memory: Path | None) -> Plugin:
+    if name.endswith(".toml"):
+        from homeport.cpe.devices.provider import provider_from_file
+
+        return provider_from_file(Path(name).expanduser(), memory)
     if name.endswith(".py") or os.sep in name:
         return _made(_module_of_file(Path(name).expanduser()), name)
     import importlib

@@ -117,6 +117,7 @@ class Declaration:
     def __init__(self, function: Function, path: str, *, limit: float, inline: bool, poll: float) -> None:
         self.function = function
         self.path = normal(path)
+        self.paths: tuple[str, ...] = (self.path,)
         self.limit = limit
         self.inline = inline
         self.poll = poll
@@ -197,6 +198,19 @@ class Parameter(Declaration):
 
 class Group(Declaration):
     """A function that gives many values at once, by their names below the path; called once however many of them are asked for."""
+
+
+class Bundle(Declaration):
+    """A function that gives the values of any of its parameters: `read(paths)` returns values by path.
+
+    `validate(path, value)`, and `apply({path: value, ...})` once for all that one request changes. A value may be an Exception.
+    """
+
+    def __init__(self, function: Function, paths: Sequence[str], *, limit: float, inline: bool, poll: float) -> None:
+        if not paths or any(p.endswith(".") for p in paths):
+            raise ConfigError(f"{function.__qualname__}: a bundle names at least one parameter, and parameters only")
+        super().__init__(function, paths[0], limit=limit, inline=inline, poll=poll)
+        self.paths = tuple(dict.fromkeys([normal(p) for p in paths]))
 
 
 class Table(Declaration):
@@ -315,6 +329,13 @@ def group(path: str, *, poll: float = 0.0, limit: float = LIMIT, inline: bool = 
     return lambda function: Group(function, path, limit=limit, inline=inline, poll=poll)
 
 
+def bundle(*paths: str, poll: float = 0.0, limit: float = LIMIT, inline: bool = False) -> Callable[[Function], Bundle]:
+    """Marks a function for parameters of many objects: `read(paths)` gets those that are asked for, with instance numbers, and returns
+    values by path. One request calls it once. poll, limit, inline: as for `parameter`.
+    """
+    return lambda function: Bundle(function, paths, limit=limit, inline=inline, poll=poll)
+
+
 def table(
     path: str,
     *,
@@ -367,6 +388,8 @@ class Plugin:
         self.declarations: list[Declaration] = []
         self.listeners: list[Listener] = []
         self.moments: list[Moment] = []
+        self.closers: list[Callable[[], object]] = []
+        """What ends with the agent: processes, files."""
         self.host: Host | None = None
 
     def __repr__(self) -> str:
@@ -404,6 +427,12 @@ class Plugin:
     ) -> Callable[[Function], Group]:
         """See `group`."""
         return self._kept(group(path, poll=poll, limit=limit, inline=inline))
+
+    def bundle(
+        self, *paths: str, poll: float = 0.0, limit: float = LIMIT, inline: bool = False
+    ) -> Callable[[Function], Bundle]:
+        """See `bundle`."""
+        return self._kept(bundle(*paths, poll=poll, limit=limit, inline=inline))
 
     def table(
         self,

@@ -10,24 +10,19 @@ from typing import Any, Final
 
 from homeport.cpe.clock import Clock
 from homeport.cpe.devices.calls import Calls, sentence
+from homeport.cpe.devices.declaration_hook import DeclarationHook
 from homeport.cpe.devices.live_tables import LiveTable, places
-from homeport.cpe.devices.plugin import Declaration, Group, Host, Key, Parameter, Plugin, Reference, Row, Table
+from homeport.cpe.devices.plugin import Bundle, Declaration, Group, Host, Key, Plugin, Reference, Row, Table
 from homeport.cpe.devices.worker import Worker
 from homeport.cpe.journal import LOG
 from homeport.errors import ConfigError, Fault
-from homeport.model.changes import Change, ChangeKind
+from homeport.model.nodes import Node
 from homeport.model.path import Path, Wildcard, generic
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import ParameterDef
-from homeport.model.sources import Pattern, meet
-from homeport.model.transaction import Transaction
+from homeport.model.sources import Pattern, ReadOf, meet
 from homeport.model.tree import DataModel
-from homeport.model.types import to_value
-from homeport.terms import FaultCode, Writer
-
-_NOT_TOLD: Final = frozenset({"Alias"})
-"""Columns that are the data model's own affair: a plug-in is not asked about them."""
-
+from homeport.terms import FaultCode
 
 _OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
 
@@ -47,7 +42,7 @@ class PluginHost(Host):
         self.on_changed: Callable[[Sequence[str]], None] = _nobody
         self.on_event: Callable[[str, str], None] = _nobody_owes
         self._last: dict[str, str] = {}
-        self._patterns: dict[Calls, Pattern] = {}
+        self._patterns: dict[Calls, list[Pattern]] = {}
         for plugin in self.plugins:
             plugin.host = self
 
@@ -75,8 +70,8 @@ class PluginHost(Host):
         for plugin in self.plugins:
             if not plugin.extends:
                 continue
-            for declaration in plugin.declarations:
-                path = generic(declaration.path)
+            for declaration, declared in [(d, p) for d in plugin.declarations for p in d.paths]:
+                path = generic(declared)
                 if not path.startswith(profile.schema.root):
                     continue
                 if not path.endswith("."):
@@ -107,17 +102,19 @@ class PluginHost(Host):
             worker = Worker(plugin.name)
             self.workers.append(worker)
             for declaration in sorted(plugin.declarations, key=_breadth):
-                if self._fits(model, declaration):
+                present = [path for path in declaration.paths if self._has(model, declaration, path)]
+                if present:
                     calls = Calls(declaration, worker, self.clock)
                     self.all.append(calls)
-                    self._patterns[calls] = Pattern(declaration.path)
+                    self._patterns[calls] = [Pattern(path) for path in present]
                     self._register(model, declaration, calls)
 
-    def _fits(self, model: DataModel, declaration: Declaration) -> bool:
+    @staticmethod
+    def _has(model: DataModel, declaration: Declaration, declared: str) -> bool:
         """Whether the device has what is declared."""
-        path = generic(declaration.path)
+        path = generic(declared)
         schema, profile = model.schema, model.profile
-        if declaration.path.endswith("."):
+        if path.endswith("."):
             found: object = schema.object(path)
             present = profile is None or profile.has_object(path)
         else:
@@ -125,11 +122,9 @@ class PluginHost(Host):
             head, _, leaf = path.rpartition(".")
             present = profile is None or leaf in profile.parameters_of(head + ".")
         if found is None:
-            raise ConfigError(
-                f"{declaration.name}: {schema.name} has no {declaration.path}{_nearest(schema.name, path, model)}"
-            )
+            raise ConfigError(f"{declaration.name}: {schema.name} has no {declared}{_nearest(path, model)}")
         if not present:
-            LOG.debug("%s: this device has no %s; passed over", declaration.name, declaration.path)
+            LOG.debug("%s: this device has no %s; passed over", declaration.name, declared)
         return present
 
     def _register(self, model: DataModel, declaration: Declaration, calls: Calls) -> None:
@@ -145,10 +140,15 @@ class PluginHost(Host):
             model.source(path, read_of=lambda model, paths: self._columns(model, table, paths))
         elif isinstance(declaration, Group):
             model.source(path, read_of=lambda model, paths: self._many(model, calls, paths))
+        elif isinstance(declaration, Bundle):
+            read_of: ReadOf = lambda model, paths: self._bundle(model, calls, paths)  # noqa: E731
+            for pattern in self._patterns[calls]:
+                model.source(pattern.text, read_of=read_of)
+            path = model.root  # one hook, so that one request is one call
         else:
             model.source(path, read_of=lambda model, paths: self._each(model, calls, paths))
         if declaration.writes or isinstance(declaration, Table):
-            hook = _Hook(self, calls)
+            hook = DeclarationHook(self, calls, self._patterns[calls])
             model.hook(path, validate=hook.validate, apply=hook.apply, undo=hook.undo, notify=hook.notify)
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
@@ -159,6 +159,19 @@ class PluginHost(Host):
         for path in paths:
             try:
                 value = calls.read(self.row(model, calls.declaration.path, path))
+                text = None if value is None else self.text(model.definition(path), value)
+            except Exception as e:
+                self._failed(model, calls, path, e, out)
+                continue
+            self._answer(path, text, out)
+        return out
+
+    def _bundle(self, model: DataModel, calls: Calls, paths: Sequence[str]) -> Mapping[str, object]:
+        """Values of a `@bundle`: one call for all of them."""
+        out: dict[str, object] = {}
+        for path, outcome in calls.read_many(paths).items():
+            try:
+                value = outcome.get()
                 text = None if value is None else self.text(model.definition(path), value)
             except Exception as e:
                 self._failed(model, calls, path, e, out)
@@ -263,6 +276,14 @@ class PluginHost(Host):
         head = declaration.path[: declaration.path.rindex("{i}.") + 4]
         return [self.row(model, head, path) for path, _ in places(model, head)]
 
+    def paths_of(self, model: DataModel, calls: Calls) -> list[str]:
+        """Every parameter of a bundle, with instance numbers."""
+        found = []
+        for pattern in self._patterns[calls]:
+            head, _, name = pattern.text.rpartition(".")
+            found += [path + name for path, place in places(model, head + ".") if isinstance(place, Node)]
+        return found
+
     # --- ahead of requests ------------------------------------------------------------------------------------------------------
 
     async def prepare(self, paths: Sequence[str]) -> None:
@@ -284,123 +305,45 @@ class PluginHost(Host):
             if isinstance(declaration, Table):
                 concerned = declaration.path in tables
             else:
-                concerned = any(meet(self._patterns[calls].path.segments, segments) for segments in wanted)
-            if not concerned:
-                continue
-            for row in self.rows_of(model, calls):
-                if calls.declaration.poll and calls.fresh(row.path if row else "") is not None:
-                    continue
-                await calls.fetch(row)
-            if isinstance(declaration, Table):
+                concerned = any(meet(p.path.segments, s) for p in self._patterns[calls] for s in wanted)
+            if concerned:
+                await self.fetch(calls, wanted)
+            if concerned and isinstance(declaration, Table):
                 model.freshen([declaration.path.removesuffix("{i}.").replace("{i}", "*")])
 
+    async def fetch(
+        self, calls: Calls, wanted: Sequence[tuple[object, ...]] | None = None, *, again: bool = False
+    ) -> bool:
+        """Ask a declaration's function without blocking the loop; whether it said anything new.
+
+        wanted: segments of paths that are going to be read, None for everything. again: also what polling found out lately.
+        """
+        model = self.model
+        assert model is not None
+
+        def stale(key: str) -> bool:
+            return again or not calls.declaration.poll or calls.fresh(key) is None
+
+        if isinstance(calls.declaration, Bundle):
+            paths = [
+                p
+                for p in self.paths_of(model, calls)
+                if stale(p) and (wanted is None or any(meet(Path.parse(p).segments, s) for s in wanted))
+            ]
+            return bool(paths) and await calls.fetch_many(paths)
+        news = False
+        for row in self.rows_of(model, calls):
+            if stale(row.path if row else ""):
+                news = await calls.fetch(row) or news
+        return news
+
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and what plug-ins opened."""
         for worker in self.workers:
             worker.close()
-
-
-class _Hook:
-    """What a declaration has to say about changes."""
-
-    def __init__(self, host: PluginHost, calls: Calls) -> None:
-        self._host = host
-        self._calls = calls
-        self._declaration = calls.declaration
-        self._depth = len(Path.parse(calls.declaration.path).segments)
-
-    def validate(self, change: Change, view: Transaction) -> None:
-        if change.writer is Writer.SYSTEM:
-            return
-        declaration = self._declaration
-        if change.kind is not ChangeKind.VALUE:
-            if isinstance(declaration, Table) and self._own_row(change):
-                allowed = declaration.adder if change.kind is ChangeKind.ADD else declaration.deleter
-                if allowed is None:
-                    raise Fault(FaultCode.REQUEST_DENIED, f"the rows of {declaration.path} come from the device itself")
-            return
-        if declaration.validator is None or self._name(change) in _NOT_TOLD:
-            return
-        self._calls.do(
-            declaration.validator, *self._arguments(change.path, view, view.value), *self._value(view, change)
-        )
-
-    def apply(self, changes: Sequence[Change], view: Transaction) -> int:
-        return self._act(changes, view, self._declaration.applier)
-
-    def undo(self, changes: Sequence[Change], view: Transaction) -> int:
-        return self._act(changes, view, self._declaration.undoer or self._declaration.applier)
-
-    def notify(self, changes: Sequence[Change], view: Transaction) -> None:
-        if self._declaration.notifier is not None:
-            for arguments in self._batches(changes, view):
-                self._calls.later(self._declaration.notifier, *arguments)
-
-    def _act(self, changes: Sequence[Change], view: Transaction, function: Callable[..., Any] | None) -> int:
-        status = 0
-        if isinstance(self._declaration, Table):
-            for change in changes:
-                if change.kind is not ChangeKind.VALUE and change.writer is not Writer.SYSTEM and self._own_row(change):
-                    deed = self._declaration.adder if change.kind is ChangeKind.ADD else self._declaration.deleter
-                    if deed is not None:
-                        row = self._host.row(view.model, self._declaration.path, change.path, view.value)
-                        status = max(status, int(self._calls.do(deed, row) or 0))
-        if function is not None:
-            for arguments in self._batches(changes, view):
-                status = max(status, int(self._calls.do(function, *arguments) or 0))
-        self._calls.forget_all()
-        return status
-
-    def _batches(self, changes: Sequence[Change], view: Transaction) -> list[tuple[Any, ...]]:
-        """The arguments of each call that these changes need."""
-        mine = [
-            c
-            for c in changes
-            if c.kind is ChangeKind.VALUE and c.writer is not Writer.SYSTEM and self._name(c) not in _NOT_TOLD
-        ]
-        if isinstance(self._declaration, Parameter):
-            return [
-                (*self._arguments(c.path, view, view.value), self._meaning(view, c))
-                for c in mine
-                if self._known(view, c)
-            ]
-        rows: dict[str, dict[str, Any]] = {}
-        for change in mine:
-            if self._known(view, change):
-                prefix = ".".join(change.path.split(".")[: self._depth]) + "."
-                rows.setdefault(prefix, {})[change.path[len(prefix) :]] = self._meaning(view, change)
-        return [(*self._arguments(prefix, view, view.value), values) for prefix, values in rows.items()]
-
-    def _arguments(self, path: str, view: Transaction, read: Callable[[str], str]) -> tuple[Any, ...]:
-        row = self._host.row(view.model, self._declaration.path, path, read)
-        return () if row is None else (row,)
-
-    def _value(self, view: Transaction, change: Change) -> tuple[Any, ...]:
-        """What `validate` is told of a change: the value, and in a group or table its name before it."""
-        meaning = self._meaning(view, change)
-        if isinstance(self._declaration, Parameter):
-            return (meaning,)
-        return (".".join(change.path.split(".")[self._depth :]), meaning)
-
-    @staticmethod
-    def _meaning(view: Transaction, change: Change) -> Any:
-        return to_value(view.locate(change.path).parameter.syntax, change.new)
-
-    @staticmethod
-    def _known(view: Transaction, change: Change) -> bool:
-        """Whether the parameter is still there: the row of a change that is taken back may be gone."""
-        try:
-            view.locate(change.path)
-        except Fault:
-            return False
-        return True
-
-    def _own_row(self, change: Change) -> bool:
-        return change.path.count(".") == self._depth
-
-    @staticmethod
-    def _name(change: Change) -> str:
-        return change.path.rpartition(".")[2]
+        for plugin in self.plugins:
+            for closer in plugin.closers:
+                closer()
 
 
 def _breadth(declaration: Declaration) -> tuple[int, int]:
@@ -418,7 +361,7 @@ def _by_prefix(paths: Sequence[str], depth: int) -> dict[str, list[str]]:
     return found
 
 
-def _nearest(model_name: str, path: str, model: DataModel) -> str:
+def _nearest(path: str, model: DataModel) -> str:
     """What the writer may have meant, as the end of a sentence."""
     import difflib
 

@@ -65,7 +65,6 @@ class PluginsPart(Part):
 
     async def stop(self) -> None:
         await self._moments("stop")
-        self._host.close()
 
     async def prepare(self, paths: Sequence[str]) -> None:
         await self._host.prepare(paths)
@@ -113,9 +112,7 @@ class PluginsPart(Part):
         clock, model = self._agent.clock, self._agent.model
         while True:
             begun = clock.monotonic()
-            news = False
-            for row in self._host.rows_of(model, calls):
-                news = await calls.fetch(row) or news
+            news = await self._host.fetch(calls, again=True)
             if isinstance(calls.declaration, Table):
                 model.freshen([calls.declaration.path.removesuffix("{i}.").replace("{i}", "*")])
             if news:
@@ -157,6 +154,7 @@ def _each(said: object) -> Iterable[object]:
 
 def _meets(calls: Calls, path: str) -> bool:
     try:
-        return meet(Path.parse(calls.declaration.path).segments, Path.parse(path).segments)
+        segments = Path.parse(path).segments
+        return any(meet(Path.parse(own).segments, segments) for own in calls.declaration.paths)
     except Fault:
         return False  # no path at all: nothing that it could mean
