@@ -14,6 +14,7 @@ from homeport.cli.common import AsJson, Yes, ask_password, confirm, group
 from homeport.cli.cpe_ask import StateDir, ask, directory
 from homeport.cli.cpe_dhcp import hook, lease
 from homeport.cli.cpe_enable import disable, enable
+from homeport.cli.cpe_module import module
 from homeport.cli.cpe_show import show
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.settings_help import command_class
@@ -26,6 +27,7 @@ app.add_typer(hook, name="hook")
 app.command()(lease)
 app.command()(enable)
 app.command()(disable)
+app.add_typer(module, name="module")
 
 RUN_HELP = (
     "Run the agent on this device, until Ctrl-C.\n\n"

@@ -40,6 +40,7 @@ from homeport.cpe.standby import StandbyWatch
 from homeport.cpe.startup import RANKS, SOURCES, apply_factory_values, apply_identity, apply_settings, url_source
 from homeport.cpe.state import Store
 from homeport.cpe.status import AgentStatus, SessionReport
+from homeport.cpe.transfers.rules import RowFiles
 from homeport.cpe.verbs import verbs_of
 from homeport.errors import ConfigError, Fault, StoreError, TransportError
 from homeport.model.changes import ACTIVE, Change
@@ -158,6 +159,7 @@ class Agent:
             raise
         self.ledger.resume_schedule(wall=self.clock.now(), monotonic=self.started_at)
         self.random = random
+        self.vendor_files = RowFiles()
         self.parts = Parts((parts or (parts_of if doors else _no_parts))(self))
         self.handlers = Handlers(self.model, self, self.parts.handlers())
         self.policy = SessionPolicy(random)
@@ -176,7 +178,10 @@ class Agent:
         self._doors = Doors(self, self.store, settings) if doors else None
         self._control = (
             ControlServer(
-                settings.directory, verbs_of(self), path=settings.control_socket, group=settings.control_group
+                settings.directory,
+                verbs_of(self) | self.parts.verbs(),
+                path=settings.control_socket,
+                group=settings.control_group,
             )
             if doors
             else None

@@ -181,6 +181,32 @@ class CpeSettings:
     log_file: Path | None = setting(
         None, "File for the log lines instead of standard error; opened anew on SIGHUP, for logrotate"
     )
+    module_environments: tuple[str, ...] = setting(
+        ("native",),
+        "Where software modules run: native (child processes), package.module:name or an installed plug-in; none for no modules",
+    )
+    module_directory: Path | None = setting(
+        None, "Where software modules are installed; default in the state directory"
+    )
+    module_user: str = setting(
+        "", "User as whom software modules run; default the agent's own, who can read the device's passwords"
+    )
+    module_keys: tuple[Path, ...] = setting(
+        (),
+        "Ed25519 public keys (PEM), one of which must have signed a package; without any, signatures are not looked at",
+    )
+    module_checksums: tuple[str, ...] = setting(
+        (), "SHA-256 of the packages that may be installed, hexadecimal; without any, all may"
+    )
+    module_max_size: int = setting(64 << 20, "Largest package, as fetched and unpacked", unit="bytes")
+    module_disk: int = setting(
+        0, "Disk space for all software modules of an environment, 0 for what is there", unit="bytes"
+    )
+    module_memory: int = setting(
+        0, "Most address space that one unit may ask for and gets without asking, 0 for no limit", unit="bytes"
+    )
+    module_log_size: int = setting(256 << 10, "What is kept of each unit's output", unit="bytes")
+
     log_level: str = setting("info", "How much is logged", choices=("debug", "info", "warning", "error"))
     log_format: str = setting("text", "Log lines for people or for machines", choices=("text", "json"))
 
@@ -214,6 +240,18 @@ class CpeSettings:
             raise ConfigError("dhcp_vendor_class must hold dslforum.org, for example 'Box-2000 dslforum.org'")
         if self.dhcp_rediscovery_after < 0:
             raise ConfigError("dhcp_rediscovery_after must not be negative; 0 is never")
+        if self.module_max_size < 1 or self.module_log_size < 1 or self.module_disk < 0 or self.module_memory < 0:
+            raise ConfigError(
+                "module_max_size and module_log_size must be at least 1 byte, module_disk and module_memory not negative"
+            )
+        if self.module_user and self.module_directory is None:
+            raise ConfigError(
+                "module_user needs a module_directory that this user can enter, for example /var/lib/homeport-modules"
+            )
+        if any(len(c) != 64 or set(c.lower()) - set("0123456789abcdef") for c in self.module_checksums):
+            raise ConfigError(
+                "module_checksums are SHA-256 sums of 64 hexadecimal digits each, as sha256sum prints them"
+            )
         unknown = set(self.transfer_schemes) - {"http", "https", "ftp", "sftp", "tftp"}
         if unknown or not self.transfer_schemes:
             raise ConfigError(

@@ -40,7 +40,7 @@ def _named(name: str, memory: Path | None) -> Plugin:
 
         return provider_from_file(Path(name).expanduser(), memory)
     if name.endswith(".py") or os.sep in name:
-        return _made(_module_of_file(Path(name).expanduser()), name)
+        return _made(module_of_file(Path(name).expanduser()), name)
     import importlib
 
     try:
@@ -55,7 +55,8 @@ def _named(name: str, memory: Path | None) -> Plugin:
         raise ConfigError(f"the plug-in {name} cannot be loaded: {_where(e)}{type(e).__name__}: {e}") from e
 
 
-def _module_of_file(path: Path) -> ModuleType:
+def module_of_file(path: Path) -> ModuleType:
+    """The module in a Python file. Raises ConfigError that says where it fails."""
     import importlib.util
 
     name = "homeport_plugin_" + "".join(c if c.isalnum() else "_" for c in path.stem)

@@ -28,6 +28,11 @@ def parts_of(agent: "Agent") -> list[Part]:
         from homeport.cpe.parts.lightweight import LightweightPart
 
         parts.append(LightweightPart(agent))
+    environments = agent.settings.module_environments
+    if environments not in ((), ("none",)) and agent.model.exists(f"{agent.model.root}SoftwareModules.DeploymentUnit."):
+        from homeport.cpe.parts.modules import ModulesPart
+
+        parts.append(ModulesPart(agent))
     return parts
 
 

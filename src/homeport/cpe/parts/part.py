@@ -5,7 +5,7 @@ the data model, and may work in the background. A part that fails is logged and 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from homeport.codec.messages import Request, Response
@@ -24,6 +24,10 @@ class Part:
 
     def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
         """The answers to RPCs of this part; GetRPCMethods names them."""
+        return {}
+
+    def verbs(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
+        """What people on the device can ask of this part over the control socket."""
         return {}
 
     async def start(self) -> None:
@@ -75,6 +79,10 @@ class Parts:
         for part in self._parts:
             found.update(part.handlers())
         return found
+
+    def verbs(self) -> dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
+        """All verbs of all parts."""
+        return {name: verb for part in self._parts for name, verb in part.verbs().items()}
 
     @property
     def connection_request_methods(self) -> list[str]:

@@ -206,7 +206,11 @@ class TransfersPart(Part):
                     limit=settings.firmware_trial,
                 ),
             )
-        configuration = VendorConfiguration(agent.model, description=f"{agent.status.profile} {self._running_version}")
+        configuration = VendorConfiguration(
+            agent.model,
+            description=f"{agent.status.profile} {self._running_version}",
+            others=agent.vendor_files,
+        )
         types.on_download(CONFIGURATION, configuration)
         for name in ("1 Vendor Configuration File", CONFIGURATION):
             types.on_upload(name, configuration)
@@ -214,7 +218,8 @@ class TransfersPart(Part):
             {
                 row: [directory / f"{name}.log.1", directory / f"{name}.log"]
                 for row, name in ((1, "client"), (2, "config"))
-            }
+            },
+            others=agent.vendor_files,
         )
         for name in ("2 Vendor Log File", "4 Vendor Log File"):
             types.on_upload(name, logs)

@@ -1,6 +1,8 @@
 """What the device chooses itself about its transfers, and what people see of one."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,29 @@ class TransferStatus:
     due_in: float | None
     fault_code: int
     fault_string: str
+
+
+RowOwner = Callable[[int], Sequence[Path] | None]
+
+
+class RowFiles:
+    """Files behind rows of VendorLogFile and VendorConfigFile that other parts of the agent own, such as software modules.
+
+    Each owner is asked with a row's number: None says that the row is not its own, () that it has no file now.
+    """
+
+    def __init__(self) -> None:
+        self.logs: list[RowOwner] = []
+        self.configurations: list[RowOwner] = []
+
+    def log(self, row: int | None) -> Sequence[Path] | None:
+        return _owned(self.logs, row)
+
+    def configuration(self, row: int | None) -> Sequence[Path] | None:
+        return _owned(self.configurations, row)
+
+
+def _owned(owners: Sequence[RowOwner], row: int | None) -> Sequence[Path] | None:
+    if row is None:
+        return None
+    return next((found for owner in owners if (found := owner(row)) is not None), None)

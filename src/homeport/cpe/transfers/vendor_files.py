@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from homeport.cpe.transfers.file_types import Restart
 from homeport.cpe.transfers.records import Transfer
+from homeport.cpe.transfers.rules import RowFiles
 from homeport.errors import Fault
 from homeport.model.transaction import Transaction
 from homeport.model.tree import DataModel
@@ -66,14 +67,15 @@ def apply_configuration(model: DataModel, data: bytes) -> int:
 
 
 class VendorConfiguration:
-    """Installer and exporter of the configuration file. prefix: the model's root object."""
+    """Installer and exporter of the configuration file. others: whose rows are not the device's own configuration."""
 
     disturbs = True
     web_pages = False
 
-    def __init__(self, model: DataModel, *, description: str = "") -> None:
+    def __init__(self, model: DataModel, *, description: str = "", others: RowFiles | None = None) -> None:
         self._model = model
         self._description = description
+        self._others = others or RowFiles()
 
     async def apply(self, file: Path, transfer: Transfer) -> Restart:
         if (await asyncio.to_thread(file.stat)).st_size > MOST_BYTES:
@@ -82,37 +84,55 @@ class VendorConfiguration:
         return Restart.AFTER_REPORT if apply_configuration(self._model, data) else Restart.NO
 
     def has(self, instance: int | None) -> bool:
+        other = self._others.configuration(instance)
+        if other is not None:
+            return any(path.is_file() for path in other)
         return instance is None or instance in _instances(self._model, "VendorConfigFile")
 
     async def write(self, file: Path, transfer: Transfer) -> None:
+        other = self._others.configuration(transfer.instance)
+        if other is not None:
+            await _join(other, file, "the configuration")
+            return
         data = export_configuration(self._model, description=self._description)
         await asyncio.to_thread(file.write_bytes, data)
 
 
 class VendorLogs:
-    """Exporter of the logs. files: by row of VendorLogFile, the files that make up that log, oldest first; missing ones are passed over."""
+    """Exporter of the logs. files: by row of VendorLogFile, the files that make up that log, oldest first; missing ones are passed over.
 
-    def __init__(self, files: Mapping[int, Sequence[Path]]) -> None:
+    others: whose rows are not among them.
+    """
+
+    def __init__(self, files: Mapping[int, Sequence[Path]], *, others: RowFiles | None = None) -> None:
         self._files = files
+        self._others = others or RowFiles()
 
     def has(self, instance: int | None) -> bool:
-        return (1 if instance is None else instance) in self._files
+        return self._others.log(instance) is not None or (1 if instance is None else instance) in self._files
 
     async def write(self, file: Path, transfer: Transfer) -> None:
-        parts = self._files[1 if transfer.instance is None else transfer.instance]
+        parts = self._others.log(transfer.instance)
+        if parts is None:
+            parts = self._files[1 if transfer.instance is None else transfer.instance]
+        await _join(parts, file, "the log")
 
-        def join() -> None:
-            with file.open("wb") as out:
-                for part in parts:
-                    try:
-                        out.write(part.read_bytes())
-                    except FileNotFoundError:
-                        continue  # a log that was never rotated has no older part
 
-        try:
-            await asyncio.to_thread(join)
-        except OSError as e:
-            raise FileTransferError(Trouble.LOCAL, f"the log cannot be read: {e.strerror or e}") from e
+async def _join(parts: Sequence[Path], file: Path, what: str) -> None:
+    """Write what the parts hold, one after the other. Raises FileTransferError."""
+
+    def join() -> None:
+        with file.open("wb") as out:
+            for part in parts:
+                try:
+                    out.write(part.read_bytes())
+                except FileNotFoundError:
+                    continue  # a log that was never rotated has no older part
+
+    try:
+        await asyncio.to_thread(join)
+    except OSError as e:
+        raise FileTransferError(Trouble.LOCAL, f"{what} cannot be read: {e.strerror or e}") from e
 
 
 def _read(data: bytes) -> tuple[dict[str, list[int]], dict[str, str]]:

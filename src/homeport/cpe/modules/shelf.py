@@ -1,0 +1,104 @@
+"""Deployment units and requests on the disk: one bucket of the agent's state, changed together with what the ACS is owed.
+
+A result, the unit that it is about and, at the end of a request, its report are one commit: whichever moment the device dies at, each
+operation has one result, and each request one report.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from homeport.codec.messages import AutonOpResultStruct
+from homeport.cpe.modules.records import ChangeRequest, DeploymentUnit
+from homeport.cpe.transfers.queue import Facts, Outbox
+from homeport.errors import StoreError
+from homeport.terms import EventCode
+
+MODULE: Final = "module"
+"""The bucket; a factory reset empties it."""
+
+_UNIT: Final = "unit/"
+_REQUEST: Final = "request/"
+_NEXT: Final = "next"
+
+
+class Shelf:
+    """units, requests: by number, in the order in which they came. Methods raise StoreError; memory is as before then."""
+
+    def __init__(self, facts: Facts, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.units: dict[int, DeploymentUnit] = {}
+        self.requests: dict[int, ChangeRequest] = {}
+        self._next = 1
+        try:
+            for key, value in facts.items(MODULE):
+                if key.startswith(_UNIT):
+                    unit = msgspec.convert(value, DeploymentUnit)
+                    self.units[unit.number] = unit
+                elif key.startswith(_REQUEST):
+                    request = msgspec.convert(value, ChangeRequest)
+                    self.requests[request.number] = request
+                elif key == _NEXT:
+                    self._next = int(value)
+        except (msgspec.ValidationError, TypeError, ValueError) as e:
+            raise StoreError(f"the stored software modules cannot be read ({e}); restore the factory settings") from e
+
+    def number(self) -> int:
+        """A number that was never given to a unit or request before."""
+        number = self._next
+        with self._outbox.promise() as changes:
+            changes.put(MODULE, _NEXT, number + 1)
+        self._next = number + 1
+        return number
+
+    def save(
+        self,
+        *units: DeploymentUnit,
+        request: ChangeRequest | None = None,
+        gone: Iterable[DeploymentUnit] = (),
+    ) -> None:
+        """Put units and a request on disk, and forget those that are gone."""
+        gone = tuple(gone)
+        with self._outbox.promise() as changes:
+            for unit in units:
+                changes.put(MODULE, _key(_UNIT, unit.number), msgspec.to_builtins(unit))
+            for unit in gone:
+                changes.remove(MODULE, _key(_UNIT, unit.number))
+            if request is not None:
+                changes.put(MODULE, _key(_REQUEST, request.number), msgspec.to_builtins(request))
+        self._keep(units, gone)
+        if request is not None:
+            self.requests[request.number] = request
+
+    def finish(
+        self,
+        request: ChangeRequest,
+        told: tuple[AutonOpResultStruct, ...],
+        *units: DeploymentUnit,
+        gone: Iterable[DeploymentUnit] = (),
+    ) -> None:
+        """As `save`, with the end of a request: it is forgotten and its report is owed. told: the results of the report; none, none."""
+        gone = tuple(gone)
+        with self._outbox.promise() as changes:
+            for unit in units:
+                changes.put(MODULE, _key(_UNIT, unit.number), msgspec.to_builtins(unit))
+            for unit in gone:
+                changes.remove(MODULE, _key(_UNIT, unit.number))
+            changes.remove(MODULE, _key(_REQUEST, request.number))
+            if told and request.autonomous:
+                self._outbox.owe_request(request.report(told), EventCode.AUTONOMOUS_DU_STATE_CHANGE_COMPLETE)
+            elif told:
+                self._outbox.owe_request(request.report(told), EventCode.M_CHANGE_DU_STATE, request.command_key)
+        self._keep(units, gone)
+        self.requests.pop(request.number, None)
+
+    def _keep(self, units: Iterable[DeploymentUnit], gone: Iterable[DeploymentUnit]) -> None:
+        for unit in units:
+            self.units[unit.number] = unit
+        for unit in gone:
+            self.units.pop(unit.number, None)
+
+
+def _key(kind: str, number: int) -> str:
+    return f"{kind}{number:09d}"
