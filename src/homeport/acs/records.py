@@ -54,6 +54,9 @@ def device_id(oui: str, product_class: str, serial_number: str) -> str:
     Each part percent-encodes what is not a letter, a digit, `_` or `.`, so that the parts can be told apart again.
     """
     parts = (oui, product_class, serial_number) if product_class else (oui, serial_number)
+    joined = "".join(parts)
+    if joined.isalnum() and joined.isascii():  # nearly always, and asked in every session
+        return "-".join(parts)
     return "-".join(part if part.isalnum() and part.isascii() else _escape(part) for part in parts)
 
 

@@ -140,7 +140,8 @@ class Door:
             # The rim: a mistake of ours must not take the connection's other users with it.
             _log.exception("a message was not handled", peer=request.host)
             reply = plain(500, "internal error")
-        self.count(reply)
+        http = self._hub.stats.http
+        http[reply.status] = http.get(reply.status, 0) + 1
         return reply
 
     def count(self, reply: HttpReply) -> None:
@@ -159,13 +160,15 @@ class Door:
                 body = decompress(body, request.content_encoding, limits)
             except RemoteProtocolError as e:
                 return plain(e.http_status, str(e))
-        if live is None and not _INFORM.search(body, 0, 4096):
-            if request.cookie:
-                found = await self.handover.find(request)
-                if isinstance(found, HttpReply):
-                    return found
-                live = found
-            live = live or self.live.by_place(request.host, request.port)
+        if live is None:
+            there = self.live.by_place(request.host, request.port)
+            if (there is not None or request.cookie) and not _INFORM.search(body, 0, 4096):
+                if request.cookie:
+                    found = await self.handover.find(request)
+                    if isinstance(found, HttpReply):
+                        return found
+                    live = found
+                live = live or self.live.by_place(request.host, request.port)
         if live is None:
             return await self._begin(request, body)
         if live.busy:
@@ -361,8 +364,10 @@ class Door:
 
     def _trace(self, live: Live, direction: str, message: Message | str, body: bytes) -> None:
         if len(live.trace) < MOST_TRACED:
-            element = message if isinstance(message, str) else name_of(message)
-            clean = not isinstance(message, str) and without_secrets(message)
+            if isinstance(message, str):
+                element, clean = message, not body
+            else:
+                element, clean = name_of(message), without_secrets(message)
             live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
 
     async def _quirks(self, live: Live, events: list[Event]) -> None:
@@ -401,7 +406,7 @@ class Door:
         return [
             *live.told,
             *(
-                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean))
+                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean) if body else "")
                 for at, who, element, body, clean in live.trace
             ),
         ]

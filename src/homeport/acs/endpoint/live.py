@@ -47,6 +47,7 @@ class LiveSessions:
         self._by_device: dict[str, Live] = {}
         self._by_peer: dict[tuple[str, int], Live] = {}
         self._by_host: dict[str, dict[str, Live]] = {}
+        self._away = 0  # sessions without a cookie whose connection is gone
 
     def __len__(self) -> int:
         return len(self._by_cookie)
@@ -76,7 +77,8 @@ class LiveSessions:
             del self._by_peer[live.host, live.port]
         there = self._by_host.get(live.host)
         if there is not None:
-            there.pop(live.cookie, None)
+            if there.pop(live.cookie, None) is not None and live.away:
+                self._away -= 1
             if not there:
                 del self._by_host[live.host]
 
@@ -104,7 +106,7 @@ class LiveSessions:
     def by_place(self, host: str, port: int) -> Live | None:
         """The session of a device that sends no cookie, where it can be told."""
         live = self._by_peer.get((host, port))
-        if live is None:
+        if live is None and self._away:
             away = [other for other in self._by_host.get(host, {}).values() if other.away]
             if len(away) == 1:
                 live = away[0]
@@ -115,3 +117,4 @@ class LiveSessions:
         live = self._by_peer.pop((host, port), None)
         if live is not None:
             live.away = True
+            self._away += 1

@@ -38,7 +38,7 @@ _INTERVAL: Final = "ManagementServer.PeriodicInformInterval"
 ROOTS: Final = ("Device.", "InternetGatewayDevice.")
 
 _FIELDS: Final = {root + below: field for root in ROOTS for below, field in PROMOTED.items()}
-_INTERVALS: Final = tuple(root + _INTERVAL for root in ROOTS)
+_WATCHED: Final = frozenset(_FIELDS) | {root + _INTERVAL for root in ROOTS}
 
 
 class Learnt(Struct, frozen=True):
@@ -104,12 +104,13 @@ def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, S
 def promoted(changed: Mapping[str, StoredValue]) -> dict[str, Any]:
     """Fields of the device's record that these values give."""
     fields: dict[str, Any] = {}
-    for path, field in _FIELDS.items():
-        told = changed.get(path)
-        if told is not None and told.value is not None:
-            fields[field] = told.value
-    for path in _INTERVALS:
-        told = changed.get(path)
-        if told is not None and told.value is not None and told.value.isascii() and told.value.isdigit():
-            fields["inform_interval"] = int(told.value)
+    for path in changed.keys() & _WATCHED:
+        value = changed[path].value
+        if value is None:
+            continue
+        field = _FIELDS.get(path)
+        if field is not None:
+            fields[field] = value
+        elif value.isascii() and value.isdigit():
+            fields["inform_interval"] = int(value)
     return fields

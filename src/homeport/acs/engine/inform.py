@@ -49,6 +49,12 @@ def identity_problem(inform: Inform) -> str:
     device = inform.device_id
     if not device.serial_number.strip():
         return "the DeviceId has no SerialNumber"
+    if (
+        len(device.oui) <= LONGEST_NAME
+        and len(device.product_class) <= LONGEST_NAME
+        and len(device.serial_number) <= LONGEST_NAME
+    ):
+        return ""
     for name in ("oui", "product_class", "serial_number"):
         if len(getattr(device, name)) > LONGEST_NAME:
             return f"the DeviceId's {name} is longer than {LONGEST_NAME} characters"
@@ -67,9 +73,10 @@ def assess(
 ) -> Assessment:
     """What to do about an Inform. reported: the device's values as last heard. now: seconds since 1970."""
     changed: dict[str, StoredValue] = {}
+    last = reported.get
     for p in inform.parameter_list:
         name, value = p.name, p.value
-        before = reported.get(name)
+        before = last(name)
         if before is None or before.value != value:
             if name.endswith(".") or not name or (is_secret(name) and before is not None):
                 continue

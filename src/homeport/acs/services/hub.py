@@ -92,6 +92,8 @@ class Bus:
 
     def wake(self, subject: str) -> None:
         """Wake who waits for this subject (a task's id, `contact:` and a device's id)."""
+        if not self._waiters:
+            return
         for future in self._waiters.pop(subject, ()):
             if not future.done():
                 future.set_result(None)

@@ -93,7 +93,7 @@ class Sessions:
         id = known.id if known is not None else identity(inform)
         reported = await store.reported(id) if known is not None else {}
         seen = assess(known, reported, inform, urn=urn, address=address, now=now, policy=self._policies[trusted])
-        work = Work(hub.new_id(), id, now, address, tuple(e.event_code for e in inform.event))
+        work = Work(hub.new_id(), id, now, address, tuple([e.event_code for e in inform.event]))
         state = known.state if known is not None else self._policies[trusted].newcomer
         work.manage = state is DeviceState.APPROVED
         settled = await self._settle(work, inform.event, now) if work.manage and known is not None else []
@@ -145,7 +145,8 @@ class Sessions:
     async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
         """What becomes of tasks whose answer was lost with an earlier session."""
         changes = []
-        for task in await self._store.open_tasks(work.device):
+        tasks = await self._store.open_tasks(work.device)
+        for task in tasks:
             was = task.status
             if was is TaskStatus.UNKNOWN or (was is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER):
                 after = settle.at_contact(task, events, attempts=self._hub.settings.task_attempts, now=now)

@@ -207,7 +207,7 @@ class SqliteStore(SqliteReads):
 
     def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         self._must_work()
-        hot = self._load(device)
+        hot = self._hots.get(device) or self._load(device)
         if hot is None:
             return
         hot.record = replace(hot.record, **fields)
@@ -235,9 +235,9 @@ class SqliteStore(SqliteReads):
         await future
 
     def _must_work(self) -> None:
-        trouble = self.trouble
-        if trouble is not None:
-            raise StoreUnavailable(trouble)
+        writer = self._writer
+        if writer is None or writer.trouble is not None:
+            raise StoreUnavailable(self.trouble or "")
 
     def _drain(self, writer: Writer) -> bool:
         """Everything that waits, on its way to the disk; False where nothing did."""
@@ -443,11 +443,11 @@ class SqliteStore(SqliteReads):
     # --- devices ---
 
     async def device(self, id: str) -> DeviceRecord | None:
-        hot = self._load(id)
+        hot = self._hots.get(id) or self._load(id)
         return hot.record if hot is not None else None
 
     async def reported(self, id: str) -> Mapping[str, StoredValue]:
-        hot = self._load(id)
+        hot = self._hots.get(id) or self._load(id)
         return hot.reported if hot is not None else {}
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
@@ -502,8 +502,10 @@ class SqliteStore(SqliteReads):
     # --- tasks ---
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
-        hot = self._load(device)
-        return self._open_tasks(hot) if hot is not None else ()
+        hot = self._hots.get(device) or self._load(device)
+        if hot is None:
+            return ()
+        return hot.tasks if hot.tasks is not None else self._open_tasks(hot)
 
     def _open_tasks(self, hot: _Hot) -> tuple[TaskRecord, ...]:
         if hot.tasks is None:
