@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from cpe_support.virtual_clock import VirtualClock
+from homeport.cpe.devices.mapper import Mapper
 from homeport.cpe.devices.plugin import Plugin
 from homeport.cpe.devices.plugin_host import PluginHost
 from homeport.errors import Fault
@@ -15,9 +16,15 @@ from homeport.terms import Writer
 class Plugged:
     """One model with the host of its plug-ins. records: what commits would have put on disk."""
 
-    def __init__(self, *plugins: Plugin, profile: ProfileDef | None = None, state: object = None) -> None:
+    def __init__(
+        self,
+        *plugins: Plugin,
+        profile: ProfileDef | None = None,
+        state: object = None,
+        mapper: Mapper | None = None,
+    ) -> None:
         self.clock = VirtualClock()
-        self.host = PluginHost(plugins, self.clock)
+        self.host = PluginHost(plugins, self.clock, mapper)
         self.records: list[CommitRecord] = []
         profile = self.host.fitted(profile or load_profile("dkt-797xx"))
         self.model = DataModel(profile, persist=self.records.append, state=state)  # type: ignore[arg-type]

@@ -33,6 +33,9 @@ class CpeSettings:
         (),
         "Device plug-ins: Python files, names of modules, or descriptions of provider processes (.toml); installed ones are found too",
     )
+    mapper: tuple[Path, ...] = setting(
+        (), "Mapper files (TOML): parameters of the device renamed, hidden, fixed, made read-only or translated"
+    )
     acs_url: str = setting("", "URL of the ACS; without it DHCP option 43 or the profile's own URL counts")
     username: str = setting("", "User name that the device gives to the ACS; default OUI-ProductClass-SerialNumber")
     password: str = setting("", "Password that the device gives to the ACS", secret=True)

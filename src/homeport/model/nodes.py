@@ -56,7 +56,7 @@ class Shape:
         self.table = definition.table
         self.fixed = fixed
         """Number of rows of a table whose rows are always 1..fixed; None otherwise."""
-        self.growable = definition.table and definition.writable and fixed is None
+        self.growable = definition.table and definition.writable and fixed is None and not blueprint.closes(definition)
         """The ACS may add and delete rows."""
         self._blueprint = blueprint
         self._row: Node | None = None
@@ -193,8 +193,14 @@ class Blueprint:
         """The parameters that this kind of device has of an object."""
         if self.profile is None:
             return definition.parameters
-        wanted = self.profile.parameters_of(definition.path)
-        return tuple(p for p in definition.parameters if p.name in wanted)
+        wanted, closed = self.profile.parameters_of(definition.path), self.profile.read_only
+        return tuple(
+            p.closed() if p.writable and p.path in closed else p for p in definition.parameters if p.name in wanted
+        )
+
+    def closes(self, definition: ObjectDef) -> bool:
+        """Whether this kind of device lets nobody add rows to a table of the model."""
+        return self.profile is not None and definition.path in self.profile.read_only
 
     def shapes_below(self, definition: ObjectDef) -> tuple[Shape, ...]:
         """Shapes of the objects that this kind of device has directly below an object."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.errors import ConfigError
+from homeport.model.path import generic
 from homeport.model.schema import Schema, load_schema
 from homeport.model.values import to_text
 
@@ -43,6 +44,7 @@ class ProfileDef:
         instances: tuple[str, ...] = (),
         fixed: Mapping[str, int] | None = None,
         values: Mapping[str, str] | None = None,
+        read_only: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.title = title
@@ -52,6 +54,8 @@ class ProfileDef:
         self.instances = tuple(i if i.endswith(".") else i + "." for i in instances)
         self.fixed = dict(fixed or {})
         self.values = dict(values or {})
+        self.read_only = frozenset(read_only)
+        """Paths (with `{i}`) that the model lets the ACS write and this device does not."""
         self._by_object: dict[str, set[str]] = {}
         for path in objects:
             self._with_parents(path)
@@ -83,6 +87,31 @@ class ProfileDef:
             instances=self.instances,
             fixed=self.fixed,
             values=self.values,
+            read_only=self.read_only,
+        )
+
+    def restricted(self, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> "ProfileDef":
+        """A profile of the same name without some parameters and objects, and with some read-only; paths as in the model, with `{i}`.
+
+        An object goes with everything below it; a table also with its number of rows, and a read-only one cannot grow.
+        """
+        gone = tuple(hidden)
+        tables = [d for d in map(self.schema.object, gone) if d is not None and d.table]
+        counts = {f"{d.parent}{d.count}" for d in tables if d.count}
+
+        def kept(path: str) -> bool:
+            return path not in gone and path not in counts and not path.startswith(_objects(gone))
+
+        return ProfileDef(
+            self.name,
+            self.schema,
+            tuple(p for p in self.parameters if kept(p)),
+            title=self.title,
+            objects=tuple(o for o in self.objects if kept(o)),
+            instances=tuple(i for i in self.instances if kept(generic(i))),
+            fixed={p: n for p, n in self.fixed.items() if kept(p)},
+            values={p: v for p, v in self.values.items() if kept(generic(p))},
+            read_only=(*self.read_only, *read_only),
         )
 
     def _with_parents(self, path: str) -> None:
@@ -105,11 +134,17 @@ class ProfileDef:
 
     def writable(self, path: str) -> bool:
         """Whether the ACS may write the parameter, or add rows to the table, at this path (with `{i}`)."""
+        if path in self.read_only:
+            return False
         definition = self.schema.object(path)
         if definition is not None:
             return definition.table and definition.writable and path not in self.fixed
         found = self.schema.parameter(path)
         return found is not None and found.writable
+
+
+def _objects(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(p for p in paths if p.endswith("."))
 
 
 def _head(path: str) -> str:

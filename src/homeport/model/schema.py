@@ -9,6 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from enum import IntEnum
 from typing import Final
 
@@ -102,6 +103,12 @@ class ParameterDef:
 
     def __repr__(self) -> str:
         return f"ParameterDef({self.path!r}, {self.type}, {'rw' if self.writable else 'ro'})"
+
+    def closed(self) -> "ParameterDef":
+        """The same parameter, read-only."""
+        made = copy(self)
+        made.writable = False
+        return made
 
     def check(self, text: str, *, device: bool = False) -> str:
         """The canonical text of a value. device: the device itself writes, so values that only it may report are allowed.

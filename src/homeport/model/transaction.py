@@ -37,7 +37,8 @@ class Transaction(Staging):
         self._check_open()
         staged = list(self.errors)
         try:
-            self._check_staged()
+            with self.model.still():
+                self._check_staged()
             if self.errors:
                 raise self._refusal()
         finally:

@@ -112,9 +112,9 @@ class DeclarationHook:
             return (change.path, meaning)
         return (".".join(change.path.split(".")[self._depth :]), meaning)
 
-    @staticmethod
-    def _meaning(view: Transaction, change: Change) -> Any:
-        return to_value(view.locate(change.path).parameter.syntax, change.new)
+    def _meaning(self, view: Transaction, change: Change) -> Any:
+        parameter = view.locate(change.path).parameter
+        return self._host.mapper.outward(parameter, to_value(parameter.syntax, change.new))
 
     @staticmethod
     def _known(view: Transaction, change: Change) -> bool:

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from homeport.cpe.clock import Clock
 from homeport.cpe.config import CpeSettings
+from homeport.errors import ConfigError
 from homeport.model.profile import ProfileDef
 from homeport.model.tree import DataModel
 
 if TYPE_CHECKING:
+    from homeport.cpe.devices.mapper import Mapper
     from homeport.cpe.devices.plugin import Plugin
 
 
@@ -27,27 +29,26 @@ class Device(Protocol):
 
 
 class PluggedDevice:
-    """A device with plug-ins: what they declare counts before what the device itself knows.
+    """A device with plug-ins or mapper files: what they say counts before what the device itself knows.
 
-    below: the device that the plug-ins refine, None where they are all there is. host: their host, for the agent's part.
+    below: the device that they refine. host: what runs the plug-ins, for the agent's part.
     """
 
     def __init__(
-        self, below: Device | None, plugins: "Sequence[Plugin]", clock: Clock, *, product_class: str = ""
+        self, below: Device, plugins: "Sequence[Plugin]", clock: Clock, mapper: "Mapper | None" = None
     ) -> None:
         from homeport.cpe.devices.plugin_host import PluginHost
 
         self.below = below
-        self.product_class = product_class or (below.product_class if below is not None else "")
-        self.host: PluginHost = PluginHost(plugins, clock)
+        self.product_class = below.product_class
+        self.host: PluginHost = PluginHost(plugins, clock, mapper)
 
     def fitted(self, profile: ProfileDef) -> ProfileDef:
         """The profile with the parameters that plug-ins bring along, where their kind of model has them. Raises ConfigError."""
         return self.host.fitted(profile)
 
     def attach(self, model: DataModel) -> None:
-        if self.below is not None:
-            self.below.attach(model)
+        self.below.attach(model)
         self.host.attach(model)
 
     def close(self) -> None:
@@ -64,9 +65,16 @@ def device_for(profile: str, settings: CpeSettings, clock: Clock, *, started: fl
 
     device = _own_device(profile, settings, clock, started=started)
     plugins = [*getattr(device, "plugins", ()), *plugins_for(settings.plugins, settings.directory / "providers")]
-    if not plugins:
+    if not plugins and not settings.mapper:
         return device
-    return PluggedDevice(device, plugins, clock)
+    from homeport.cpe.devices.mapper import Mapper
+
+    try:
+        return PluggedDevice(device, plugins, clock, Mapper.load(settings.mapper))
+    except ConfigError:
+        for closer in [c for plugin in plugins for c in plugin.closers]:
+            closer()
+        raise
 
 
 def close_device(device: Device | None) -> None:

@@ -12,6 +12,7 @@ from homeport.cpe.clock import Clock
 from homeport.cpe.devices.calls import Calls, sentence
 from homeport.cpe.devices.declaration_hook import DeclarationHook
 from homeport.cpe.devices.live_tables import LiveTable, places
+from homeport.cpe.devices.mapper import Mapper
 from homeport.cpe.devices.plugin import Bundle, Declaration, Group, Host, Key, Plugin, Reference, Row, Table
 from homeport.cpe.devices.worker import Worker
 from homeport.cpe.journal import LOG
@@ -30,8 +31,13 @@ _OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
 class PluginHost(Host):
     """The plug-ins of one device."""
 
-    def __init__(self, plugins: Sequence[Plugin], clock: Clock) -> None:
+    def __init__(self, plugins: Sequence[Plugin], clock: Clock, mapper: Mapper | None = None) -> None:
+        """mapper: what is shown of the device in another way than the plug-ins say it."""
         self.plugins = tuple(plugins)
+        self.mapper = mapper or Mapper()
+        self._declared = [
+            (plugin, [self.mapper.renamed(d) for d in sorted(plugin.declarations, key=_breadth)]) for plugin in plugins
+        ]
         self.clock = clock
         self.model: DataModel | None = None
         self.all: list[Calls] = []
@@ -67,10 +73,10 @@ class PluginHost(Host):
         object with all of its parameters.
         """
         parameters: list[str] = []
-        for plugin in self.plugins:
+        for plugin, declarations in self._declared:
             if not plugin.extends:
                 continue
-            for declaration, declared in [(d, p) for d in plugin.declarations for p in d.paths]:
+            for declaration, declared in [(d, p) for d in declarations for p in d.paths]:
                 path = generic(declared)
                 if not path.startswith(profile.schema.root):
                     continue
@@ -88,7 +94,7 @@ class PluginHost(Host):
                 parent = profile.schema.object(definition.parent) if definition.parent else None
                 if definition.count and parent is not None and parent.parameter(definition.count) is not None:
                     parameters.append(definition.parent + definition.count)
-        return profile.extended(parameters)
+        return self.mapper.fitted(profile.extended(parameters))
 
     # --- attaching --------------------------------------------------------------------------------------------------------------
 
@@ -98,16 +104,18 @@ class PluginHost(Host):
         Raises ConfigError where a declaration names what no model of this kind has, or writes what is read-only.
         """
         self.model = model
-        for plugin in self.plugins:
+        self.mapper.check_served(p for _, declarations in self._declared for d in declarations for p in d.paths)
+        for plugin, declarations in self._declared:
             worker = Worker(plugin.name)
             self.workers.append(worker)
-            for declaration in sorted(plugin.declarations, key=_breadth):
+            for declaration in declarations:
                 present = [path for path in declaration.paths if self._has(model, declaration, path)]
                 if present:
                     calls = Calls(declaration, worker, self.clock)
                     self.all.append(calls)
                     self._patterns[calls] = [Pattern(path) for path in present]
                     self._register(model, declaration, calls)
+        self.mapper.attach(model)
 
     @staticmethod
     def _has(model: DataModel, declaration: Declaration, declared: str) -> bool:
@@ -246,6 +254,7 @@ class PluginHost(Host):
         elif isinstance(value, list | tuple) and any(isinstance(item, Reference) for item in value):
             resolved = [self.path_of(v.path, v.key) if isinstance(v, Reference) else v for v in value]
             value = [item for item in resolved if item]
+        value = self.mapper.inward(parameter, value)
         return parameter.check(parameter.text_of(value), device=True)
 
     # --- rows -------------------------------------------------------------------------------------------------------------------
