@@ -160,7 +160,7 @@ def rows() -> Iterator[Row]:
     answer = Envelope(m.GetParameterValuesResponse(values(5000)), id="1")
     large = encode(answer)
     assert decode(large) == answer
-    odd = small.replace(b"<SerialNumber>", b'<SerialNumber xsi:type="xsd:string">')
+    odd = small.replace(b"</SOAP-ENV:Header>", b"<cwmp:SessionTimeout>30</cwmp:SessionTimeout></SOAP-ENV:Header>")
     field = habits(small)
     size = f"Inform of {len(small) / 1000:.1f} KB"
     yield f"decode an {size}", cpu(lambda: decode(small), 200) * 1e6, "µs", 40.0
@@ -173,7 +173,7 @@ def rows() -> Iterator[Row]:
         "µs",
         None,
     )
-    yield "  not plain (a typed SerialNumber), markup remembered", cpu(lambda: decode(odd), 200) * 1e6, "µs", 40.0
+    yield "  not plain (one more header), its markup remembered", cpu(lambda: decode(odd), 200) * 1e6, "µs", 40.0
     yield "  not plain, never seen before (by the tree)", cpu(first_seen(odd), 200) * 1e6, "µs", None
     yield "  not plain, a first and a second time", cpu(learning(odd), 200) * 1e6, "µs", None
     yield "  bare lxml parse", cpu(bare_lxml(small), 200) * 1e6, "µs", None

@@ -44,11 +44,12 @@ _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&]") + b"\t
 _BLANK: Final = r"[ \t\n]*+"
 _S: Final = "[^<]*+"  # Text that stands between tags has no meaning.
 _PREFIX: Final = r"([A-Za-z_][\w.-]*+)"
+_TYPE: Final = r'(?: xsi:type="[\w.:-]*+")?+'  # gSOAP types everything; only a Value's type has a meaning.
 _COUNTED: Final = r"([^<>&\[]*+\[)([0-9]++)(\][^<>&\[]*+)"
 
 
 def _text(element: str) -> str:
-    return rf"<{element}(?:>([^<]*+)</{element}>|/>){_S}"
+    return rf"<{element}{_TYPE}(?:>([^<]*+)</{element}>|/>){_S}"
 
 
 _NUMBER: Final = "(0|[1-9][0-9]{0,8})"
@@ -57,18 +58,19 @@ _START: Final = re.compile(
     rf"<{_PREFIX}:Envelope([^<>&]*+)>{_S}"
     rf"(?:<\1:Header(?:/>|>{_S}(?:<{_PREFIX}:ID([^<>&/]*+)>([^<]*+)</\3:ID>{_S})?</\1:Header>){_S})?"
     rf"<\1:Body>{_S}<{_PREFIX}:Inform([^<>&]*+)>{_S}"
-    rf"<DeviceId>{_S}{_text('Manufacturer')}{_text('OUI')}{_text('ProductClass')}{_text('SerialNumber')}</DeviceId>{_S}"
-    rf"<Event{_COUNTED}>{_S}((?:<EventStruct>{_S}<EventCode>[^<]*+</EventCode>{_S}"
-    rf"<CommandKey(?:>[^<]*+</CommandKey>|/>){_S}</EventStruct>{_S})++)</Event>{_S}"
-    rf"<MaxEnvelopes>{_NUMBER}</MaxEnvelopes>{_S}"
-    rf"<CurrentTime>([^<]*+)</CurrentTime>{_S}"
-    rf"<RetryCount>{_NUMBER}</RetryCount>{_S}<ParameterList{_COUNTED}>",
+    rf"<DeviceId{_TYPE}>{_S}{_text('Manufacturer')}{_text('OUI')}{_text('ProductClass')}{_text('SerialNumber')}</DeviceId>{_S}"
+    rf"<Event{_COUNTED}>{_S}((?:<EventStruct{_TYPE}>{_S}<EventCode{_TYPE}>[^<]*+</EventCode>{_S}"
+    rf"<CommandKey{_TYPE}(?:>[^<]*+</CommandKey>|/>){_S}</EventStruct>{_S})++)</Event>{_S}"
+    rf"<MaxEnvelopes{_TYPE}>{_NUMBER}</MaxEnvelopes>{_S}"
+    rf"<CurrentTime{_TYPE}>([^<]*+)</CurrentTime>{_S}"
+    rf"<RetryCount{_TYPE}>{_NUMBER}</RetryCount>{_S}<ParameterList{_COUNTED}>",
     re.ASCII,
 )
-_EVENT: Final = re.compile(r"<EventCode>([^<]*+)</EventCode>[^<]*+<CommandKey(?:>([^<]*+)|/>)")
+_EVENT: Final = re.compile(r"<EventCode[^<>]*+>([^<]*+)</EventCode>[^<]*+<CommandKey[^<>/]*+(?:>([^<]*+)|/>)")
 _ROW: Final = re.compile(
-    rf"<ParameterValueStruct>{_S}<Name>([!-;=-~][^<]*+(?<=[!-\-/-~]))</Name>{_S}"
-    rf"<Value([^<>/]*+)(?:>([^<]*+)</Value>|/>){_S}</ParameterValueStruct>"
+    rf"<ParameterValueStruct{_TYPE}>{_S}<Name{_TYPE}>([!-;=-~][^<]*+(?<=[!-\-/-~]))</Name>{_S}"
+    rf"<Value([^<>/]*+)(?:>([^<]*+)</Value>|/>){_S}</ParameterValueStruct>",
+    re.ASCII,
 )
 _END: Final = re.compile(
     rf"</ParameterList>{_S}</([\w.-]+):Inform>{_S}</([\w.-]+):Body>{_S}</([\w.-]+):Envelope>{_BLANK}", re.ASCII
@@ -160,7 +162,7 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         f"{event_before}n{event_behind}",
         f"{list_before}n{list_behind}",
     )
-    if frame is None:
+    if frame is None or ("xsi" not in frame[1] and "xsi:" in text):
         return None
     parts = _ROW.split(text[begin:end])
     names, kinds, values = parts[1::4], parts[2::4], parts[3::4]
@@ -309,4 +311,5 @@ def _parsed_frame(
     for container in (events, parameters):
         if not (container.get(ARRAY_TYPE) or "").endswith("[n]"):
             return None
-    return urn, parameters.nsmap
+    prefixes = method.nsmap
+    return (urn, prefixes) if prefixes == parameters.nsmap else None

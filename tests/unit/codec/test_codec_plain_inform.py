@@ -40,6 +40,14 @@ def outcome(way, body, limits=DEFAULT_LIMITS):
     return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), envelope.session_timeout
 
 
+TYPED = TEXT
+for element in ("Manufacturer", "SerialNumber", "EventCode", "CommandKey", "CurrentTime", "Name"):
+    TYPED = TYPED.replace(f"<{element}>", f'<{element} xsi:type="xsd:string">')
+for element in ("DeviceId", "EventStruct", "ParameterValueStruct"):
+    TYPED = TYPED.replace(f"<{element}>", f'<{element} xsi:type="cwmp:{element}">')
+for element in ("MaxEnvelopes", "RetryCount"):
+    TYPED = TYPED.replace(f"<{element}>", f'<{element} xsi:type="xsd:unsignedInt">')
+
 PLAIN = {
     "as Homeport writes it": TEXT,
     "pretty, with a prolog": encode(
@@ -50,6 +58,7 @@ PLAIN = {
     "namespaces on the Inform": TEXT.replace(' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"', "").replace(
         "<cwmp:Inform>", "<cwmp:Inform xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' >"
     ),
+    "everything typed, as by gSOAP": TYPED.replace("<Event ", '<Event xsi:type="SOAP-ENC:Array" '),
     "self-closed elements": TEXT.replace("<CommandKey></CommandKey>", "<CommandKey/>"),
     "text between rows": TEXT.replace("</ParameterValueStruct>", "</ParameterValueStruct> and "),
     "references": TEXT.replace("SN-000042", "SN-000042").replace(">id-1<", ">id-&#49;<"),
@@ -153,6 +162,20 @@ def test_what_is_not_plain_is_left_to_the_other_ways(name):
     assert old in TEXT
     text = TEXT.replace(old, new, 1)
     assert plain(text) is None
+    assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
+
+
+@pytest.mark.parametrize(
+    ("declared", "where"),
+    [("<ParameterList ", "<OUI>"), ("<Event ", "<OUI>"), ("<cwmp:Inform", "<OUI>"), ("<q", "<OUI>"), ("<q", "<Name>")],
+)
+def test_a_type_needs_its_prefix_even_where_it_has_no_meaning(declared, where):
+    """A prefix that another element declares, or none, is undeclared here; the parser decides."""
+    declaration = ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    text = TEXT.replace(declaration, ' xmlns:i="http://www.w3.org/2001/XMLSchema-instance"').replace("xsi:", "i:")
+    text = text.replace(declared, f"{declared.rstrip()}{declaration}{' ' if declared[-1] == ' ' else ''}")
+    text = text.replace(where, f'{where[:-1]} xsi:type="xsd:string">', 1)
+    assert (plain(text) is None) == (declared != "<cwmp:Inform")
     assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
 
 
