@@ -99,7 +99,8 @@ def decode(
     plain = read_plain_inform(small, text, limits) if small else None
     if plain is not None:
         names = (*map(str, quirks), *plain.quirks)
-        return Envelope(plain.message, plain.id, plain.urn, False, None, (), None, False, names)
+        timeout, versions = plain.session_timeout, plain.supported_cwmp_versions
+        return Envelope(plain.message, plain.id, plain.urn, False, timeout, versions, None, False, names)
     whole = MEMORY.split(small) if small else None
     rows = None
     if whole is not None:

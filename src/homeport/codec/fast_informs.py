@@ -33,6 +33,7 @@ MAX_LENGTH: Final = 32768
 _DEPTH: Final = 6
 """Levels of the plain form: Envelope, Body, Inform, ParameterList, ParameterValueStruct, Name."""
 
+_HEADERS: Final = 3
 _ATTRIBUTES_READ: Final = 32
 """Most attributes and declarations in a frame, below any sensible limit for one tag."""
 
@@ -56,7 +57,9 @@ _NUMBER: Final = "(0|[1-9][0-9]{0,8})"
 _START: Final = re.compile(
     rf'(?:<\?xml version="1\.0"(?: encoding="[Uu][Tt][Ff]-8")?(?: standalone="(?:yes|no)")? ?\?>{_BLANK})?'
     rf"<{_PREFIX}:Envelope([^<>&]*+)>{_S}"
-    rf"(?:<\1:Header(?:/>|>{_S}(?:<{_PREFIX}:ID([^<>&/]*+)>([^<]*+)</\3:ID>{_S})?</\1:Header>){_S})?"
+    rf"(?:<\1:Header(?:/>|>{_S}(?:<{_PREFIX}:ID([^<>&/]*+)>([^<]*+)</\3:ID>{_S}"
+    rf"(?:<\3:SessionTimeout([^<>&/]*+)>([0-9]{{1,9}})</\3:SessionTimeout>{_S})?"
+    rf"(?:<\3:SupportedCWMPVersions([^<>&/]*+)>([0-9., ]*+)</\3:SupportedCWMPVersions>{_S})?)?</\1:Header>){_S})?"
     rf"<\1:Body>{_S}<{_PREFIX}:Inform([^<>&]*+)>{_S}"
     rf"<DeviceId{_TYPE}>{_S}{_text('Manufacturer')}{_text('OUI')}{_text('ProductClass')}{_text('SerialNumber')}</DeviceId>{_S}"
     rf"<Event{_COUNTED}>{_S}((?:<EventStruct{_TYPE}>{_S}<EventCode{_TYPE}>[^<]*+</EventCode>{_S}"
@@ -90,11 +93,13 @@ _KIND: Final = re.compile(rf'[ \t\n]+{_PREFIX}:type="(?:[\w.-]+:)?({"|".join(Val
 
 
 class PlainInform(Struct, frozen=True, gc=False):
-    """What the envelope of a plain Inform says. urn: its CWMP namespace. id: None where there is none. quirks: in order."""
+    """What the envelope of a plain Inform says; the same as in `Envelope`. quirks: those of its texts, in order."""
 
     message: m.Inform
     id: str | None
     urn: str
+    session_timeout: int | None = None
+    supported_cwmp_versions: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
 
 
@@ -119,6 +124,10 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         id_prefix,
         id_attributes,
         cwmp_id,
+        timeout_attributes,
+        timeout,
+        versions_attributes,
+        versions,
         cwmp,
         inform,
         manufacturer,
@@ -162,6 +171,12 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         f"{event_before}n{event_behind}",
         f"{list_before}n{list_behind}",
     )
+    if timeout is not None or versions is not None:
+        usual = _usual_attributes(soap)
+        if not usual.issuperset([id_attributes or "", timeout_attributes or "", versions_attributes or ""]):
+            return None
+        if limits.max_header < _HEADERS or max(len(timeout or ""), len(versions or "")) > limits.max_header_text:
+            return None
     if frame is None or ("xsi" not in frame[1] and "xsi:" in text):
         return None
     parts = _ROW.split(text[begin:end])
@@ -180,13 +195,15 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
     if list_count != str(len(names)):
         name_count(list_count, len(names), quirks)
     types = {}
+    old = False
     for kind in set(kinds):
         prefix, types[kind] = _kind(kind) if len(kind) < _LONGEST_KIND else ("", "")
         uri = frame[1].get(prefix)
         if uri is None:
             return None
-        if uri != XSI:
-            quirks[Quirk.OLD_SCHEMA_NAMESPACE] = None
+        old = old or uri != XSI
+    if old:
+        quirks[Quirk.OLD_SCHEMA_NAMESPACE] = None
     make, make_event = m.ParameterValueStruct, m.EventStruct
     if references:
         if "&" in "".join(names):
@@ -205,7 +222,14 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         tuple([make(n, v or "", types[k]) for n, v, k in zip(names, values, kinds, strict=True)]),
         int(max_envelopes),
     )
-    return PlainInform(message, cwmp_id, frame[0], tuple(map(str, quirks)))
+    return PlainInform(
+        message,
+        cwmp_id,
+        frame[0],
+        int(timeout) if timeout is not None else None,
+        tuple([v for v in (part.strip() for part in versions.split(",")) if v]) if versions else (),
+        tuple(map(str, quirks)),
+    )
 
 
 def forget() -> None:
@@ -244,6 +268,11 @@ def _frame(
     return known or _parsed_frame(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
 
 
+def _usual_attributes(soap: str) -> frozenset[str]:
+    """Those of a header element that need no look, where soap is the Envelope's prefix."""
+    return frozenset(["", f' {soap}:mustUnderstand="1"', f' {soap}:mustUnderstand="0"'])
+
+
 def _known_frame(
     soap: str,
     envelope: str,
@@ -268,7 +297,7 @@ def _known_frame(
         or CwmpVersion.from_urn(urn) is None
     ):
         return None
-    if id_attributes and id_attributes not in (f' {soap}:mustUnderstand="1"', f' {soap}:mustUnderstand="0"'):
+    if id_attributes and id_attributes not in _usual_attributes(soap):
         return None
     for attributes in (event, values):
         found = _ARRAY_TYPE.fullmatch(attributes)

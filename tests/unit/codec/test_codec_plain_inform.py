@@ -37,7 +37,8 @@ def outcome(way, body, limits=DEFAULT_LIMITS):
         envelope = way(body, limits=limits)
     except ProtocolError as error:
         return type(error).__name__, getattr(error, "fault_code", None), error.http_status
-    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), envelope.session_timeout
+    header = envelope.session_timeout, envelope.supported_cwmp_versions, envelope.hold_requests
+    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), header
 
 
 TYPED = TEXT
@@ -59,6 +60,11 @@ PLAIN = {
         "<cwmp:Inform>", "<cwmp:Inform xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' >"
     ),
     "everything typed, as by gSOAP": TYPED.replace("<Event ", '<Event xsi:type="SOAP-ENC:Array" '),
+    "more headers": TEXT.replace(
+        "</SOAP-ENV:Header>",
+        "<cwmp:SessionTimeout>30</cwmp:SessionTimeout><cwmp:SupportedCWMPVersions>1.0, 1.4,"
+        "</cwmp:SupportedCWMPVersions></SOAP-ENV:Header>",
+    ),
     "self-closed elements": TEXT.replace("<CommandKey></CommandKey>", "<CommandKey/>"),
     "text between rows": TEXT.replace("</ParameterValueStruct>", "</ParameterValueStruct> and "),
     "references": TEXT.replace("SN-000042", "SN-000042").replace(">id-1<", ">id-&#49;<"),
@@ -71,7 +77,7 @@ PLAIN = {
 def test_a_plain_inform_is_read_at_first_sight(name):
     """What most devices send needs no tree and no memory of its markup, whatever its prefixes and layout."""
     found = plain(PLAIN[name])
-    assert found == fast_informs.PlainInform(INFORM, "id-1", "urn:dslforum-org:cwmp-1-2")
+    assert (found.message, found.id, found.urn, found.quirks) == (INFORM, "id-1", "urn:dslforum-org:cwmp-1-2", ())
     before = len(skeletons.MEMORY)
     assert outcome(decode, PLAIN[name].encode()) == outcome(by_tree, PLAIN[name].encode())
     assert len(skeletons.MEMORY) == before
@@ -86,6 +92,29 @@ def test_references_and_other_alphabets_are_read_in_every_text():
     text = encode(Envelope(inform, id="<&>"), style=WireStyle(ascii=False)).decode()
     found = plain(text)
     assert (found.message, found.id) == (inform, "<&>")
+
+
+HEADERS = {
+    "both": Envelope(INFORM, id="1", session_timeout=30, supported_cwmp_versions=("1.0", "1.4")),
+    "timeout": Envelope(INFORM, id="1", session_timeout=0),
+    "versions": Envelope(INFORM, id="1", supported_cwmp_versions=("1.4",)),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_what_an_inform_may_say_in_its_header_is_plain(name):
+    """SessionTimeout and SupportedCWMPVersions, as a CPE of CWMP 1.4 sends them; with a prefix declared on the ID they are not."""
+    text = encode(HEADERS[name]).decode()
+    found = plain(text)
+    assert (found.session_timeout, found.supported_cwmp_versions) == (
+        HEADERS[name].session_timeout,
+        HEADERS[name].supported_cwmp_versions,
+    )
+    assert decode(text.encode()) == HEADERS[name]
+    own = text.replace("cwmp:ID ", "c:ID xmlns:c='urn:dslforum-org:cwmp-1-0' ").replace("cwmp:ID", "c:ID")
+    for other in (own, own.replace("cwmp:S", "c:S"), own.replace("cwmp:S", "q:S")):
+        assert plain(other) is None
+        assert outcome(decode, other.encode()) == outcome(by_tree, other.encode())
 
 
 SAME_BUT = {
@@ -143,7 +172,19 @@ NOT_PLAIN = {
     "a broken declaration": ("xmlns:cwmp=", "xmlns:cwmp "),
     "an undeclared prefix": ("xmlns:cwmp=", "xmlns:cwmq="),
     "many attributes": ("<cwmp:Inform>", "<cwmp:Inform " + " ".join(f'a{i}=""' for i in range(40)) + ">"),
-    "one more header": ("</SOAP-ENV:Header>", "<cwmp:SessionTimeout>30</cwmp:SessionTimeout></SOAP-ENV:Header>"),
+    "another header": ("</SOAP-ENV:Header>", "<cwmp:HoldRequests>0</cwmp:HoldRequests></SOAP-ENV:Header>"),
+    "a timeout that is no number": (
+        "</SOAP-ENV:Header>",
+        "<cwmp:SessionTimeout>x</cwmp:SessionTimeout></SOAP-ENV:Header>",
+    ),
+    "a timeout with attributes of its own": (
+        "</SOAP-ENV:Header>",
+        '<cwmp:SessionTimeout a="1" a="1">3</cwmp:SessionTimeout></SOAP-ENV:Header>',
+    ),
+    "long versions": (
+        "</SOAP-ENV:Header>",
+        f"<cwmp:SupportedCWMPVersions>{'1.0,' * 300}</cwmp:SupportedCWMPVersions></SOAP-ENV:Header>",
+    ),
     "a long ID": (">id-1<", f">{'i' * 1025}<"),
     "another Body's end": ("</SOAP-ENV:Body>", "</SOAP-ENC:Body>"),
     "no end": ("</SOAP-ENV:Envelope>", ""),
@@ -202,12 +243,15 @@ def test_habits_of_whole_families_of_devices_are_plain_and_named(name):
     assert outcome(decode, text.encode()) == outcome(by_tree, text.encode())
 
 
-@pytest.mark.parametrize("limit", ["max_depth", "max_text", "max_list", "max_header_text", "max_attributes"])
+@pytest.mark.parametrize(
+    "limit", ["max_header", "max_depth", "max_text", "max_list", "max_header_text", "max_attributes"]
+)
 def test_an_inform_over_a_limit_is_not_plain(limit):
     """Each limit that a plain Inform could break is looked at; the tree refuses or reads it."""
     for most in (1, 3, 5, 6, 9, 11):
         limits = CodecLimits(**{limit: most})
-        assert outcome(decode, TEXT.encode(), limits) == outcome(by_tree, TEXT.encode(), limits)
+        for text in (TEXT, PLAIN["more headers"]):
+            assert outcome(decode, text.encode(), limits) == outcome(by_tree, text.encode(), limits)
 
 
 PIECES = ["<", ">", "/", '"', "&", "&amp;", "]", "]]>", "=", ":", "x", " ", "\n", "\ufffe"]
