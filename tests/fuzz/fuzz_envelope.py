@@ -37,7 +37,7 @@ class Slow(Exception):
 
 
 def by_tree(body: bytes, content_type: str) -> envelope.Envelope:
-    """What the tree alone gives: the reference for the lists that are read ahead and for the remembered skeletons."""
+    """What the tree alone gives: the reference for plain Informs, lists that are read ahead, and remembered skeletons."""
     quirks: dict[Quirk, None] = {}
     text = prepare(body, limits=LIMITS, quirks=quirks, content_type=content_type)
     return envelope._read_envelope(parse(text, limits=LIMITS, quirks=quirks), Reading(LIMITS, quirks), None)
@@ -70,7 +70,7 @@ def one_input(data: bytes) -> None:
     again = [outcome(lambda: envelope.decode(data, content_type=content_type, limits=LIMITS)) for _ in range(2)][1]
     tree = outcome(by_tree, data, content_type)
     assert first == again, ("a remembered skeleton reads otherwise", first, again)
-    assert same(first, tree), ("the list read ahead reads otherwise", first, tree)
+    assert same(first, tree), ("a way without the tree reads otherwise", first, tree)
     assert len(skeletons.MEMORY) <= skeletons.MAX_REMEMBERED
     if isinstance(first, envelope.Envelope):
         try:
@@ -95,7 +95,8 @@ def typed(message):
 def same(a, b) -> bool:
     """Equal but for the order of quirks: reading ahead meets them in another order."""
     if isinstance(a, envelope.Envelope) and isinstance(b, envelope.Envelope):
-        return sorted(a.quirks) == sorted(b.quirks) and a.body == b.body and (a.id, a.urn) == (b.id, b.urn)
+        bare = [msgspec.structs.replace(one, quirks=()) for one in (a, b)]
+        return sorted(a.quirks) == sorted(b.quirks) and bare[0] == bare[1]
     return a == b
 
 
