@@ -39,7 +39,7 @@ from homeport.codec.messages import (
     TransferComplete,
     VendorMessage,
 )
-from support.acs_wire import Connection, acs, an_inform, id_of, run
+from support.acs_wire import Connection, Device, acs, an_inform, id_of, run
 
 pytestmark = pytest.mark.system
 
@@ -883,5 +883,33 @@ def test_the_switches_of_a_device_are_shown_and_obeyed(tmp_path: Path) -> None:
             back = await bed.rest("PATCH", path, {"behaviour": {"prolog": None}})
             assert (back.json["behaviour"]["prolog"], back.json["behaviour"]["max_names"]) == (None, 1)
             assert (await bed.rest("PATCH", path, {"behaviour": {"max_names": 0}})).status == 422
+
+    run(scene())
+
+
+def test_behind_a_trusted_load_balancer_the_device_has_its_own_address(tmp_path: Path) -> None:
+    """X-Forwarded-For counts from a peer that the operator named, with the port as far as it is told; https is https there, too."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, trusted_proxies=("127.0.0.0/8",), cpe_auth="required") as bed:
+            sent = {"X-Forwarded-For": "6.6.6.6, [192.0.2.44]:4711", "X-Forwarded-Proto": "https"}
+            plain_device = await bed.device()
+            assert "Basic" not in (await plain_device.inform()).headers["www-authenticate"]
+            device = await bed.device(headers=sent)
+            assert "Basic" in (await device.inform()).headers["www-authenticate"]
+        async with acs(tmp_path, trusted_proxies=("127.0.0.0/8",)) as bed:
+            device = await bed.device(headers=sent, cookies=False)
+            await device.session("1 BOOT")
+            assert (await bed.get_device())["address"] == "192.0.2.44"
+            shared = (await bed.device("S2", headers={"X-Forwarded-For": "192.0.2.44"}, cookies=False)).connection
+            first, second = (
+                Device(shared, s, headers={"X-Forwarded-For": "192.0.2.44"}, cookies=False) for s in ("S2", "S3")
+            )
+            await first.inform()
+            await second.inform()
+            assert (await first.post(None)).status == 400, "nothing shows whose this is: both came over one connection"
+        async with acs(tmp_path) as bed:
+            await (await bed.device(headers=sent)).session("1 BOOT")
+            assert (await bed.get_device())["address"] == "127.0.0.1", "nobody was named"
 
     run(scene())

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
 import signal
@@ -12,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import msgspec
 import structlog
@@ -25,12 +24,14 @@ from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
+from homeport.acs.ports import Ports, file_base, take_directory
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.sessions import Sessions
+from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
@@ -39,8 +40,12 @@ from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.worker import Worker
+from homeport.acs.workers import Tether, supervise
 from homeport.errors import ConfigError, HomeportError, TransportError
+from homeport.http.forwarded import TrustedProxies
 from homeport.transport.connection_request import request_connection
+
+TOKEN_FILE: Final = "admin.token"
 
 
 class _Server(uvicorn.Server):
@@ -52,17 +57,30 @@ class _Server(uvicorn.Server):
 
 
 class AcsApp:
-    """One ACS in this process. After `start`, the addresses are known; port 0 in the settings takes a free one."""
+    """One ACS in this process. After `start`, the addresses are known; port 0 in the settings takes a free one.
+
+    ports, number: what the parent of several workers gives to each of them.
+    """
 
     def __init__(
-        self, settings: AcsSettings, *, store: Store | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: AcsSettings,
+        *,
+        store: Store | None = None,
+        clock: Callable[[], float] = time.time,
+        ports: Ports | None = None,
+        number: int | None = None,
     ) -> None:
         settings.check()
+        self._first = not number
+        self.ports: Ports
+        self._number = number
+        self._given = ports
         self.settings = settings
         self.cwmp_url = ""
         self.http_url = ""
         self.file_url = ""
-        self.token_file = settings.data_dir / "admin.token"
+        self.token_file = settings.data_dir / TOKEN_FILE
         self.store = store if store is not None else self._make_store()
         self.hub = Hub(self.store, settings, clock=clock)
         self.door: Door
@@ -104,7 +122,9 @@ class AcsApp:
     async def start(self) -> None:
         """Open everything; when it returns, devices and people are served. Raises ConfigError, StoreError."""
         settings = self.settings
-        self._take_directory()
+        if self._given is None:
+            self._lock = take_directory(settings.data_dir)
+        self.ports = self._given or Ports.bind(settings)
         await self.store.open()
         await self._start_files()
         leases = Leases(self.hub)
@@ -113,7 +133,7 @@ class AcsApp:
         self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"))
         self.worker = Worker(self.hub, self.door.expire, self.door.handover.sweep)
         await self.worker.mend()
-        if settings.stun_listen:
+        if settings.stun_listen and self._first:
             self.udp = UdpCalls(self.hub.clock)
             try:
                 await self.udp.start(*host_port(settings.stun_listen, "stun_listen"))
@@ -121,7 +141,8 @@ class AcsApp:
                 raise ConfigError(f"stun_listen: {e}; choose another port, or stop what uses it") from e
         self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp)
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
-        await self._admin_token()
+        if self._first:
+            await self._admin_token()
         api = build(
             Services(
                 hub=self.hub,
@@ -129,25 +150,24 @@ class AcsApp:
                 tasks=tasks,
                 files=self.files,
                 token_holder=lambda header: token_holder(self.store, header),
-                live_sessions=lambda: len(self.door.live),
+                snapshots=self._snapshots(),
             )
         )
-        cwmp = _listen(settings.cwmp_listen, "cwmp_listen")
-        http = _listen(settings.http_listen, "http_listen")
-        scheme = "https" if settings.tls_certificate else "http"
-        self.cwmp_url = f"{scheme}://{_reachable(cwmp)}/"
-        self.http_url = f"http://{_reachable(http)}"
+        ports = self.ports
+        self.cwmp_url, self.http_url = ports.cwmp_url, ports.http_url
         self._cwmp = CwmpServer(
             self.door,
             read_timeout=settings.read_timeout,
             keep_alive=settings.keep_alive,
             max_connections=settings.max_connections,
-            secure=scheme == "https",
+            secure=ports.secure,
+            proxies=TrustedProxies(settings.trusted_proxies),
         )
-        await self._cwmp.start(cwmp, _tls(settings))
-        await self._serve(api, http, timeout_keep_alive=30)
+        await self._cwmp.start(ports.cwmp, _tls(settings))
+        await self._serve(api, ports.http, timeout_keep_alive=30)
         self.worker.start()
-        self._write_addresses()
+        if self._given is None:
+            write_addresses(settings, ports, os.getpid())
 
     async def stop(self) -> None:
         """Let running answers out, end the sessions, write what waits, close."""
@@ -171,40 +191,38 @@ class AcsApp:
                 self.udp.stop()
             await self.door.handover.all()
         await self.store.close()
+        if hasattr(self, "ports"):
+            self.ports.close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     # --- start ---
 
-    def _take_directory(self) -> None:
-        """The data directory for this process alone: two writers on one database would each believe to know all."""
-        directory = self.settings.data_dir
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (directory / "acs.lock").open("w")
-        except OSError as e:
-            raise ConfigError(
-                f"cannot use the data directory {directory}: {e.strerror}; choose another with data_dir"
-            ) from e
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
+    def _snapshots(self) -> Callable[[], list[tuple[str, Snapshot]]]:
+        """The counters of all workers; alone, only our own, without a number."""
+
+        def now() -> Snapshot:
+            return taken(self.hub.stats, len(self.door.live))
+
+        if self._number is None:
+            return lambda: [("", now())]
+        snapshots = Snapshots(self.settings.data_dir, self._number, self.settings.workers, now)
+        self.worker.also(snapshots.write, every=1.0)
+        return snapshots.all
 
     async def _start_files(self) -> None:
         """The file store and its doors."""
         settings = self.settings
-        listening = _listen(settings.file_listen, "file_listen")
-        scheme = "https" if settings.tls_certificate else "http"
-        self.file_url = f"{scheme}://{_reachable(listening)}/"
+        listening = self.ports.files
+        self.file_url = self.ports.file_url
         directory = settings.data_dir / "files"
-        base = _file_base(scheme, settings.public_host, listening)
+        base = file_base(self.ports.scheme, settings.public_host, listening)
         self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
         await self.files.open()
         self._file_server = FileServer(self.files, self.hub)
         await self._file_server.start(listening, _tls(settings))
-        if settings.tftp_listen:
+        if settings.tftp_listen and self._first:
             host, port = host_port(settings.tftp_listen, "tftp_listen")
             door = TftpDoor(self.files, directory / "tftp", host, port)
             await door.start()
@@ -224,10 +242,6 @@ class AcsApp:
             name = f"{ADMIN} of {socket.gethostname()}:{self.settings.data_dir.resolve()}"
         token = await make_token(self.store, name, self.hub.clock())
         _write_private(self.token_file, token + "\n")
-
-    def _write_addresses(self) -> None:
-        facts = {"cwmp_url": self.cwmp_url, "http_url": self.http_url, "file_url": self.file_url, "pid": os.getpid()}
-        _write_private(self.settings.data_dir / "acs.json", msgspec.json.encode(facts).decode() + "\n")
 
     async def _serve(self, app: Any, listening: socket.socket, **options: Any) -> None:
         config = uvicorn.Config(
@@ -256,48 +270,17 @@ async def _call(
     return await request_connection(url, credentials, timeout=timeout, allowed=allowed)
 
 
-def _listen(where: str, name: str) -> socket.socket:
-    host, port = host_port(where, name)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as e:
-        listening.close()
-        raise ConfigError(
-            f"{name}: cannot listen on {where}: {e.strerror}; choose another port, or stop what uses it"
-        ) from e
-    listening.setblocking(False)
-    return listening
-
-
-def _file_base(scheme: str, public_host: str, listening: socket.socket) -> Callable[[str], str]:
-    """The file server's address for a device: as told by the settings, or found by asking the kernel for the way to it."""
-    bound, port = listening.getsockname()[:2]
-
-    def base(device: str) -> str:
-        if public_host:
-            has_port = public_host.rpartition("]")[2].count(":") == 1
-            return f"{scheme}://{public_host}" if has_port else f"{scheme}://{_bracketed(public_host)}:{port}"
-        host = _own_address(device) if bound in ("0.0.0.0", "::") else bound
-        return f"{scheme}://{_bracketed(host)}:{port}"
-
-    return base
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _own_address(peer: str) -> str:
-    """Our address on the way to the peer; connecting a UDP socket sends nothing."""
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((peer, 9))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.gethostname()
+def write_addresses(settings: AcsSettings, ports: Ports, pid: int, workers: Sequence[int] = ()) -> None:
+    """DIR/acs.json: where this ACS is, for other programs. workers: their process ids, where there are several."""
+    facts: dict[str, Any] = {
+        "cwmp_url": ports.cwmp_url,
+        "http_url": ports.http_url,
+        "file_url": ports.file_url,
+        "pid": pid,
+    }
+    if workers:
+        facts["workers"] = list(workers)
+    _write_private(settings.data_dir / "acs.json", msgspec.json.encode(facts).decode() + "\n")
 
 
 def _tls(settings: AcsSettings) -> ssl.SSLContext | None:
@@ -311,14 +294,6 @@ def _tls(settings: AcsSettings) -> ssl.SSLContext | None:
     except OSError as e:
         raise ConfigError(f"cannot use tls_certificate {settings.tls_certificate} with tls_key: {e}") from e
     return context
-
-
-def _reachable(listening: socket.socket) -> str:
-    """host:port at which this machine itself reaches the socket."""
-    host, port = listening.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -346,41 +321,96 @@ def _configure_logs() -> None:
 
 def main(settings: AcsSettings) -> int:
     """Run an ACS until SIGTERM or SIGINT; the exit code."""
-    import uvloop
-
     _configure_logs()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings))
+        settings.check()
+        if settings.workers > 1:
+            return _run_workers(settings)
+        _run_one(settings)
     except HomeportError as e:
-        print(f"homeport acs: {e}", file=sys.stderr)  # noqa: T201 - the process's last word to its operator
-        return 2 if isinstance(e, ConfigError) else 1
+        return _failed(e)
     return 0
 
 
-async def _run(settings: AcsSettings) -> None:
-    app = AcsApp(settings)
+def _failed(e: HomeportError) -> int:
+    print(f"homeport acs: {e}", file=sys.stderr)  # noqa: T201 - the process's last word to its operator
+    return 2 if isinstance(e, ConfigError) else 1
+
+
+def _run_workers(settings: AcsSettings) -> int:
+    """The parent of several workers: it holds the ports and the directory, and serves nobody itself."""
+    with take_directory(settings.data_dir):
+        ports = Ports.bind(settings)
+        parent, printed = os.getpid(), False
+
+        def work(number: int, tether: Tether) -> int:
+            try:
+                _run_one(settings, ports, number, tether)
+            except HomeportError as e:
+                return _failed(e)
+            return 0
+
+        def changed(workers: Sequence[int]) -> None:
+            nonlocal printed
+            write_addresses(settings, ports, parent, workers)
+            if not printed:
+                _print_start(settings, ports)
+                printed = True
+
+        # What the workers have in common is loaded once, and stays common memory.
+
+        gc.collect()
+        gc.freeze()
+        try:
+            return supervise(settings.workers, work, changed)
+        finally:
+            ports.close()
+
+
+def _run_one(
+    settings: AcsSettings, ports: Ports | None = None, number: int | None = None, tether: Tether | None = None
+) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, ports, number, tether))
+
+
+async def _run(settings: AcsSettings, ports: Ports | None, number: int | None, tether: Tether | None) -> None:
+    app = AcsApp(settings, ports=ports, number=number)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, ended.set)
+    if tether is not None:
+        loop.add_reader(tether.parent, ended.set)  # a worker does not outlive its parent
     try:
         await app.start()
-        lines = [
-            f"CWMP for devices   {app.cwmp_url}",
-            f"REST API           {app.http_url}/api/v1",
-            f"files for devices  {app.file_url}",
-            f"admin token        {app.token_file}",
-        ]
-        if settings.cpe_auth == "open":
-            lines.append(
-                "WARNING            cpe_auth is open: every device that comes is managed; for laboratories only"
-            )
-        print("\n".join(lines), flush=True)  # noqa: T201 - what the operator needs to go on
+        if tether is None:
+            _print_start(settings, app.ports)
+        else:
+            tether.ready()
         # What lives now lives for ever; the default thresholds make large messages collect garbage again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         await ended.wait()
     finally:
+        if tether is not None:
+            loop.remove_reader(tether.parent)
         await app.stop()
+
+
+def _print_start(settings: AcsSettings, ports: Ports) -> None:
+    """What the operator needs to go on."""
+    lines = [
+        f"CWMP for devices   {ports.cwmp_url}",
+        f"REST API           {ports.http_url}/api/v1",
+        f"files for devices  {ports.file_url}",
+        f"admin token        {settings.data_dir / TOKEN_FILE}",
+    ]
+    if settings.workers > 1:
+        lines.insert(3, f"worker processes   {settings.workers}")
+    if settings.cpe_auth == "open":
+        lines.append("WARNING            cpe_auth is open: every device that comes is managed; for laboratories only")
+    print("\n".join(lines), flush=True)  # noqa: T201 - the command's output

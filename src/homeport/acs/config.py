@@ -1,6 +1,7 @@
 """The settings of `homeport acs serve`: flag, environment, configuration key and docs row all come from this class."""
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from homeport.errors import ConfigError
@@ -14,11 +15,17 @@ class AcsSettings:
     data_dir: Path = setting(Path("acs-data"), "Directory that holds everything of this ACS: database, files, tokens.")
     database: str = setting(
         "",
-        "Database: empty for SQLite in the data directory, sqlite:///PATH, postgresql://USER:PASSWORD@HOST/NAME, or memory:.",
+        "Database: empty for SQLite in the data directory, sqlite:///PATH, postgresql://USER:PASSWORD@HOST/NAME, or memory:. "
+        "Give one with a password in the environment or the file: others can see the command line.",
+        secret=True,
     )
     cwmp_listen: str = setting("0.0.0.0:7547", "Address and port for devices (CWMP); port 0 takes a free one.")
     http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API and the user interface.")
     file_listen: str = setting("0.0.0.0:7567", "Address and port from which devices fetch files.")
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses or networks (CIDR) of load balancers in front: what they say in X-Forwarded-For and X-Forwarded-Proto is believed.",
+    )
     public_host: str = setting(
         "", "HOST or HOST:PORT in the file URLs that devices get; empty: the address from which the ACS reaches them."
     )
@@ -52,7 +59,7 @@ class AcsSettings:
     )
     tls_key: Path | None = setting(None, "Private key (PEM) to tls_certificate.")
     allow_remote_http: bool = setting(False, "Let the REST API listen on other addresses than loopback without TLS.")
-    workers: int = setting(1, "Number of processes; SQLite allows 1.")
+    workers: int = setting(1, "Number of processes that serve devices and operators; more than 1 needs PostgreSQL.")
 
     body_limit: int = setting(1_048_576, "Largest body that is read outside an authenticated session.", unit="bytes")
     session_body_limit: int = setting(
@@ -96,8 +103,14 @@ class AcsSettings:
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together."""
-        if self.workers != 1:
-            raise ConfigError(f"workers is {self.workers}, but SQLite allows one process; leave workers at 1")
+        if self.workers < 1:
+            raise ConfigError(f"workers is {self.workers}; it must be at least 1")
+        if self.workers > 1 and not self.database.startswith(("postgresql://", "postgres://")):
+            where = "memory:" if self.database == "memory:" else "SQLite"
+            raise ConfigError(
+                f"workers is {self.workers}, but {where} serves one process, which keeps in its own memory what is not on the disk"
+                " yet; give database a postgresql:// URL, or leave workers at 1"
+            )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ConfigError("tls_certificate and tls_key belong together; give both or neither")
         if bool(self.cpe_username) != bool(self.cpe_password):
@@ -108,6 +121,14 @@ class AcsSettings:
                 f"http_listen is {self.http_listen}, but the REST API has no TLS of its own: listen on 127.0.0.1 behind"
                 " a TLS proxy, or set allow_remote_http when the network is trusted"
             )
+        for name in ("trusted_proxies", "connection_request_networks"):
+            for text in getattr(self, name):
+                try:
+                    ip_network(text, strict=False)
+                except ValueError as e:
+                    raise ConfigError(
+                        f"{name} holds {text!r}, which is no address or network: {e}; write 192.0.2.7 or 192.0.2.0/24"
+                    ) from e
         for pair in self.connection_request_users:
             if ":" not in pair:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")

@@ -34,6 +34,7 @@ class Worker:
         self._expire = expire
         self._sweep = sweep
         self._sleep = sleep
+        self._more: list[tuple[float, Work]] = []
         self._jobs: list[asyncio.Task[None]] = []
 
     async def mend(self) -> None:
@@ -49,8 +50,13 @@ class Worker:
             except Conflict:
                 pass  # another node has settled one of them in this moment; what is left is read again
 
+    def also(self, work: Work, *, every: float) -> None:
+        """Do this, too, from `start` on. every: seconds."""
+        self._more.append((every, work))
+
     def start(self) -> None:
         """Begin."""
+        self._jobs += [asyncio.create_task(self._every(seconds, work)) for seconds, work in self._more]
         self._jobs += [
             asyncio.create_task(self._every(EXPIRE_EVERY, self._expire)),
             asyncio.create_task(self._every(SWEEP_EVERY, self._sweep)),

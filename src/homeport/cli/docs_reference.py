@@ -198,9 +198,7 @@ def _openapi() -> dict[str, Any]:
     hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)
     files = Files(hub, Blobs(Path("files")), b"", lambda address: "")
     tasks = Tasks(hub, lambda device, task: None, files)
-    app = build(
-        Services(hub=hub, devices=Devices(hub), tasks=tasks, files=files, token_holder=nobody, live_sessions=lambda: 0)
-    )
+    app = build(Services(hub=hub, devices=Devices(hub), tasks=tasks, files=files, token_holder=nobody, snapshots=list))
     return app.openapi()
 
 

@@ -15,6 +15,7 @@ from homeport.acs.records import Scope, TokenRecord
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
+from homeport.acs.services.snapshots import Snapshot
 from homeport.acs.services.tasks import Tasks
 
 Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
@@ -33,7 +34,7 @@ class Services(Struct, frozen=True):
     tasks: Tasks
     files: Files
     token_holder: Holder
-    live_sessions: Callable[[], int]
+    snapshots: Callable[[], list[tuple[str, Snapshot]]]
 
 
 def services(request: Request) -> Services:

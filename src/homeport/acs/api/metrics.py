@@ -25,25 +25,44 @@ class Metrics:
         return generate_latest(self._registry).decode()
 
     def collect(self) -> Iterator[Metric]:
-        """What the registry asks for."""
-        hub, stats = self._services.hub, self._services.hub.stats
+        """What the registry asks for. With several workers each series has the worker's number, so that a restart resets only its own."""
+        hub = self._services.hub
+        snapshots = self._services.snapshots()
+        several = len(snapshots) > 1 or bool(snapshots[0][0])
+        worker = ["worker"] if several else []
         yield GaugeMetricFamily("homeport_devices", "Devices known", self._devices)
-        yield GaugeMetricFamily("homeport_sessions_open", "CWMP sessions open now", self._services.live_sessions())
         yield GaugeMetricFamily(
             "homeport_store_up", "1 while the database takes writes", float(hub.store.trouble is None)
         )
-        yield CounterMetricFamily("homeport_informs", "Informs received", stats.informs)
-        yield CounterMetricFamily("homeport_messages", "HTTP requests of devices", stats.messages)
-        yield CounterMetricFamily("homeport_unauthorized", "Challenges sent to devices", stats.unauthorized)
-        for name, text, label, table in (
-            ("homeport_sessions", "CWMP sessions ended", "outcome", stats.sessions),
-            ("homeport_rpcs", "RPCs in either direction", "rpc", stats.rpcs),
-            ("homeport_faults", "Faults of devices", "code", stats.faults),
-            ("homeport_http_responses", "HTTP answers to devices", "status", stats.http),
-            ("homeport_file_transfers", "Transfers of the file server", "outcome", stats.file_transfers),
-            ("homeport_connection_requests", "Connection requests", "outcome", stats.connection_requests),
-        ):
-            family = CounterMetricFamily(name, text, labels=[label])
-            for key, value in sorted(table.items(), key=lambda item: str(item[0])):
-                family.add_metric([str(key)], value)
+        gauge = GaugeMetricFamily("homeport_sessions_open", "CWMP sessions open now", labels=worker)
+        for number, snapshot in snapshots:
+            gauge.add_metric([number] if several else [], snapshot.open)
+        yield gauge
+        for name, text, count in _COUNTS:
+            counter = CounterMetricFamily(name, text, labels=worker)
+            for number, snapshot in snapshots:
+                counter.add_metric([number] if several else [], snapshot.counts.get(count, 0))
+            yield counter
+        for name, text, label, table in _TABLES:
+            family = CounterMetricFamily(name, text, labels=[label, *worker])
+            for number, snapshot in snapshots:
+                for key, value in sorted(snapshot.tables.get(table, {}).items()):
+                    family.add_metric([key, number] if several else [key], value)
             yield family
+
+
+_COUNTS = (
+    ("homeport_informs", "Informs received", "informs"),
+    ("homeport_messages", "HTTP requests of devices", "messages"),
+    ("homeport_unauthorized", "Challenges sent to devices", "unauthorized"),
+    ("homeport_sessions_continued", "CWMP sessions that another process had begun", "continued"),
+)
+
+_TABLES = (
+    ("homeport_sessions", "CWMP sessions ended", "outcome", "sessions"),
+    ("homeport_rpcs", "RPCs in either direction", "rpc", "rpcs"),
+    ("homeport_faults", "Faults of devices", "code", "faults"),
+    ("homeport_http_responses", "HTTP answers to devices", "status", "http"),
+    ("homeport_file_transfers", "Transfers of the file server", "outcome", "file_transfers"),
+    ("homeport_connection_requests", "Connection requests", "outcome", "connection_requests"),
+)

@@ -16,6 +16,8 @@ class HttpRequest(NamedTuple):
     authorization: str = ""
     content_type: str = ""
     content_encoding: str = ""
+    forwarded_for: str = ""
+    forwarded_proto: str = ""
 
 
 class HttpReply(NamedTuple):

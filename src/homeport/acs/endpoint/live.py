@@ -59,7 +59,7 @@ class LiveSessions:
         """Keep a new session."""
         self._by_cookie[live.cookie] = live
         self._by_device[live.work.device] = live
-        if not live.cookie_seen:
+        if not live.cookie_seen and live.port:
             self._by_peer[live.host, live.port] = live
             self._by_host.setdefault(live.host, {})[live.cookie] = live
 
@@ -104,7 +104,9 @@ class LiveSessions:
         return self._by_cookie.get(cookie)
 
     def by_place(self, host: str, port: int) -> Live | None:
-        """The session of a device that sends no cookie, where it can be told."""
+        """The session of a device that sends no cookie, where it can be told. port: 0 where a load balancer has not told it."""
+        if not port:
+            return None
         live = self._by_peer.get((host, port))
         if live is None and self._away:
             away = [other for other in self._by_host.get(host, {}).values() if other.away]

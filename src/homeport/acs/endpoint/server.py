@@ -21,6 +21,7 @@ import structlog
 
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
+from homeport.http.forwarded import TrustedProxies
 
 MOST_HEAD: Final = 16_384
 """Bytes of request line and headers: a Digest header, a 4 KB cookie and a proxy's additions stay under 8 KB."""
@@ -40,7 +41,10 @@ _WANTED: Final = {
     b"authorization": "authorization",
     b"content-type": "content_type",
     b"content-encoding": "content_encoding",
+    b"x-forwarded-for": "forwarded_for",
+    b"x-forwarded-proto": "forwarded_proto",
 }
+_JOINED: Final = {"cookie": "; ", "forwarded_for": ", "}
 _REASONS: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -92,6 +96,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_parts",
         "_port",
+        "_proxied",
         "_secure",
         "_server",
         "_size",
@@ -134,6 +139,7 @@ class Connection(asyncio.Protocol):
         self._port: int = peer[1]
         self._secure = self._server.secure
         server = self._server
+        self._proxied = bool(server.proxies) and server.proxies.trusts(self._host)
         self.overdue_at = server.now + server.read_timeout
         if len(server.connections) >= server.max_connections:
             self._reply(plain(503, "too many connections; come back later", (b"Retry-After", b"30"), close=True), False)
@@ -192,7 +198,7 @@ class Connection(asyncio.Protocol):
         if field is not None:
             text = value.decode("latin-1")
             fields = self._fields
-            fields[field] = f"{fields[field]}; {text}" if field == "cookie" and field in fields else text
+            fields[field] = f"{fields[field]}{_JOINED[field]}{text}" if field in fields and field in _JOINED else text
         elif name == b"content-length":
             self._length = int(value) if value.isdigit() else 0
         elif name == b"expect" and value.lower() == b"100-continue":
@@ -223,6 +229,8 @@ class Connection(asyncio.Protocol):
             self._secure,
             **self._fields,
         )
+        if self._proxied:
+            request = self._server.origin(request)
         keep = parser.should_keep_alive()
         self._begin()
         self._fresh = True
@@ -308,10 +316,20 @@ class _Refused(Exception):
 
 
 class CwmpServer:
-    """Listens for devices. read_timeout, keep_alive: seconds, for a whole request and for silence between two."""
+    """Listens for devices.
+
+    read_timeout, keep_alive: seconds, for a whole request and for silence between two. proxies: the load balancers in front.
+    """
 
     def __init__(
-        self, door: Door, *, read_timeout: float, keep_alive: float, max_connections: int, secure: bool = False
+        self,
+        door: Door,
+        *,
+        read_timeout: float,
+        keep_alive: float,
+        max_connections: int,
+        secure: bool = False,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.door = door
         self.read_timeout = read_timeout
@@ -319,6 +337,7 @@ class CwmpServer:
         self.max_connections = max_connections
         self.secure = secure
         self.connections: set[Connection] = set()
+        self.proxies = proxies or TrustedProxies()
         self.stopping = False
         self.now = 0.0
         self.date = b""
@@ -332,6 +351,15 @@ class CwmpServer:
         self._loop = asyncio.get_running_loop()
         self._sweep()
         self._server = await self._loop.create_server(lambda: Connection(self), sock=listening, ssl=tls, backlog=4_096)
+
+    def origin(self, request: HttpRequest) -> HttpRequest:
+        """The request as its device has sent it to the load balancer that we have it from.
+
+        Its port is 0 where that is not told: then nothing shows which requests come from the same connection of a device.
+        """
+        host, port = self.proxies.origin(request.forwarded_for)
+        secure = request.secure or request.forwarded_proto.strip().lower() == "https"
+        return request._replace(host=host or request.host, port=port, secure=secure)
 
     def finish(self, answer: Coroutine[Any, Any, None]) -> None:
         """Bring an answer that has to wait to its end."""

@@ -27,6 +27,7 @@ from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.multipart import BadForm, read_form
 from homeport.acs.storage.blobs import TooLarge
 from homeport.errors import HomeportError, StoreError
+from homeport.http.forwarded import TrustedProxies
 
 PIECE: Final = 131_072
 """Bytes of a file that one transfer holds in memory."""
@@ -54,6 +55,7 @@ class FileServer:
         self._hub = hub
         settings = hub.settings
         self._settings: AcsSettings = settings
+        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._slots = Slots(settings.file_max_transfers, settings.file_max_per_address)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -82,7 +84,9 @@ class FileServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self._settings
-        wire = Wire(reader, writer, read_timeout=settings.read_timeout, stall=settings.file_stall)
+        wire = Wire(
+            reader, writer, read_timeout=settings.read_timeout, stall=settings.file_stall, proxies=self._proxies
+        )
         at_once = True
         try:
             if len(self._connections) > settings.max_connections:

@@ -15,6 +15,8 @@ from typing import Final
 
 import httptools
 
+from homeport.http.forwarded import TrustedProxies
+
 MOST_HEAD: Final = 16_384
 MOST_HEADERS: Final = 100
 READ: Final = 131_072
@@ -115,10 +117,17 @@ class Wire:
     """One connection.
 
     read_timeout: seconds for a head, and for each further piece of a body. stall: seconds without progress in sending.
+    proxies: the load balancers in front.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, read_timeout: float, stall: float
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        read_timeout: float,
+        stall: float,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -127,6 +136,7 @@ class Wire:
         self._request = Request()
         peer = writer.get_extra_info("peername") or ("", 0)
         self.address: str = str(peer[0]).removeprefix("::ffff:")
+        self._proxies = proxies if proxies is not None and proxies.trusts(self.address) else None
         self.closing = False
         raw = writer.get_extra_info("socket")
         if raw is not None:
@@ -158,6 +168,8 @@ class Wire:
             request.feed(data)
             if size > MOST_HEAD and not request.headers_done:
                 raise BadRequest(431, f"the head of the request is over {MOST_HEAD} bytes")
+        if self._proxies is not None:
+            self.address = self._proxies.origin(request.headers.get("x-forwarded-for", ""))[0] or self.address
         return request
 
     async def body(self) -> AsyncIterator[bytes]:

@@ -70,7 +70,12 @@ class Link:
             raise StoreUnavailable(f"the database server is just starting or stopping: {e}") from e
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
             raise StoreError(f"cannot log in to the database: {e}; correct the setting database") from e
-        except (*BROKEN, asyncpg.PostgresError, ValueError) as e:
+        except ValueError:
+            # What the driver says of it may be a piece of the password.
+            raise StoreError(
+                "the URL in the setting database cannot be read: in a user name or password write / as %2F, : as %3A, @ as %40"
+            ) from None
+        except (*BROKEN, asyncpg.PostgresError) as e:
             raise translated(e) from e
 
     async def fetch(self, sql: str, *values: Any) -> list[Row]:

@@ -1,0 +1,134 @@
+"""What a process takes before it serves: its data directory for itself alone, and its listening sockets.
+
+With several workers the parent takes them, and its children inherit them: a connection that waits to be accepted belongs to no worker,
+so that none is lost when one dies.
+"""
+
+import contextlib
+import fcntl
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+
+from homeport.acs.config import AcsSettings, host_port
+from homeport.errors import ConfigError
+
+
+class Ports(Struct, frozen=True):
+    """Bound sockets, not listening yet."""
+
+    cwmp: socket.socket
+    http: socket.socket
+    files: socket.socket
+    secure: bool
+
+    @classmethod
+    def bind(cls, settings: AcsSettings) -> "Ports":
+        """Take the ports of the settings; port 0 takes a free one. Raises ConfigError."""
+        with contextlib.ExitStack() as taken:
+            cwmp, http, files = (
+                taken.enter_context(_bound(getattr(settings, name), name))
+                for name in ("cwmp_listen", "http_listen", "file_listen")
+            )
+            taken.pop_all()  # all three are there: they stay open
+        return cls(cwmp=cwmp, http=http, files=files, secure=settings.tls_certificate is not None)
+
+    @property
+    def cwmp_url(self) -> str:
+        """Where devices find this ACS, as this machine itself reaches it."""
+        return f"{self.scheme}://{_reachable(self.cwmp)}/"
+
+    @property
+    def http_url(self) -> str:
+        """Where the REST API is."""
+        return f"http://{_reachable(self.http)}"
+
+    @property
+    def file_url(self) -> str:
+        """Where the file server is."""
+        return f"{self.scheme}://{_reachable(self.files)}/"
+
+    @property
+    def scheme(self) -> str:
+        """Of what devices use."""
+        return "https" if self.secure else "http"
+
+    def close(self) -> None:
+        """Let go of them in this process."""
+        for taken in (self.cwmp, self.http, self.files):
+            taken.close()
+
+
+def _bound(where: str, name: str) -> socket.socket:
+    host, port = host_port(where, name)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as e:
+        listening.close()
+        raise ConfigError(
+            f"{name}: cannot listen on {where}: {e.strerror}; choose another port, or stop what uses it"
+        ) from e
+    listening.setblocking(False)
+    return listening
+
+
+def _reachable(listening: socket.socket) -> str:
+    """host:port at which this machine itself reaches the socket."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def file_base(scheme: str, public_host: str, listening: socket.socket) -> Callable[[str], str]:
+    """The file server's address for a device: as told by the settings, or found by asking the kernel for the way to it."""
+    bound, port = listening.getsockname()[:2]
+
+    def base(device: str) -> str:
+        if public_host:
+            has_port = public_host.rpartition("]")[2].count(":") == 1
+            return f"{scheme}://{public_host}" if has_port else f"{scheme}://{_bracketed(public_host)}:{port}"
+        host = _own_address(device) if bound in ("0.0.0.0", "::") else bound
+        return f"{scheme}://{_bracketed(host)}:{port}"
+
+    return base
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _own_address(peer: str) -> str:
+    """Our address on the way to the peer; connecting a UDP socket sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((peer, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
+def take_directory(directory: Path) -> IO[str]:
+    """The data directory for this process alone, as long as the file is open. Raises ConfigError.
+
+    Two writers on one SQLite database would each believe to know all.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (directory / "acs.lock").open("w")
+    except OSError as e:
+        raise ConfigError(
+            f"cannot use the data directory {directory}: {e.strerror}; choose another with data_dir"
+        ) from e
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        lock.close()
+        raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
+    return lock

@@ -1,0 +1,122 @@
+"""`homeport acs serve --workers N`: several processes on the same ports, started, watched and stopped by one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.acs_wire import Connection, Device, an_inform, id_of, run
+from support.ends import Acs, wait_for
+from support.postgres import needs_postgres, shared_server
+
+pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Acs]:
+    """An ACS of two workers on a new database."""
+    url = shared_server().new_database()
+    options = ("--workers", "2", "--cpe-auth", "open", "--discover", "never", "--database", url)
+    server = Acs(tmp_path / "acs", *options, "--connection-request-credentials", "keep")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def addresses(acs: Acs) -> dict[str, object]:
+    found: dict[str, object] = json.loads((acs.data / "acs.json").read_text())
+    return found
+
+
+def metrics(acs: Acs) -> str:
+    """What Prometheus gets."""
+    token = (acs.data / "admin.token").read_text().strip()
+    request = urllib.request.Request(f"{acs.http_url}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, one that is not only waiting for its parent's look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_workers_serve_one_port_and_one_that_dies_is_started_again(two: Acs) -> None:
+    """What it prints and writes names all; sessions go through while a worker is killed; a clean stop leaves nobody."""
+    text = two.log.read_text()
+    assert "worker processes   2" in text
+    assert "admin token" in text
+    facts = addresses(two)
+    assert two.process is not None
+    assert facts["pid"] == two.process.pid
+    first = facts["workers"]
+    assert isinstance(first, list)
+    assert len(set(first)) == 2
+
+    async def sessions(count: int, serial: str) -> None:
+        for n in range(count):
+            device = Device(await Connection.to(two.cwmp_url), f"{serial}{n}")
+            assert (await device.post(an_inform(device.serial, "1 BOOT"))).status == 200
+            await device.reconnect()  # whichever worker accepts this one: it goes on with the session
+            assert (await device.post(None)).status == 204
+            await device.close()
+
+    run(sessions(20, "W"))
+    os.kill(first[0], signal.SIGKILL)
+    run(sessions(5, "D"))
+    wait_for(lambda: addresses(two)["workers"] != first, "the restart of the worker")
+    second = addresses(two)["workers"]
+    assert isinstance(second, list)
+    assert second[1] == first[1]
+    assert not alive(first[0])
+    run(sessions(20, "A"))
+    assert len(two.rest("GET", "devices?limit=500")["items"]) == 45
+    assert two.device(id_of("A19")) is not None
+    wait_for(lambda: 'worker="2"' in metrics(two), "the other worker's counters")
+    informs = [line for line in metrics(two).splitlines() if line.startswith("homeport_informs_total{")]
+    assert [line.split()[0][-3:] for line in informs] == ['1"}', '2"}']
+    two.stop()
+    assert not any(alive(pid) for pid in second)
+    assert "Traceback" not in two.log.read_text()
+
+
+def test_workers_do_not_outlive_their_parent(two: Acs) -> None:
+    """kill -9 of the parent: its workers end by themselves, and the ACS can be started again on the same directory and ports."""
+    workers = addresses(two)["workers"]
+    assert isinstance(workers, list)
+    two.kill()
+    wait_for(lambda: not any(alive(pid) for pid in workers), "the end of the workers")
+    assert len(addresses(two.start())["workers"]) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--workers", "2"), "workers is 2, but SQLite serves one process"),
+        (("--workers", "2", "--database", "memory:"), "workers is 2, but memory: serves one process"),
+        (("--workers", "0"), "workers is 0; it must be at least 1"),
+        (("--workers", "2", "--database", "postgresql://u:Secret7@127.0.0.1:1/none"), "does not answer"),
+        (
+            ("--workers", "2", "--database", "postgresql://u:Secret7/x@127.0.0.1/none"),
+            "cannot be read: in a user name or password",
+        ),
+    ],
+)
+def test_workers_that_cannot_be_are_refused_in_a_sentence(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    """The exit code tells a wrong setting from a database that is away; no password is in what is said."""
+    here = ("--cwmp-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--file-listen", "127.0.0.1:0")
+    command = [sys.executable, "-m", "homeport", "acs", "serve", "--data-dir", str(tmp_path), *here, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert said in done.stderr
+    assert "Secret7" not in done.stdout + done.stderr
+    assert done.returncode == (1 if "postgresql" in options[-1] else 2)
