@@ -123,7 +123,7 @@ class ModuleService:
                 FaultCode.RESOURCES_EXCEEDED,
                 f"at most {MOST_REQUESTS} requests of {MOST_OPERATIONS} operations are accepted at a time",
             )
-        request = ChangeRequest(self.shelf.number(), operations, command_key, autonomous)
+        request = ChangeRequest(self.shelf.new_request(), operations, command_key, autonomous)
         self.shelf.save(request=request)
         self._wake.set()
         return request.number
@@ -196,6 +196,9 @@ class ModuleService:
         root = self.rows.root
         self.model.hook(f"{root}ExecutionUnit.*.RequestedState", validate=self._validate_state)
         self.model.hook(root, notify=self._noticed)
+        self.model.source(
+            f"{root}ExecEnv.*.RequestedRunLevel", read=lambda path: -1
+        )  # a command; that is what it reads as
         for name in ("AllocatedDiskSpace", "AvailableDiskSpace", "AllocatedMemory", "AvailableMemory"):
             self.model.source(f"{root}ExecEnv.*.{name}", read_group=self._space)
         for name in ("DiskSpaceInUse", "MemoryInUse", "CPUPercentInUse", "Uptime"):

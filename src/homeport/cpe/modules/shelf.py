@@ -20,7 +20,7 @@ MODULE: Final = "module"
 
 _UNIT: Final = "unit/"
 _REQUEST: Final = "request/"
-_NEXT: Final = "next"
+_NEXT: Final = "next/"
 
 
 class Shelf:
@@ -30,7 +30,7 @@ class Shelf:
         self._outbox = outbox
         self.units: dict[int, DeploymentUnit] = {}
         self.requests: dict[int, ChangeRequest] = {}
-        self._next = 1
+        self._next = {_UNIT: 1, _REQUEST: 1}
         try:
             for key, value in facts.items(MODULE):
                 if key.startswith(_UNIT):
@@ -39,17 +39,24 @@ class Shelf:
                 elif key.startswith(_REQUEST):
                     request = msgspec.convert(value, ChangeRequest)
                     self.requests[request.number] = request
-                elif key == _NEXT:
-                    self._next = int(value)
+                elif key.startswith(_NEXT):
+                    self._next[key.removeprefix(_NEXT)] = int(value)
         except (msgspec.ValidationError, TypeError, ValueError) as e:
             raise StoreError(f"the stored software modules cannot be read ({e}); restore the factory settings") from e
 
-    def number(self) -> int:
-        """A number that was never given to a unit or request before."""
-        number = self._next
+    def new_unit(self) -> int:
+        """A number that was never given to a deployment unit before."""
+        return self._number(_UNIT)
+
+    def new_request(self) -> int:
+        """A number that was never given to a request before."""
+        return self._number(_REQUEST)
+
+    def _number(self, kind: str) -> int:
+        number = self._next[kind]
         with self._outbox.promise() as changes:
-            changes.put(MODULE, _NEXT, number + 1)
-        self._next = number + 1
+            changes.put(MODULE, _NEXT + kind, number + 1)
+        self._next[kind] = number + 1
         return number
 
     def save(

@@ -111,7 +111,7 @@ class OperationWorker:
             raise Fault(FaultCode.DISABLED_EXECUTION_ENVIRONMENT, "there is no execution environment that works now")
         entries = [self._estate.entries[c.name] for c in candidates]
         unit = DeploymentUnit(
-            number=self._stored(self._shelf.number),
+            number=self._stored(self._shelf.new_unit),
             environment=entries[0].facts.name,
             uuid=operation.uuid,
             url=operation.url,
