@@ -21,6 +21,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.codec import messages as m
+from homeport.terms import ValueType
 
 MARK: Final = "homeport-rows"
 """The attribute on the rows that stand for a run; its value is the run's number."""
@@ -57,6 +58,7 @@ _FIRST_INFO: Final = re.compile(
     rf"<((?:\w+:)?ParameterInfoStruct)({_ATTRIBUTES})>[^<]*<((?:\w+:)?Name)({_ATTRIBUTES})>[^<]*</\3>[^<]*"
     rf"<((?:\w+:)?Writable)({_ATTRIBUTES})>[^<]*</\5>[^<]*</\1>"
 )
+_TYPED: Final = re.compile(rf'[ \t\n]+([A-Za-z_][\w.-]*):type="(?:[\w.-]+:)?({"|".join(ValueType)})"', re.ASCII)
 _WHOLE_ATTRIBUTES: Final = re.compile(_ATTRIBUTES)
 _BEGIN: Final = re.compile(rb"<(?:\w+:)?Parameter(Value|Info)Struct[\s>]")
 
@@ -65,7 +67,8 @@ class Rows(Struct, frozen=True, gc=False):
     """A list that was read ahead.
 
     entry: local name of a row. names, kinds, values: of its rows, in order; a kind is the attributes of the Value as they are written,
-    None where there is none; for names of objects the text of the flag. runs: the first row of each run, and the one behind its last.
+    None where there is none; for names of objects the text of the flag. typed: the type of kinds that are nothing but a type of the
+    standard; one row stands for all of these with the same prefix. runs: the first row of each run, and the one behind its last.
     rest: the body with a marked row for each kind that is new in a run, one at least; marks: their run and kind, in order.
     """
 
@@ -73,16 +76,18 @@ class Rows(Struct, frozen=True, gc=False):
     names: list[str]
     kinds: list[str | None]
     values: list[str | None]
+    typed: dict[str | None, str]
     runs: tuple[tuple[int, int], ...]
     marks: tuple[tuple[int, str | None], ...]
     rest: str
 
     def structs(self, types: dict[str | None, str]) -> list[Any]:
-        """Every row. types: the type of each kind of values."""
+        """Every row. types: the type of each kind that is marked."""
         if self.entry == "ParameterInfoStruct":
             info, flags = m.ParameterInfoStruct, _FLAGS
             return [info(name, flags[flag or ""]) for name, flag in zip(self.names, self.kinds, strict=True)]
         make = m.ParameterValueStruct
+        types = types | self.typed
         return [
             make(name, (value if "&" not in value else resolved(value)) if value else "", types[kind])
             for name, kind, value in zip(self.names, self.kinds, self.values, strict=True)
@@ -167,7 +172,14 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     cut = _cut(stretch, gaps, odd, form) if odd else [(stretch, count, "")]
     if cut is None or not _may_stand("".join([even for even, _, _ in cut]) if odd else stretch, marks):
         return None
-    firsts = {kind: kinds.index(kind) for kind in known}
+    typed: dict[str | None, str] = {}
+    leaders: dict[str | None, str | None] = {}
+    for kind in known:
+        simple = _TYPED.fullmatch(kind) if kind is not None and is_value else None
+        if simple is not None:
+            typed[kind] = simple.group(2)
+        leaders.setdefault(kind if simple is None else simple.group(1), kind)
+    firsts = {kind: kinds.index(kind) for kind in leaders.values()}
     runs: list[tuple[int, int]] = []
     seen: list[tuple[int, str | None]] = []
     rest = [head]
@@ -176,14 +188,14 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
         if MARK in gap:
             return None
         if begin < end:
-            new = [kind for kind in known if begin <= firsts[kind] < end] or [kinds[begin]]
+            new = [kind for kind, first in firsts.items() if begin <= first < end] or [kinds[begin]]
             rest += [form.example(len(runs), kind) for kind in new]
             seen += [(len(runs), kind) for kind in new]
             runs.append((begin, end))
             begin = end
         rest.append(gap)
     rest.append(tail)
-    return Rows(form.entry, names, kinds, values, tuple(runs), tuple(seen), "".join(rest))
+    return Rows(form.entry, names, kinds, values, typed, tuple(runs), tuple(seen), "".join(rest))
 
 
 def _is_kind(text: str | None) -> bool:
