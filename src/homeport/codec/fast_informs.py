@@ -30,6 +30,9 @@ from homeport.terms import CwmpVersion, ValueType
 MAX_LENGTH: Final = 32768
 """Characters; in a longer body the list is nearly all, and `fast_lists` reads that as fast."""
 
+_HEAD: Final = 4096
+"""Characters in which the Inform must begin."""
+
 _DEPTH: Final = 6
 """Levels of the plain form: Envelope, Body, Inform, ParameterList, ParameterValueStruct, Name."""
 
@@ -115,6 +118,9 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         or limits.max_attributes < _ATTRIBUTES_READ
     ):
         return None
+    tag = text.find(":Inform", 0, _HEAD)
+    if tag < 0 or text[tag + 7 : tag + 8] not in "> \t\n":
+        return None  # Most other messages: it need not cost them a try of the expression.
     start = _START.match(text)
     if start is None:
         return None
