@@ -1,23 +1,25 @@
-"""The ACS under load: CPU per session of known devices and of sessions with a task, memory, refusals, growth.
+"""The ACS under load: CPU per session of known devices and of sessions with a task, memory, TLS, latency, refusals, growth.
 
-Starts a real `homeport acs serve` on SQLite for each figure and drives it with the load generator `cwmpload.py`, which lies beside the
-repository in ../shared/tools; without it there is nothing to measure. Absolute figures depend on the machine and on what else it does.
+Starts real ACS processes, on SQLite unless the row says otherwise, and drives them with `acs_load.py`. CPU is the process's own, from
+the kernel's scheduler, so that other work on the machine adds to it only through shared caches; each figure is the median of the
+repetitions, and what is compared was measured in turns. Where ../shared/tools/cwmpload.py is there, both load generators are compared.
 """
 
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOAD = ROOT.parent / "shared" / "tools" / "cwmpload.py"
+LOAD = ROOT / "benchmarks" / "acs_load.py"
+OTHER_LOAD = ROOT.parent / "shared" / "tools" / "cwmpload.py"
 Row = tuple[str, float | None, str, float | None]
 
 SERVE = """
@@ -25,79 +27,113 @@ import sys
 from pathlib import Path
 from homeport.acs.app import main
 from homeport.acs.config import AcsSettings
-here = "127.0.0.1:0"
-sys.exit(main(AcsSettings(data_dir=Path(sys.argv[1]), cwmp_listen=here, http_listen=here, file_listen=here, cpe_auth="open")))
+here, directory = "127.0.0.1:0", Path(sys.argv[1])
+tls = {"tls_certificate": directory / "cert.pem", "tls_key": directory / "key.pem"} if sys.argv[3] == "tls" else {}
+sys.exit(main(AcsSettings(
+    data_dir=directory, database=sys.argv[2], cwmp_listen=here, http_listen=here, file_listen=here, cpe_auth="open", **tls)))
 """
 
 FILL = """
 import asyncio, sys
 from pathlib import Path
-from homeport.acs.records import DeviceRecord, StoredValue
-from homeport.acs.storage.interface import UnitOfWork, ValuesChange
-from homeport.acs.storage.sql.sqlite import SqliteStore
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.sql.archive import store_of
 
-async def main(path, count):
-    store = SqliteStore(path)
+async def main(database, devices, values, tasks):
+    store = store_of(Path(database) if database.startswith("/") else database)
     await store.open()
-    for start in range(0, count, 2000):
+    names = [f"Device.X_LOAD_Group.{i // 20 + 1}.Param{i % 20 + 1}" for i in range(200)]
+    for start in range(0, devices, 500):
         unit = UnitOfWork()
-        for n in range(start, min(start + 2000, count)):
+        for n in range(start, min(start + 500, devices)):
             id = f"00D0F1-XR500v-K{n:011d}"
             unit.devices.append(
                 DeviceRecord(id=id, oui="00D0F1", product_class="XR500v", serial_number=f"K{n:011d}", root="Device."))
-            unit.values.append(
-                ValuesChange(id, {f"Device.X_LOAD_Group.1.Param{i}": StoredValue(f"value-{i}-{n % 7}") for i in range(200)}))
+            if values:
+                unit.values.append(ValuesChange(id, {name: StoredValue(f"value-{i}-{n % 7}") for i, name in enumerate(names)}))
+            for task in range(tasks):
+                unit.tasks.append(TaskChange(TaskRecord(
+                    id=f"{n:08d}-{task}", device=id, rpc="GetParameterValues", args={"parameter_names": names[:100]}), None))
         await store.commit(unit)
     await store.close()
 
-asyncio.run(main(Path(sys.argv[1]) / "acs.db", int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))
 """
+
+CERTIFICATE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from system.test_acs_tls import make_certificate
+make_certificate(Path(sys.argv[2]))
+"""
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
 class Acs:
-    """A running ACS."""
+    """A running ACS. beside: processes of its database."""
 
     def __init__(self, directory: Path, process: "subprocess.Popen[bytes]") -> None:
-        self.directory = directory
+        facts = json.loads((directory / "acs.json").read_text())
+        self.url: str = facts["cwmp_url"]
         self.process = process
-        self.addresses = json.loads((directory / "acs.json").read_text())
+        self.beside: list[int] = []
 
-    def load(self, *options: str) -> list[dict[str, Any]]:
-        """The load generator's results, one per repetition."""
-        command = [sys.executable, str(LOAD), "--json", "--url", self.addresses["cwmp_url"]]
-        command += ["--watch", f"acs:{self.process.pid}", *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    def load(self, *options: "str | int | float") -> list[dict[str, Any]]:
+        """The results of the load generator, one per repetition."""
+        command = [sys.executable, str(LOAD), "run", "--url", self.url, "--watch", str(self.process.pid)]
+        command += [f"--beside={pid}" for pid in self.beside]
+        done = subprocess.run([*command, *map(str, options)], capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def task(self, device: str, body: dict[str, Any]) -> None:
-        """A task through REST."""
-        token = (self.directory / "admin.token").read_text().strip()
-        request = urllib.request.Request(
-            f"{self.addresses['http_url']}/api/v1/devices/{device}/tasks",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request).read()
+    def other_load(self, sessions: int) -> float | None:
+        """CPU per session in milliseconds as cwmpload.py sees it."""
+        if not OTHER_LOAD.exists() or not self.url.startswith("http://"):
+            return None
+        command = [sys.executable, str(OTHER_LOAD), "--json", "--no-prime", "--url", self.url, "--devices", "500"]
+        command += ["--sessions", str(sessions), "--concurrency", "50", "--watch", f"acs:{self.process.pid}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return float(json.loads(done.stdout)["watch"]["acs"]["cpu_ms_per_session"])
+
+    @contextlib.contextmanager
+    def crowd(self) -> Iterator[None]:
+        """1,000 idle connections and 100 that send one byte a second."""
+        command = [sys.executable, str(LOAD), "hold", "--url", self.url, "--idle", "1000", "--slow", "100"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            if process.stdout.readline() != b"held\n":
+                raise RuntimeError("the idle and slow connections were not taken")
+            yield
+        finally:
+            process.stdin.close()
+            process.wait(20)
+            process.stdout.close()
 
 
 @contextlib.contextmanager
-def acs(fill: int = 0) -> Iterator[Acs]:
-    """An ACS on an empty database, or on one with so many known devices of 200 parameters."""
+def acs(
+    devices: int = 0, *, values: bool = True, tasks: int = 0, database: str = "", tls: bool = False
+) -> Iterator[Acs]:
+    """An ACS on an empty database, or on one with so many known devices, of 200 values and with tasks of 100 GetParameterValues."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        if fill:
-            subprocess.run([sys.executable, "-c", FILL, name, str(fill)], env=environment, check=True)
-        quiet = {
-            "stdout": subprocess.DEVNULL,
-            "stderr": subprocess.DEVNULL,
-        }  # every task is logged with who asked for it
-        process = subprocess.Popen([sys.executable, "-c", SERVE, name], env=environment, **quiet)
+        if devices:
+            where = [database or str(directory / "acs.db"), str(devices), str(int(values)), str(tasks)]
+            subprocess.run([sys.executable, "-c", FILL, *where], env=ENVIRONMENT, check=True)
+        if tls:
+            command = [sys.executable, "-c", CERTIFICATE, str(ROOT / "tests"), name]
+            subprocess.run(command, env=ENVIRONMENT, check=True)
+        with (directory / "log").open("wb") as log:
+            command = [sys.executable, "-c", SERVE, name, database, "tls" if tls else ""]
+            process = subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 30
             while not (directory / "acs.json").exists():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError("the ACS did not start")
+                    raise RuntimeError(f"the ACS did not start: {(directory / 'log').read_text()}")
                 time.sleep(0.05)
             yield Acs(directory, process)
         finally:
@@ -105,49 +141,134 @@ def acs(fill: int = 0) -> Iterator[Acs]:
             process.wait()
 
 
-def best(results: list[dict[str, Any]]) -> float:
-    """CPU per session, ms, of the repetition that was disturbed least."""
-    return min(float(r["watch"]["acs"]["cpu_ms_per_session"]) for r in results)
+@contextlib.contextmanager
+def postgres() -> Iterator[tuple[str, int] | None]:
+    """(URL of a new database, the server's process), or None where there is no PostgreSQL."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support.postgres import Server, binaries
+
+    if binaries() is None:
+        yield None
+        return
+    server = Server().start()
+    try:
+        assert server._process is not None
+        yield server.url("postgres"), server._process.pid
+    finally:
+        server.remove()
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    return [pid, *(int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def middle(results: list[dict[str, Any]], key: str = "cpu_ms") -> float:
+    """The median over the repetitions."""
+    return statistics.median(float(r[key]) for r in results)
+
+
+def lost(results: list[dict[str, Any]]) -> int:
+    """Sessions that were refused or lost."""
+    return sum(int(r["failed"]) for r in results)
+
+
+def known_devices(few: Acs, many: Acs) -> Iterator[Row]:
+    """The session of which there are most, and whether it costs the same among many devices."""
+    few.load("--prime", "--sessions", 2000)
+    many.load("--devices", 100_000, "--sessions", 20_000)
+    ours, theirs, other = [], [], []
+    for turn in range(5):
+        ours += few.load("--sessions", 3000)
+        theirs += many.load("--devices", 100_000, "--base", 4000 * turn, "--sessions", 4000)
+        other.append(few.other_load(3000))
+    yield "known device's session, 500 devices, CPU", middle(ours), "ms", 0.30
+    yield "  the least disturbed of five repetitions", min(float(r["cpu_ms"]) for r in ours), "ms", None
+    yield "  sessions refused or lost at 50 at once", lost(ours), "sessions", 0
+    yield "  throughput", max(float(r["per_second"]) for r in ours), "sessions/s", None
+    yield "  resident memory", max(float(r["memory_mb"]) for r in ours), "MB", 100
+    yield "  the load generator's own CPU, for comparison", middle(ours, "load_ms"), "ms", None
+    seen = [figure for figure in other if figure is not None]
+    if seen:
+        yield "  the same with cwmpload.py, as a ratio", statistics.median(seen) / middle(ours), "times", None
+    ratio = statistics.median(t["cpu_ms"] / o["cpu_ms"] for t, o in zip(theirs, ours, strict=True))
+    yield "known device's session, 100,000 devices, CPU", middle(theirs), "ms", None
+    yield "  as a multiple of 500 devices", ratio, "times", 1.2
+    yield "  resident memory", max(float(r["memory_mb"]) for r in theirs), "MB", 100
+
+
+def tasks() -> Iterator[Row]:
+    """A session in which 100 parameters are read: of a device of which nothing was read before, and of one whose values are known."""
+    for values, label in ((False, "read for the first time"), (True, "whose values are known")):
+        with acs(4000, values=values, tasks=1) as server:
+            server.load("--devices", 1000, "--base", 3000, "--sessions", 1000)
+            results = [server.load("--devices", 1000, "--base", n, "--sessions", 1000)[0] for n in (0, 1000, 2000)]
+        yield f"session with a task of 100 GetParameterValues, {label}, CPU", middle(results), "ms", 0.9
+        yield "  sessions refused or lost, or without their task", lost(results) + 3000 - _asked(results), "sessions", 0
+
+
+def _asked(results: list[dict[str, Any]]) -> int:
+    return sum(int(r["asked"]) for r in results)
+
+
+def latency(server: Acs) -> Iterator[Row]:
+    """How long devices wait for the first reply at 70 % of what the server can do, alone and beside idle and slow connections."""
+    rate = 0.7 * max(float(r["per_second"]) for r in server.load("--sessions", 3000, "--repeat", 2))
+    alone, crowded = [], []
+    for _ in range(3):
+        alone += server.load("--sessions", int(3 * rate), "--rate", rate)
+        with server.crowd():
+            crowded += server.load("--sessions", int(3 * rate), "--rate", rate)
+    yield f"first reply at 70 % load ({rate:.0f} sessions/s), p50", middle(alone, "first_p50_ms"), "ms", None
+    yield "  p99", middle(alone, "first_p99_ms"), "ms", 50
+    yield "beside 1,000 idle connections and 100 slow senders, p99", middle(crowded, "first_p99_ms"), "ms", 50
+    pairs = zip(crowded, alone, strict=True)
+    yield (
+        "  CPU per session, as a multiple",
+        statistics.median(c["cpu_ms"] / a["cpu_ms"] for c, a in pairs),
+        "times",
+        1.2,
+    )
+    yield "  sessions refused or lost, both", lost(alone + crowded), "sessions", 0
+
+
+def secure() -> Iterator[Row]:
+    """A new TLS connection (ECDSA P-256) for each session."""
+    with acs(tls=True) as server:
+        results = server.load("--prime", "--sessions", 1500, "--warmup", 500, "--repeat", 3)
+    yield "known device's session over a new TLS connection, CPU", middle(results), "ms", 1.0
+    yield "  sessions refused or lost", lost(results), "sessions", 0
+    yield "  resident memory", max(float(r["memory_mb"]) for r in results), "MB", 100
+
+
+def on_postgres() -> Iterator[Row]:
+    """The same sessions on PostgreSQL."""
+    with postgres() as found:
+        if found is None:
+            yield "PostgreSQL", None, "skipped: no PostgreSQL server here (apt-get install postgresql)", None
+            return
+        url, pid = found
+        with acs(2000, tasks=1, database=url) as server:
+            server.beside = family(pid)
+            server.load("--devices", 500, "--base", 1500, "--sessions", 1500)
+            known = server.load("--devices", 500, "--base", 1500, "--sessions", 2000, "--repeat", 3)
+            reads = [server.load("--devices", 500, "--base", n, "--sessions", 500)[0] for n in (0, 500, 1000)]
+    yield "PostgreSQL: known device's session, CPU of the ACS", middle(known), "ms", None
+    yield "  CPU of the database", middle(known, "beside_ms"), "ms", None
+    yield "PostgreSQL: session with a task of 100 GetParameterValues, CPU of the ACS", middle(reads), "ms", None
+    yield "  CPU of the database", middle(reads, "beside_ms"), "ms", None
+    yield "  sessions refused or lost", lost(known + reads), "sessions", 0
 
 
 def rows() -> Iterator[Row]:
     """What the issue promises of the ACS."""
-    if not LOAD.exists():
-        yield "ACS under load", None, "skipped: there is no ../shared/tools/cwmpload.py", None
-        return
-    common = ("--sessions", "5000", "--concurrency", "50", "--warmup", "1000", "--repeat", "3")
-    with acs() as server:
-        known = server.load("--devices", "500", *common)
-    few = best(known)
-    yield "known device's session, 500 devices, CPU", few, "ms", 0.45
-    yield "the same: sessions refused or lost", sum(r["sessions_failed"] for r in known), "sessions", 0
-    yield "the same: throughput", max(r["sessions_per_s"] for r in known), "sessions/s", None
-    yield "the same: resident memory", max(r["watch"]["acs"]["rss_mb_peak"] for r in known), "MB", 100
-    yield (
-        "the load generator's own CPU, for comparison",
-        min(r["loadgen_cpu_s_per_session"] for r in known) * 1e3,
-        "ms",
-        None,
-    )
-    with acs(fill=100_000) as server:
-        many = server.load(
-            "--devices", "100000", "--no-prime", "--sessions", "20000", "--concurrency", "50", "--repeat", "2"
-        )
-    yield "known device's session, 100,000 devices, CPU", best(many), "ms", None
-    yield "the same, as a multiple of 500 devices", best(many) / few, "times", 1.2
-    yield "the same: resident memory", max(r["watch"]["acs"]["rss_mb_peak"] for r in many), "MB", 100
-    with acs() as server:
-        count = 1000
-        server.load("--devices", str(count), "--sessions", "1", "--concurrency", "20")
-        names = [f"Device.X_LOAD_Group.{i // 20 + 1}.Param{i % 20 + 1}" for i in range(100)]
-        body = {"rpc": "GetParameterValues", "args": {"parameter_names": names}, "connection_request": False}
-        for n in range(count):
-            server.task(f"00D0F1-XR500v-K{n:011d}", body)
-        tasks = server.load(
-            "--devices", str(count), "--no-prime", "--sessions", str(count), "--concurrency", "50", "--rpc"
-        )
-    yield "session with a task of 100 GetParameterValues, CPU", best(tasks), "ms", 0.9
-    yield "the same: tasks sent", sum(r["rpcs"].get("GetParameterValues", 0) for r in tasks), "tasks", None
+    with acs() as few:
+        with acs(100_000) as many:
+            yield from known_devices(few, many)
+        yield from latency(few)
+    yield from tasks()
+    yield from secure()
+    yield from on_postgres()
 
 
 if __name__ == "__main__":
