@@ -212,7 +212,8 @@ def test_a_tar_file_without_manifest_is_for_another_environment(tmp_path):
     """9025: it may be a container image; the fault says what was looked for."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as made:
-        made.addfile(*[(i, io.BytesIO(c)) for i, c in [member("app/module.toml", MANIFEST)]][0])
+        info, content = member("app/module.toml", MANIFEST)
+        made.addfile(info, io.BytesIO(content))
     with pytest.raises(Fault) as caught:
         read_manifest(lay_down(tmp_path, out.getvalue()), max_size=ROOM)
     assert caught.value.code == 9025 and "module.toml" in caught.value.text

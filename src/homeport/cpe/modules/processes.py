@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,10 @@ NOT_STARTED: Final = 127
 
 KILL_LIMIT: Final = 5.0
 """Seconds in which a process must be gone after SIGKILL; one that hangs in the kernel for longer is given up."""
+
+BLOCK: Final = 1 << 14
+MOST_BLOCKS: Final = 16
+"""Of BLOCK bytes that are read from one unit at a time: a unit that never stops printing must not keep the agent from its work."""
 
 _LOOK: Final = 0.02
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -57,14 +62,16 @@ async def launch(
     token = secrets.token_hex(16)
     spec = {"parent": os.getpid(), "limits": msgspec.to_builtins(limits), "user": user}
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec), *command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        # Not asyncio's subprocess: its end waits for the end of the pipe, which children that escaped may hold for ever.
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns after the exec of the launcher, a few milliseconds
+            (sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(spec), *command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             cwd=directory,
             env={**environment, TOKEN: token},
             start_new_session=True,
+            bufsize=0,
         )
     except OSError as e:
         raise Fault(FaultCode.REQUEST_DENIED, f"cannot start {command[0]}: {e.strerror or e}") from e
@@ -76,7 +83,7 @@ async def launch(
 class UnitProcess:
     """A unit that was started. Fulfils `Running`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, row: ProcessRow, log: UnitLog, note: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], row: ProcessRow, log: UnitLog, note: Path) -> None:
         self._process = process
         self._row = row
         self._log = log
@@ -120,20 +127,41 @@ class UnitProcess:
 
     async def _follow(self) -> Ended:
         """Its output into its log until it ends; then whatever it left behind is ended too."""
-        stdout = self._process.stdout
-        assert stdout is not None
-        reading = asyncio.ensure_future(self._log.take(stdout))
-        status = await self._process.wait()
-        end_kin(self._row, signal.SIGTERM if self._stopping else signal.SIGKILL)
-        if self._stopping and kin(self._row):
-            await _gone(self._row, 1.0)
-            end_kin(self._row, signal.SIGKILL)
+        pipe = self._process.stdout
+        assert pipe is not None
+        loop = asyncio.get_running_loop()
+        os.set_blocking(pipe.fileno(), False)
+        loop.add_reader(pipe.fileno(), self._read, loop)
         try:
-            await asyncio.wait_for(reading, 1.0)
-        except TimeoutError:
-            pass  # somebody outside our reach holds the pipe; its end is not ours to wait for
+            status = await _exit_of(self._process)
+            end_kin(self._row, signal.SIGTERM if self._stopping else signal.SIGKILL)
+            if self._stopping:
+                await _gone(self._row, 1.0)
+                end_kin(self._row, signal.SIGKILL)
+            self._read(loop)
+        finally:
+            if not pipe.closed:
+                loop.remove_reader(pipe.fileno())
+                pipe.close()
         self._note.unlink(missing_ok=True)
         return Ended(failed=status != 0, why=self._why(status))
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What is in the pipe now, into the log; at its end it is closed."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        for _ in range(MOST_BLOCKS):
+            if pipe.closed:
+                return
+            try:
+                block = os.read(pipe.fileno(), BLOCK)
+            except BlockingIOError:
+                return  # nothing more for the moment
+            if not block:
+                loop.remove_reader(pipe.fileno())
+                pipe.close()
+                return
+            self._log.write(block)
 
     def _why(self, status: int) -> str:
         last = self._log.last_line
@@ -144,6 +172,29 @@ class UnitProcess:
         else:
             how = f"it ended with status {status}"
         return f"{how}; it said: {last}" if last and status else how
+
+
+async def _exit_of(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status, once it has ended; negative for a signal."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        handle = -1  # a kernel before 5.3
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    try:
+        if handle >= 0:
+            loop.add_reader(handle, over.set)
+        while (status := process.poll()) is None:
+            try:
+                await asyncio.wait_for(over.wait(), None if handle >= 0 else 0.1)
+            except TimeoutError:
+                continue  # looks again
+        return status
+    finally:
+        if handle >= 0:
+            loop.remove_reader(handle)
+            os.close(handle)
 
 
 def _remember(note: Path, row: ProcessRow) -> None:

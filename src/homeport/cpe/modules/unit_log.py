@@ -1,12 +1,9 @@
 """What an execution unit prints: two files of bounded size, and the last line in memory."""
 
-import asyncio
 from pathlib import Path
 
 LONGEST_LINE = 200
 """Characters of the last line that a fault message can carry."""
-
-_BLOCK = 1 << 14
 
 
 class UnitLog:
@@ -30,15 +27,13 @@ class UnitLog:
         text = lines[-1].strip() if lines else ""
         return "".join(c if c.isprintable() else "?" for c in text)[:LONGEST_LINE]
 
-    async def take(self, stream: asyncio.StreamReader) -> None:
-        """Write all that comes until its end; a full disk loses lines, not the unit."""
-        self._tail = b""
-        while block := await stream.read(_BLOCK):
-            self._tail = (self._tail + block)[-1024:]
-            try:
-                self._write(block)
-            except OSError:
-                self._size = -1
+    def write(self, block: bytes) -> None:
+        """Take what the unit printed; a full disk loses lines, not the unit."""
+        self._tail = (self._tail + block)[-1024:]
+        try:
+            self._write(block)
+        except OSError:
+            self._size = -1
 
     def _write(self, block: bytes) -> None:
         if self._size < 0:
