@@ -50,6 +50,8 @@ def config(state_dir: StateDir = None, json: AsJson = False) -> None:
     print("as the ACS sees it, and in words")
     pairs = [(row["path"], row["value"], row["name"], row["said"]) for row in found["readable"]]
     output.print_table(("PARAMETER", "VALUE", "MEANS", "IS"), pairs)
+    print("\nas `cpe set` and `cwmp` name it")
+    _print_settings(ask(state_dir, "settings"))
     print("\nas the agent was started")
     rows = [(name, _said(value)) for name, value in found["settings"].items() if value not in (None, "", [])]
     output.print_table(("SETTING", "VALUE"), rows)
@@ -62,6 +64,10 @@ def cwmp(state_dir: StateDir = None, json: AsJson = False) -> None:
     if json:
         output.print_json(rows)
         return
+    _print_settings(rows)
+
+
+def _print_settings(rows: list[dict[str, Any]]) -> None:
     table = [(row["name"], _setting(row), row["label"], row["parameter"].rpartition(".")[2]) for row in rows]
     output.print_table(("SETTING", "VALUE", "NAME", "PARAMETER"), table)
 

@@ -5,8 +5,11 @@ A profile is a TOML file:
     name = "dkt-797xx"
     title = "DKT COMEGA 797xx, fibre bridge"
     model = "Device:2.9"
-    services = []                                 # service models below Services.
-    parameters = ["Device.DeviceInfo.Manufacturer", ...]     # `{i}` for instances
+    services = ["VoiceService:1.1"]               # service models below Services.
+    parameters = ["Device.DeviceInfo.Manufacturer", "Device.Time.", ...]     # `{i}` for instances; an object brings all below it
+    profiles = ["Baseline:1", "VoiceService/Endpoint:1"]     # the standard's own profiles bring what they ask for
+    without = ["Device.Time.NTPServer5"]          # what of all this the device lacks
+    read_only = ["Device.Time.LocalTimeZone"]     # what the model lets an ACS write, and this device does not
     objects = ["Device.Services."]                # objects that have no parameter of their own
     instances = ["Device.Ethernet.Interface.1.", ...]
     fixed = { "Device.Optical.Interface.{i}." = 1 }          # tables whose rows never change, with their number
@@ -159,7 +162,7 @@ def parse_profile(text: str, *, origin: str) -> ProfileDef:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{origin}: not TOML: {error}") from None
-    known = {"name", "title", "model", "services", "parameters", "objects", "instances", "fixed", "values"}
+    known = {"name", "title", "model", "services", "parameters", "objects", "instances", "fixed", "values"} | _SELECTING
     for field in data.keys() - known:
         raise ConfigError(f"{origin}: {field} is not a field of a profile; the fields are {', '.join(sorted(known))}")
     for field in ("name", "model", "parameters"):
@@ -169,16 +172,62 @@ def parse_profile(text: str, *, origin: str) -> ProfileDef:
     values = data.get("values", {})
     if not isinstance(values, dict):
         raise ConfigError(f"{origin}: values must be a table of path = value")
+    named = _texts(data, "profiles", origin)
+    parameters, objects = _selected(schema, _texts(data, "parameters", origin), named, origin)
+    without = _texts(data, "without", origin)
+    for path in without:
+        if schema.object(path) is None and schema.parameter(path) is None:
+            raise ConfigError(f"{origin}: without names {path}, which {schema.name} does not have")
+    if without:
+        gone, below = set(without), tuple(p for p in without if p.endswith("."))
+        parameters = [p for p in parameters if p not in gone and not p.startswith(below)]
+        objects = [o for o in objects if o not in gone and not o.startswith(below)]
     return ProfileDef(
         str(data["name"]),
         schema,
-        _texts(data, "parameters", origin),
+        tuple(parameters),
         title=str(data.get("title", "")),
-        objects=_texts(data, "objects", origin),
+        objects=(*_texts(data, "objects", origin), *objects),
+        read_only=_texts(data, "read_only", origin),
         instances=_texts(data, "instances", origin),
         fixed={str(k): int(v) for k, v in data.get("fixed", {}).items()},
         values={str(k): to_text(v) for k, v in values.items()},
     )
+
+
+_SELECTING: Final = {"profiles", "without", "read_only"}
+
+_OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
+
+
+def _selected(
+    schema: Schema, listed: Iterable[str], profiles: Iterable[str], origin: str
+) -> tuple[list[str], list[str]]:
+    """Parameters and objects that a profile file asks for by name, by the object around them and by the standard's profiles."""
+    parameters: dict[str, None] = {}
+    objects: dict[str, None] = {}
+    wanted = {name: name.rpartition("/") for name in profiles}
+    rows = schema.profiles_by_service() if wanted else {}
+    for name, (service, _, own) in wanted.items():
+        if (service, own) not in rows:
+            raise ConfigError(f"{origin}: {schema.name} has no profile {name}; `homeport model list` shows the models")
+        todo = [own]
+        while todo:
+            row = rows[service, todo.pop()]
+            todo += [n for n in row.includes if (service, n) in rows]
+            head = f"{schema.root}Services." if service else ""
+            parameters.update(dict.fromkeys([head + path for path, _ in row.parameters]))
+            objects.update(dict.fromkeys([head + path for path, _ in row.objects]))
+    for path in listed:
+        if not path.endswith("."):
+            parameters[path] = None
+            continue
+        if schema.object(path) is None:
+            raise ConfigError(f"{origin}: {schema.name} has no object {path}")
+        below = [o for o in schema.objects() if o.path.startswith(path) and o.status not in _OUT_OF_USE]
+        objects.update(dict.fromkeys([o.path for o in below]))
+        parameters.update(dict.fromkeys([p.path for o in below for p in o.parameters if p.status not in _OUT_OF_USE]))
+    return list(parameters), list(objects)
 
 
 def _texts(data: dict[str, Any], field: str, origin: str) -> tuple[str, ...]:

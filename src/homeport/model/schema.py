@@ -430,6 +430,18 @@ class Schema:
             )
         return self._profiles
 
+    def profiles_by_service(self) -> dict[tuple[str, str], ProfileRow]:
+        """The profiles by (service, name): "" and `Baseline:2` for the root model's, `VoiceService` and `Endpoint:1` for a service's.
+
+        A service's profiles spell their paths from the service's own top, without `<root>Services.`.
+        """
+        found: dict[tuple[str, str], ProfileRow] = {}
+        for index, table in enumerate(self._tables):
+            service = table.name.partition(":")[0] if index else ""
+            for row in msgspec.msgpack.decode(table.profiles, type=tuple[ProfileRow, ...]):
+                found[service, row.name] = row
+        return found
+
     def profiles_with(self, path: str) -> list[str]:
         """Names of the profiles that ask for this object or parameter (path with `{i}`)."""
         return [

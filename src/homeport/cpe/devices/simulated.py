@@ -2,7 +2,7 @@
 
 Everything is computed from the time since the start and from the path, so that two reads agree with each other and a test with a
 virtual clock can say what must come out. Real hardware replaces this module by one that reads the kernel and the drivers.
-Source: TR-181 2.9 for what the parameters mean; levels in 0.001 dBm.
+Source: TR-181 2.9, TR-098 and TR-106 for what the parameters mean; levels in 0.001 dBm.
 """
 
 import math
@@ -10,14 +10,14 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from homeport.cpe.clock import Clock
+from homeport.cpe.clock import Clock, date_time
 from homeport.errors import Fault
 from homeport.model.tree import DataModel
 
 RECEIVE_LEVEL: Final = -17_500
 TRANSMIT_LEVEL: Final = -2_000
 LEVEL_OFF: Final = -40_000
-"""Optical levels in 0.001 dBm: a usual fibre, and a laser that is off."""
+"""Optical levels in 0.001 dBm, in the steps of the model (2, and 500 for what is sent): a usual fibre, and a laser that is off."""
 
 PACKET_BYTES: Final = 820
 BUSY_PACKETS_PER_SECOND: Final = 140.0
@@ -32,8 +32,18 @@ _STACK: Final = (
     "Ethernet.Link.*.",
     "Bridging.Bridge.*.Port.*.",
     "Optical.Interface.*.",
+    "IP.Interface.*.",
 )
 """Objects with Enable, Status and Stats, from the cable upwards."""
+
+_COUNTED: Final = ("LANDevice.*.LANEthernetInterfaceConfig.*.", "WANDevice.*.WANEthernetInterfaceConfig.")
+"""Objects of TR-098 with Enable and Stats, whose Status has words of its own."""
+
+_TOTALS: Final = ("WANDevice.*.WANCommonInterfaceConfig.", "LANDevice.*.WLANConfiguration.*.", "LAN.Stats.")
+"""Objects of TR-098 and of TR-106 with TotalBytesSent and its kin."""
+
+_UPTIMES: Final = ("WANDevice.*.WANConnectionDevice.*.WANIPConnection.*.Uptime", "LAN.Stats.ConnectionUpTime")
+"""Seconds that a connection is up: it came up with the device."""
 
 
 class SimulatedDevice:
@@ -54,6 +64,14 @@ class SimulatedDevice:
         """Register what this device computes, as far as the model has it."""
         root = model.root
         model.source(f"{root}DeviceInfo.UpTime", read=lambda path: int(self.uptime()))
+        model.source(f"{root}Time.CurrentLocalTime", read=lambda path: date_time(self._clock.now()))
+        for pattern in _COUNTED:
+            model.source(f"{root}{pattern}Stats.", read_of=self._statistics)
+            model.hook(f"{root}{pattern}Enable", apply=self._switched)
+        for pattern in _TOTALS:
+            model.source(f"{root}{pattern}", read_of=self._totals)
+        for pattern in _UPTIMES:
+            model.source(f"{root}{pattern}", read=lambda path: int(self.uptime()))
         for pattern in _STACK:
             model.source(f"{root}{pattern}Status", read=self._reader(model, self._status))
             model.source(f"{root}{pattern}Stats.", read_of=self._statistics)
@@ -138,12 +156,11 @@ class SimulatedDevice:
         """A steady level with a slow drift of a quarter dB, as temperature makes it; no light where the port is off."""
         if not _enabled(model, port):
             return LEVEL_OFF
-        return RECEIVE_LEVEL + round(250 * math.sin(self.uptime() / 600 + _phase(port)))
+        return RECEIVE_LEVEL + 2 * round(125 * math.sin(self.uptime() / 600 + _phase(port)))
 
     def _transmit_level(self, model: DataModel, port: str) -> int:
-        if not _enabled(model, port):
-            return LEVEL_OFF
-        return TRANSMIT_LEVEL + round(60 * math.sin(self.uptime() / 900 + _phase(port)))
+        """What the laser sends: steady, for the model counts it in steps of half a dB."""
+        return TRANSMIT_LEVEL if _enabled(model, port) else LEVEL_OFF
 
     def _statistics(self, model: DataModel, paths: Sequence[str]) -> Mapping[str, object]:
         """All counters that one request reads; those of one port come from the same moment and fit each other."""
@@ -156,6 +173,17 @@ class SimulatedDevice:
                 counted[port] = _counters(port, self._seconds_up(model, port))
             if name in counted[port]:
                 values[path] = counted[port][name]
+        return values
+
+    def _totals(self, model: DataModel, paths: Sequence[str]) -> Mapping[str, object]:
+        """The same counters where they are called TotalBytesSent and so on; other parameters of the object stay as they are."""
+        values: dict[str, object] = {}
+        for path in paths:
+            port, _, name = path.rpartition(".")
+            if name.startswith("Total"):
+                count = _counters(port, self._seconds_up(model, port + ".")).get(name.removeprefix("Total"))
+                if count is not None:
+                    values[path] = count & 0xFFFFFFFF
         return values
 
     def _switched(self, changes: Sequence[object], view: object) -> int:
