@@ -175,10 +175,10 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     typed: dict[str | None, str] = {}
     leaders: dict[str | None, str | None] = {}
     for kind in known:
-        simple = _TYPED.fullmatch(kind) if kind is not None and is_value else None
+        simple = _standard_type(kind) if kind is not None and is_value else None
         if simple is not None:
-            typed[kind] = simple.group(2)
-        leaders.setdefault(kind if simple is None else simple.group(1), kind)
+            typed[kind] = simple[1]
+        leaders.setdefault(kind if simple is None else simple[0], kind)
     firsts = {kind: kinds.index(kind) for kind in leaders.values()}
     runs: list[tuple[int, int]] = []
     seen: list[tuple[int, str | None]] = []
@@ -200,7 +200,19 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
 
 def _is_kind(text: str | None) -> bool:
     """Whether this is a tag's attributes and nothing more: no quote that begins here ends in the text behind the tag."""
-    return text is None or (len(text) <= _LONGEST_KIND and _WHOLE_ATTRIBUTES.fullmatch(text) is not None)
+    return text is None or (len(text) <= _LONGEST_KIND and _are_attributes(text))
+
+
+@lru_cache(maxsize=256)
+def _are_attributes(text: str) -> bool:
+    return _WHOLE_ATTRIBUTES.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _standard_type(kind: str) -> tuple[str, str] | None:
+    """Prefix and type, where a kind is nothing but a type of the standard. kind: at most _LONGEST_KIND characters."""
+    found = _TYPED.fullmatch(kind)
+    return (found.group(1), found.group(2)) if found is not None else None
 
 
 def _cut(stretch: str, gaps: list[str], odd: list[int], form: _Form) -> list[tuple[str, int, str]] | None:
