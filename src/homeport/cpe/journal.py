@@ -19,6 +19,9 @@ LOG: Final = logging.getLogger("homeport.cpe")
 MAX_BYTES: Final = 256 * 1024
 """Where a log file is put aside as its predecessor: a device's flash is small, and two files hold days of sessions."""
 
+_TAIL: Final = 32 * 1024
+"""Bytes of a log that a start reads back: about the lines that are kept in memory."""
+
 MASK: Final = "********"
 
 _SECRET_NAME: Final = re.compile(
@@ -54,11 +57,11 @@ class Journal:
     """One log: the last lines in memory, more of them on disk."""
 
     def __init__(self, name: str, directory: Path, clock: Clock, *, keep: int = 200) -> None:
-        """name: `client` or `config`; the file is `<name>.log`. keep: lines in memory."""
+        """name: `client` or `config`; the file is `<name>.log`, whose last lines are taken over. keep: lines in memory."""
         self._name = name
         self._path = directory / f"{name}.log"
         self._clock = clock
-        self._lines: deque[str] = deque(maxlen=keep)
+        self._lines: deque[str] = deque(_tail(self._path), maxlen=keep)
         self._written = 0
         self._followers: set[asyncio.Event] = set()
 
@@ -83,12 +86,17 @@ class Journal:
         """The lines in memory, oldest first."""
         return list(self._lines)
 
+    @property
+    def fresh(self) -> int:
+        """How many of the lines in memory are of this run of the agent."""
+        return min(self._written, len(self._lines))
+
     async def follow(self, *, last: int = 0) -> AsyncIterator[tuple[int, str]]:
         """The last lines in memory, and from then on every line that is written, each with its number in this run of the agent.
 
-        last: how many of those in memory.
+        last: how many of those in memory, of this run.
         """
-        seen = self._written - min(last, len(self._lines))
+        seen = self._written - min(last, self.fresh)
         news = asyncio.Event()
         self._followers.add(news)
         try:
@@ -102,6 +110,18 @@ class Journal:
                     await news.wait()
         finally:
             self._followers.discard(news)
+
+
+def _tail(path: Path) -> list[str]:
+    """The last whole lines of a file, without reading all of it."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []  # the first start
+    return lines[1:] if size > _TAIL else lines
 
 
 def read(name: str, directory: Path, *, last: int = 200) -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 from homeport._version import __version__
 from homeport.cpe import gateway_settings
 from homeport.cpe.change_log import entry
-from homeport.cpe.journal import MASK, Journal, masked
+from homeport.cpe.journal import MASK, Journal, is_secret, masked
 from homeport.cpe.readable import readable
 from homeport.errors import HomeportError
 from homeport.settings import describe
@@ -33,6 +33,7 @@ def verbs_of(agent: "Agent") -> dict[str, Verb]:
         "status": made.status,
         "config": made.config,
         "params": made.params,
+        "browse": made.browse,
         "get": made.get,
         "set-param": made.set_param,
         "settings": made.settings,
@@ -78,21 +79,44 @@ class _Verbs:
         return {"settings": shown, "parameters": values, "readable": rows}
 
     async def params(self, args: Mapping[str, Any]) -> Any:
-        """`path` (default: everything): rows `{path, value, type, writable, notification}`."""
+        """`path` (default: everything): rows `{path, value, type, writable, notification, secret}`."""
         path = str(args.get("path") or "")
+        names = {n.name: n.writable for n in self._agent.model.names(path, False)}
+        return self._rows([path], names)
+
+    async def browse(self, args: Mapping[str, Any]) -> Any:
+        """One level below `path` (default: the root): `{"objects": [{path, writable, parameters}], "parameters": [rows as params]}`.
+
+        parameters of an object: how many there are below it.
+        """
         model = self._agent.model
-        writable = {n.name: n.writable for n in model.names(path, False)}
-        notification = {a.name: int(a.notification) for a in model.attributes([path])}
-        return [
-            {
-                "path": v.name,
-                "value": masked(v.name, v.value),
-                "type": v.type,
-                "writable": writable.get(v.name, False),
-                "notification": notification.get(v.name, 0),
-            }
-            for v in model.get(path)
+        names = {n.name: n.writable for n in model.names(str(args.get("path") or model.root), True)}
+        objects = [
+            {"path": name, "writable": writable, "parameters": model.count(name)}
+            for name, writable in names.items()
+            if name.endswith(".")
         ]
+        here = [name for name in names if not name.endswith(".")]
+        return {"objects": objects, "parameters": self._rows(here, names) if here else []}
+
+    def _rows(self, paths: list[str], writable: Mapping[str, bool]) -> list[dict[str, Any]]:
+        model = self._agent.model
+        notification = {a.name: int(a.notification) for a in model.attributes(paths)}
+        rows = []
+        for v in model.get_many(paths):
+            definition = model.definition(v.name)
+            secret = definition.hidden or definition.secured or is_secret(v.name)
+            rows.append(
+                {
+                    "path": v.name,
+                    "value": masked(v.name, v.value),
+                    "type": v.type,
+                    "writable": writable.get(v.name, False),
+                    "notification": notification.get(v.name, 0),
+                    "secret": secret,
+                }
+            )
+        return rows
 
     async def get(self, args: Mapping[str, Any]) -> Any:
         """`paths`: values by path, as GetParameterValues gives them."""
@@ -172,7 +196,7 @@ class _Verbs:
         if log is None:
             raise HomeportError("name the log: config or client")
         last = args.get("last", 0)
-        last = min(last, len(log.lines())) if isinstance(last, int) and last > 0 else 0
+        last = min(last, log.fresh) if isinstance(last, int) and last > 0 else 0
         return self._followed(log, last)
 
     async def _followed(self, log: Journal, last: int) -> AsyncIterator[Any]:

@@ -63,8 +63,22 @@ def test_params_tell_type_access_and_notification(tmp_path):
         return await ask("params", path="Device.WiFi.")
 
     assert play(tmp_path, scene) == [
-        {"path": "Device.WiFi.SSID", "value": "home", "type": "string", "writable": True, "notification": 0},
-        {"path": "Device.WiFi.Channel", "value": "1", "type": "unsignedInt", "writable": True, "notification": 0},
+        {
+            "path": "Device.WiFi.SSID",
+            "value": "home",
+            "type": "string",
+            "writable": True,
+            "notification": 0,
+            "secret": False,
+        },
+        {
+            "path": "Device.WiFi.Channel",
+            "value": "1",
+            "type": "unsignedInt",
+            "writable": True,
+            "notification": 0,
+            "secret": False,
+        },
     ]
 
 

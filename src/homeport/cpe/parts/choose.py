@@ -1,6 +1,7 @@
-"""Which parts a device has: file transfers, discovery by DHCP, and what its data model has parameters for.
+"""Which parts a device has: file transfers, discovery by DHCP, its web page, and what its data model has parameters for.
 
-Modules are imported when they are needed."""
+Modules are imported when they are needed.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ def parts_of(agent: "Agent") -> list[Part]:
         from homeport.cpe.parts.modules import ModulesPart
 
         parts.append(ModulesPart(agent))
+    if agent.settings.web:
+        from homeport.cpe.web.part import WebPart
+
+        parts.append(WebPart(agent))
     return parts
 
 
