@@ -156,7 +156,7 @@ def test_a_device_has_the_parts_whose_parameters_it_has(tmp_path):
     """No STUN parameters, no UDP port, no memory for it."""
 
     async def plain(bench, agent):
-        assert [p.name for p in parts_of(agent)] == ["discovery by DHCP", "file transfers"]
+        assert [p.name for p in parts_of(agent)] == ["discovery by DHCP", "file transfers", "the web page"]
 
     async def reachable(bench, agent):
         assert [p.name for p in parts_of(agent)] == [
@@ -164,6 +164,7 @@ def test_a_device_has_the_parts_whose_parameters_it_has(tmp_path):
             "file transfers",
             "connection requests over UDP",
             "lightweight notifications",
+            "the web page",
         ]
 
     play(tmp_path / "a", plain)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from homeport.cpe.journal import LOG
 from homeport.cpe.parts.part import Part
-from homeport.cpe.web.listener import Answer, PageListener, Request
 from homeport.cpe.state import AGENT
+from homeport.cpe.web.listener import Answer, PageListener, Request
 from homeport.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
