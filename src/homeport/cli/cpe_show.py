@@ -230,6 +230,8 @@ def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
     fields += [("DHCP lease", _lease(row)) for row in status.get("leases", ())]
     if status["storage"] != "ok":
         fields.append(("storage", status["storage"]))
+    if status.get("network"):
+        fields.append(("network", status["network"]))
     fields += [("transfer", _transfer(row)) for row in status.get("transfers", ())]
     return fields
 

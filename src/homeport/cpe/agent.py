@@ -21,7 +21,7 @@ from homeport.cpe.clock import Clock, SystemClock, date_time, is_set
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
-from homeport.cpe.devices import Device, PluggedDevice, close_device, device_for
+from homeport.cpe.devices import Device, close_device, device_for
 from homeport.cpe.discovery import option_bytes, url_problem
 from homeport.cpe.enable import switched_off, take_up
 from homeport.cpe.handlers import Handlers
@@ -125,7 +125,7 @@ class Agent:
             self.boot = self.ledger.boot()
             profile = profile or profile_of(settings.profile)
             self.device: Device = device_for(profile.name, settings, self.clock, started=self.started_at)
-            profile = self.device.fitted(profile) if isinstance(self.device, PluggedDevice) else profile
+            profile = self.device.fitted(profile)
             root = profile.schema.root
             self._model_store = ModelStore(self.store, self.ledger, f"{root}ManagementServer.URL")
             lightweight = "LightweightNotificationProtocolsUsed" in profile.parameters_of(f"{root}ManagementServer.")
@@ -135,7 +135,7 @@ class Agent:
             self.changes = ChangeLog(self.config_log, self.model)
             self.recorder = Recorder(settings.directory, self.clock.monotonic)
             self.management = Management(self.model)
-            apply_identity(settings, self.management, self.store)
+            apply_identity(settings, self.management, self.store, self.device.identity())
             apply_factory_values(profile, self.management, self.store)
             self.device.attach(self.model)
             self.model.hook(f"{root}ManagementServer.URL", validate=_check_url)
@@ -424,6 +424,8 @@ class Agent:
         try:
             self._session_task = asyncio.ensure_future(self._talk(url, conversation))
             ended = await self._session_task
+            if ended.outcome is Outcome.SUCCESS:
+                self.parts.heard()
         except asyncio.CancelledError:
             if self._exit is None:
                 raise

@@ -45,8 +45,10 @@ class ChangeLog:
             self._person = before
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """One commit."""
-        lines = [line for change in changes if (line := self._line(change))]
+        """One commit. Rows that come and go with the system (hosts, processes) are its state, not its configuration."""
+        rows = tuple(c.path for c in changes if c.kind is not ChangeKind.VALUE and c.writer is Writer.SYSTEM)
+        told = [c for c in changes if not (rows and c.writer is Writer.SYSTEM and c.path.startswith(rows))]
+        lines = [line for change in told if (line := self._line(change))]
         for line in lines[:MOST_AT_ONCE]:
             self._journal.write(line)
         if len(lines) > MOST_AT_ONCE:

@@ -127,6 +127,12 @@ class CpeSettings:
         (), "Command and arguments that restart the device, for reboot=command; never run by a shell"
     )
 
+    network_trial: float = setting(
+        180.0,
+        "Time in which the ACS must be reached after a change of this machine's network, or the change is undone",
+        unit="seconds",
+    )
+
     firmware_updater: str = setting(
         "directory",
         "What writes a new firmware: two directories (for trials), a program of the device, RAUC, or nothing",
@@ -235,6 +241,8 @@ class CpeSettings:
             raise ConfigError('firmware_updater=program needs firmware_command, for example ["/usr/lib/device/update"]')
         if self.firmware_trial <= 0 or self.transfer_time_limit <= 0:
             raise ConfigError("firmware_trial and transfer_time_limit must be more than 0 seconds, for example 600")
+        if self.network_trial <= 0:
+            raise ConfigError("network_trial must be more than 0 seconds, for example 180")
         if self.transfer_rate < 0 or self.transfer_max_size < 1:
             raise ConfigError("transfer_rate must not be negative and transfer_max_size at least 1 byte")
         if set(self.dhcp_request) - {"43", "125"} or not self.dhcp_request:

@@ -138,6 +138,7 @@ class Conversation:
         """The answer to a request of the ACS; everything that must survive is on disk when this returns."""
         self._say("<-", describe(request, secret=self.is_secret))
         self.requests_answered += 1
+        self._parts.heard()
         answer: Response | FaultMessage
         if isinstance(request, GetParameterValues):
             await self._parts.prepare(request.parameter_names)

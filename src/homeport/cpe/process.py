@@ -62,6 +62,7 @@ async def _run(settings: CpeSettings) -> Exit:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
     loop.add_signal_handler(signal.SIGHUP, _open_log_anew)
+    agent.model.schema.release()  # the agent has asked for all that its device has
     gc.freeze()  # what start-up made stays; the collector need not look at it again
     gc.set_threshold(20_000, 20, 20)  # a large answer makes thousands of objects, all of which die by reference count
     try:

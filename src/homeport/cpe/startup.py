@@ -7,6 +7,7 @@ Source: TR-069a6 3.1 and 3.2.1; spec of DKT: option 43 at boot starts the agent.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from homeport.cpe.config import CpeSettings
@@ -52,21 +53,25 @@ def keep_url_source(transaction: StoreTransaction, source: str) -> None:
     transaction.put(AGENT, _URL_SOURCE, source)
 
 
-def apply_identity(settings: CpeSettings, management: Management, store: Store) -> None:
-    """Give the model the device's identity: settings first, then the profile's values; a serial number is chosen once where there is none.
+def apply_identity(
+    settings: CpeSettings, management: Management, store: Store, found: Mapping[str, str] | None = None
+) -> None:
+    """Give the model the device's identity: settings first, then what the hardware says, then the profile's values.
 
-    Raises StoreError; ConfigError where the result is no identity.
+    found: parameters of DeviceInfo as the hardware has them. A serial number stays what it was at first, since the ACS knows the device
+    by it; where there is none, one is chosen. Raises StoreError; ConfigError where the result is no identity.
     """
     info = management.device_info
+    said = dict(found or {})
     serial = settings.serial or management.value(info + "SerialNumber") or str(store.get(IDENTITY, "serial", ""))
     if not serial:
-        serial = f"HP{secrets.randbelow(10**10):010d}"
+        serial = said.get("SerialNumber") or f"HP{secrets.randbelow(10**10):010d}"
         with store.transaction() as transaction:
             transaction.put(IDENTITY, "serial", serial)
-    wanted = {
-        "Manufacturer": settings.manufacturer,
+    wanted = said | {
+        "Manufacturer": settings.manufacturer or said.get("Manufacturer", ""),
         "ManufacturerOUI": settings.oui,
-        "ProductClass": settings.product_class,
+        "ProductClass": settings.product_class or said.get("ProductClass", ""),
         "SerialNumber": serial,
     }
     for name, value in wanted.items():

@@ -33,6 +33,7 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     connected: whether the last session succeeded; None before the first one ended. since: dateTime, since when it is so.
     reason: why not, or what comes next, a sentence. web_url: where the web page is, "" where it is not served.
     acs_url_from: stored, DHCP or factory; acs_url_source says it in words. leases: what DHCP clients and our own question brought.
+    network: a change of this machine's network that is on trial or was undone, a sentence, "" where there is none.
     next_contact: dateTime, "" where none is planned. Times are UTC.
     """
 
@@ -61,6 +62,7 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     connection_requests_refused: int = 0
     values_reported: int = 0
     storage: str = "ok"
+    network: str = ""
     web_url: str = ""
     transfers: tuple[TransferStatus, ...] = ()
 

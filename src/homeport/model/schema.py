@@ -403,6 +403,19 @@ class Schema:
             found = known[number] = decode_syntax(self._tables[index].syntaxes[number])
         return found
 
+    def release(self) -> None:
+        """Forget the objects that nobody has asked for: a device has a tenth of its model, and the rest is 1 MB.
+
+        For a process that knows what it needs; whoever asks for more afterwards is told that the model has none.
+        """
+        for definition in self._objects.values():
+            _ = definition.parameters
+        self._rows = {path: packed for path, packed in self._rows.items() if path in self._objects}
+        self._order = [path for path in self._order if path in self._objects]
+        nothing = msgspec.Raw(b"\x90")
+        self._tables = [msgspec.structs.replace(t, objects=(), syntaxes=(), profiles=nothing) for t in self._tables]
+        _packaged_table.cache_clear()
+
     def objects(self) -> Iterator[ObjectDef]:
         """All objects, in document order."""
         for path in self._order:

@@ -188,6 +188,9 @@ class Staging(View):
 
     def value(self, path: str) -> str:
         """The text of one parameter as it will be after this transaction; hidden values are shown."""
+        staged = self._values.get(path)
+        if staged is not None and not staged.parameter.command:
+            return staged.new  # also where it is computed: the device has not been told yet
         found = self.values([path], reveal=True)
         if len(found) != 1 or path.endswith("."):
             raise no_such(path, "value() needs one parameter")

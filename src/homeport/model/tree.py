@@ -134,6 +134,14 @@ class DataModel:
             raise no_such(path, "it is an object")
         return place.parameter
 
+    def shape_at(self, path: str) -> Shape | None:
+        """What the object or row at a path may hold, None where there is none."""
+        try:
+            found = self._view().locate(path).found
+        except Fault:
+            return None  # the answer, not an error
+        return found.shape
+
     def exists(self, path: str) -> bool:
         """Whether a parameter, object or row is there."""
         try:

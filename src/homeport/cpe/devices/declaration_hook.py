@@ -10,7 +10,7 @@ from homeport.cpe.devices.calls import Calls
 from homeport.cpe.devices.plugin import Bundle, Parameter, Table
 from homeport.errors import Fault
 from homeport.model.changes import Change, ChangeKind
-from homeport.model.path import Path
+from homeport.model.path import Path, generic
 from homeport.model.sources import Pattern
 from homeport.model.transaction import Transaction
 from homeport.model.types import to_value
@@ -43,7 +43,7 @@ class DeclarationHook:
                 if allowed is None:
                     raise Fault(FaultCode.REQUEST_DENIED, f"the rows of {declaration.path} come from the device itself")
             return
-        if declaration.validator is None or not self._concerns(change):
+        if declaration.validator is None or not self._concerns(change) or not self._settable(view, change):
             return
         self._calls.do(
             declaration.validator, *self._arguments(change.path, view, view.value), *self._value(view, change)
@@ -80,7 +80,12 @@ class DeclarationHook:
     def _batches(self, changes: Sequence[Change], view: Transaction) -> list[tuple[Any, ...]]:
         """The arguments of each call that these changes need."""
         mine = [
-            c for c in changes if c.kind is ChangeKind.VALUE and c.writer is not Writer.SYSTEM and self._concerns(c)
+            c
+            for c in changes
+            if c.kind is ChangeKind.VALUE
+            and c.writer is not Writer.SYSTEM
+            and self._concerns(c)
+            and self._settable(view, c)
         ]
         if isinstance(self._declaration, Bundle):
             return [({c.path: self._meaning(view, c) for c in mine if self._known(view, c)},)] if mine else []
@@ -125,6 +130,15 @@ class DeclarationHook:
             return False
         return True
 
+    @staticmethod
+    def _settable(view: Transaction, change: Change) -> bool:
+        """Whether somebody can have asked for the change: a number of entries follows from the rows that were added."""
+        try:
+            parameter = view.locate(change.path).parameter
+        except Fault:
+            return True  # its row is gone, which is found out later
+        return parameter.writable or parameter.write_once
+
     def _own_row(self, change: Change) -> bool:
         return change.path.count(".") == self._depth
 
@@ -132,6 +146,10 @@ class DeclarationHook:
         """Whether the plug-in is asked about a change."""
         if change.path.rpartition(".")[2] in _NOT_TOLD:
             return False
+        parts = change.path.split(".")
+        below = [at for at in range(self._depth, len(parts)) if parts[at].isdigit()]
+        if below and generic(".".join(parts[: below[-1] + 1]) + ".") in self._host.tables:
+            return False  # the row of a table further down, which has a declaration of its own
         if not isinstance(self._declaration, Bundle):
             return True
         segments = Path.parse(change.path).segments

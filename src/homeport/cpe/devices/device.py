@@ -1,6 +1,6 @@
 """What the agent needs of a device, and which device goes with which profile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from homeport.cpe.clock import Clock
@@ -24,6 +24,14 @@ class Device(Protocol):
     @property
     def product_class(self) -> str: ...
 
+    def identity(self) -> Mapping[str, str]:
+        """Parameters of DeviceInfo, by name, as the hardware says them; empty where settings and profile say who it is."""
+        return {}
+
+    def fitted(self, profile: ProfileDef) -> ProfileDef:
+        """The profile with what the device brings along beyond it. Raises ConfigError."""
+        return profile
+
     def attach(self, model: DataModel) -> None:
         """Register sources and hooks on a model that has its identity and its stored values."""
 
@@ -42,6 +50,10 @@ class PluggedDevice:
         self.below = below
         self.product_class = below.product_class
         self.host: PluginHost = PluginHost(plugins, clock, mapper)
+
+    def identity(self) -> Mapping[str, str]:
+        """Of the device itself."""
+        return self.below.identity()
 
     def fitted(self, profile: ProfileDef) -> ProfileDef:
         """The profile with the parameters that plug-ins bring along, where their kind of model has them. Raises ConfigError."""
@@ -84,6 +96,10 @@ def close_device(device: Device | None) -> None:
 
 
 def _own_device(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:
+    if profile == "linux":
+        from homeport.cpe.devices.linux.device import LinuxDevice
+
+        return LinuxDevice(clock, directory=settings.directory)
     from homeport.cpe.devices.simulated import SimulatedDevice
 
     return SimulatedDevice(product_class=_PRODUCT_CLASSES.get(profile, ""), clock=clock, started=started)

@@ -222,12 +222,17 @@ class PluginHost(Host):
         values: Mapping[str, Any],
         out: dict[str, object],
     ) -> None:
+        shape = model.shape_at(prefix)
         for path in paths:
-            value = values.get(path[len(prefix) :])
+            name = path[len(prefix) :]
+            value = values.get(name)
             if value is None:
                 continue
             try:
-                self._answer(path, self.text(model.definition(path), value), out)
+                # A name below a child object is looked up by its path; most are the object's own.
+                at = shape.index.get(name) if shape is not None else None
+                definition = model.definition(path) if at is None or shape is None else shape.parameters[at]
+                self._answer(path, self.text(definition, value), out)
             except Exception as e:
                 self._failed(model, calls, path, e, out)
 
@@ -358,7 +363,7 @@ class PluginHost(Host):
 def _breadth(declaration: Declaration) -> tuple[int, int]:
     """Sorts what covers much before what covers little: of several sources the one that is registered last counts."""
     kind = 0 if isinstance(declaration, Table) else 1 if isinstance(declaration, Group) else 2
-    return (kind, declaration.path.count("."))
+    return (declaration.path.count("."), kind)
 
 
 def _by_prefix(paths: Sequence[str], depth: int) -> dict[str, list[str]]:

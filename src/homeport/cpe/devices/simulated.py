@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from homeport.cpe.clock import Clock, date_time
+from homeport.cpe.devices.device import Device
 from homeport.errors import Fault
 from homeport.model.tree import DataModel
 
@@ -46,12 +47,12 @@ _UPTIMES: Final = ("WANDevice.*.WANConnectionDevice.*.WANIPConnection.*.Uptime",
 """Seconds that a connection is up: it came up with the device."""
 
 
-class SimulatedDevice:
+class SimulatedDevice(Device):
     """The parameters of one simulated device."""
 
     def __init__(self, *, product_class: str, clock: Clock, started: float) -> None:
         """started: monotonic seconds at which the device came up."""
-        self.product_class = product_class
+        self._product_class = product_class
         self._clock = clock
         self._started = started
         self._up: dict[str, tuple[float, float]] = {}
@@ -59,6 +60,10 @@ class SimulatedDevice:
         self._state: object = None
         self._statuses: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
+
+    @property
+    def product_class(self) -> str:
+        return self._product_class
 
     def attach(self, model: DataModel) -> None:
         """Register what this device computes, as far as the model has it."""

@@ -48,4 +48,12 @@ def plugin_parts(agent: "Agent") -> list[Part]:
         return []
     from homeport.cpe.parts.plugins import PluginsPart
 
-    return [PluginsPart(agent, host)]
+    parts: list[Part] = [PluginsPart(agent, host)]
+    below = getattr(agent.device, "below", None)
+    if hasattr(below, "changes"):
+        from homeport.cpe.devices.linux.device import LinuxDevice
+        from homeport.cpe.parts.linux import LinuxPart
+
+        if isinstance(below, LinuxDevice):
+            parts.append(LinuxPart(agent, below))
+    return parts

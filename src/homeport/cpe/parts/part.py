@@ -54,6 +54,9 @@ class Part:
     async def acs_reached(self) -> None:
         """The ACS answered the Inform."""
 
+    def heard(self) -> None:
+        """The ACS sent a request, or ended the session well: our last answer reached it."""
+
     def acknowledged(self, request: Request) -> bool:
         """The ACS confirmed an owed request. True where the part has settled it itself, so that the core need not."""
         return False
@@ -142,6 +145,10 @@ class Parts:
                 await part.acs_reached()
             except HomeportError as e:
                 LOG.warning("%s: %s", part.name, e)
+
+    def heard(self) -> None:
+        for part in self._parts:
+            part.heard()
 
     def acknowledged(self, request: Request) -> bool:
         """Whether a part has settled a confirmed request itself."""
