@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from homeport.codec.messages import ParameterValueStruct, SetParameterValues
-from homeport.cpe.agent import Agent
+from homeport.cpe.agent import NOTICE_EVERY, Agent
 from homeport.cpe.clock import SystemClock
 from homeport.cpe.config import CpeSettings
 from homeport.model.profile import ProfileDef
@@ -32,6 +32,7 @@ async def open_agent(
     *,
     profile: ProfileDef | None = None,
     clock: SystemClock | None = None,
+    notice_every: float = NOTICE_EVERY,
     **settings: object,
 ) -> AsyncIterator[Agent]:
     """A running agent; afterwards it is stopped, and what it raised comes through."""
@@ -44,7 +45,7 @@ async def open_agent(
         "connection_request_username": RING[0],
         "connection_request_password": RING[1],
     }
-    agent = Agent(CpeSettings(**(wanted | settings)), profile=profile, clock=clock)  # type: ignore[arg-type]
+    agent = Agent(CpeSettings(**(wanted | settings)), profile=profile, clock=clock, notice_every=notice_every)  # type: ignore[arg-type]
     task = asyncio.ensure_future(agent.run())
     try:
         yield agent

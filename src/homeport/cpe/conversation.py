@@ -142,7 +142,7 @@ class Conversation:
         answer: Response | FaultMessage
         if isinstance(request, GetParameterValues):
             await self._parts.prepare(request.parameter_names)
-        elif isinstance(request, SetParameterValues):
+        elif isinstance(request, SetParameterValues | SetParameterAttributes):
             await self._parts.prepare([p.name for p in request.parameter_list])
         try:
             answer = self._handlers.handle(request)

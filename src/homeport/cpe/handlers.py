@@ -38,6 +38,7 @@ from homeport.codec.messages import (
     SetParameterValuesResponse,
     VendorMessage,
 )
+from homeport.cpe.journal import LOG
 from homeport.errors import Fault, StoreError
 from homeport.model.tree import DataModel
 from homeport.terms import FaultCode, Writer
@@ -161,6 +162,10 @@ class Handlers:
                 access_list=item.access_list if item.access_list_change else None,
             )
         transaction.commit()
+        try:
+            self._model.poll()  # changes count from now on: what is watched from here must be known as it is now
+        except (Fault, StoreError) as e:
+            LOG.warning("the values of newly watched parameters are not known yet: %s", e)
         return SetParameterAttributesResponse()
 
     def _add_object(self, request: AddObject) -> AddObjectResponse:

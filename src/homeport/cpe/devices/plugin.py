@@ -26,6 +26,12 @@ from typing import Any, Final, Self, TypeVar
 
 from homeport.errors import ConfigError, Fault
 from homeport.model.path import Path, Wildcard, segment_text
+from homeport.terms import FaultCode
+
+__all__ = [
+    "LATER", "Fault", "FaultCode", "Plugin", "Reference", "Row", "bundle", "group", "listen", "parameter", "refer", "start", "stop",
+    "table",
+]  # fmt: skip
 
 Function = Callable[..., Any]
 Key = str | tuple[str, ...]
@@ -390,10 +396,22 @@ class Plugin:
         self.moments: list[Moment] = []
         self.closers: list[Callable[[], object]] = []
         """What ends with the agent: processes, files."""
-        self.host: Host | None = None
+        self._host: Host | None = None
+        self._included: list[Plugin] = []
 
     def __repr__(self) -> str:
         return f"Plugin({self.name!r}, {len(self.declarations)} declarations)"
+
+    @property
+    def host(self) -> "Host | None":
+        """What runs the plug-in, None before the agent does."""
+        return self._host
+
+    @host.setter
+    def host(self, host: "Host | None") -> None:
+        self._host = host
+        for plugin in self._included:
+            plugin.host = host
 
     @classmethod
     def of(cls, *sources: ModuleType | object, name: str = "") -> "Plugin":
@@ -405,6 +423,10 @@ class Plugin:
 
     def include(self, source: ModuleType | object) -> Self:
         """Takes over what a module, an object or another plug-in declares."""
+        for plugin in _plugins_in(source):
+            if plugin not in self._included:
+                self._included.append(plugin)
+                self.closers.extend(plugin.closers)
         for found in _declared(source):
             if isinstance(found, Listener):
                 if found not in self.listeners:
@@ -538,6 +560,12 @@ def _declared(source: object) -> Iterator[Declaration | Listener | Moment]:
         for name, value in list(vars(cls).items()):
             if isinstance(value, Declaration | Listener | Moment) and getattr(type(source), name) is value:
                 yield value.bound(source)
+
+
+def _plugins_in(source: object) -> list[Plugin]:
+    if isinstance(source, Plugin):
+        return [source]
+    return [v for v in vars(source).values() if isinstance(v, Plugin)] if isinstance(source, ModuleType) else []
 
 
 def _has_declarations(cls: type) -> bool:

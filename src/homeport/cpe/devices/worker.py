@@ -76,6 +76,7 @@ class Worker:
         self._name = f"plugin-{name}"
         self._lane: _Lane | None = None
         self._stuck: dict[Callable[..., Any], _Call] = {}
+        self._lock = threading.Lock()
 
     def call(self, function: Callable[..., Any], *arguments: Any, limit: float) -> Any:
         """The function's result. Blocks for at most limit seconds; raises TooLong, or what the function raised."""
@@ -109,37 +110,43 @@ class Worker:
     def _begin(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Callable[[], object] | None
     ) -> _Call:
-        if self._stuck:
-            self._stuck = {f: c for f, c in self._stuck.items() if not c.done.is_set()}
-            if function in self._stuck:
-                raise TooLong("an earlier call has not come back yet")
-            if len(self._stuck) >= MOST_STUCK:
-                raise TooLong(f"{MOST_STUCK} calls of this plug-in hang; it is not called until one comes back")
-        if self._lane is None:
-            self._lane = _Lane(self._name)
-        call = _Call(function, arguments, told)
-        self._lane.queue.put(call)
-        return call
+        with self._lock:
+            if self._stuck:
+                self._stuck = {f: c for f, c in self._stuck.items() if not c.done.is_set()}
+                if function in self._stuck:
+                    raise TooLong("an earlier call has not come back yet")
+                if len(self._stuck) >= MOST_STUCK:
+                    raise TooLong(f"{MOST_STUCK} calls of this plug-in hang; it is not called until one comes back")
+            if self._lane is None:
+                self._lane = _Lane(self._name)
+            call = _Call(function, arguments, told)
+            self._lane.queue.put(call)
+            return call
 
     def _give_up(self, call: _Call, limit: float) -> None:
         """Leave the thread behind with what it is doing; what waits goes to a new one. Raises TooLong unless the call is done now."""
-        lane = self._lane
-        culprit = lane.running if lane is not None else None
-        if call.done.is_set():
-            return
-        if lane is not None and culprit is not None:
-            self._lane = None
-            self._stuck[culprit.function] = culprit
-            waiting = []
-            while not lane.queue.empty():
-                waiting.append(lane.queue.get())
-            lane.queue.put(None)
-            rest = [c for c in waiting if c is not None and c is not call]
-            if rest:
-                self._lane = _Lane(self._name)
-                for c in rest:
-                    self._lane.queue.put(c)
+        with self._lock:
+            lane = self._lane
+            culprit = lane.running if lane is not None else None
+            if call.done.is_set():
+                return
+            if lane is not None and culprit is not None:
+                self._leave(lane, culprit, call)
         if culprit is not None and culprit is not call:
             name = getattr(culprit.function, "__qualname__", "another function")
             raise TooLong(f"no answer within {limit:g} s, because {name} hangs")
         raise TooLong(f"no answer within {limit:g} s")
+
+    def _leave(self, lane: _Lane, culprit: _Call, call: _Call) -> None:
+        """A thread stays behind with its call; what waits behind it goes to a new one, except the call that nobody waits for any more."""
+        self._lane = None
+        self._stuck[culprit.function] = culprit
+        waiting = []
+        while not lane.queue.empty():
+            waiting.append(lane.queue.get())
+        lane.queue.put(None)
+        rest = [c for c in waiting if c is not None and c is not call]
+        if rest:
+            self._lane = _Lane(self._name)
+            for c in rest:
+                self._lane.queue.put(c)
