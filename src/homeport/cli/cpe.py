@@ -13,6 +13,7 @@ from homeport.cli import output
 from homeport.cli.common import AsJson, Yes, ask_password, confirm, group
 from homeport.cli.cpe_ask import StateDir, ask, directory
 from homeport.cli.cpe_dhcp import hook, lease
+from homeport.cli.cpe_doctor import doctor
 from homeport.cli.cpe_enable import disable, enable
 from homeport.cli.cpe_module import module
 from homeport.cli.cpe_show import show
@@ -28,6 +29,7 @@ app.command()(lease)
 app.command()(enable)
 app.command()(disable)
 app.add_typer(module, name="module")
+app.command()(doctor)
 
 RUN_HELP = (
     "Run the agent on this device, until Ctrl-C.\n\n"

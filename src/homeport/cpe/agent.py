@@ -293,6 +293,7 @@ class Agent:
     def _drop_old_news(self) -> None:
         """What the start itself wrote is no news to an ACS that has never seen the device."""
         self.model.clear_reported()
+        self.policy.forget_notification()
         if self.ledger.queue.withdraw(EventCode.VALUE_CHANGE):
             self.ledger.save()
 

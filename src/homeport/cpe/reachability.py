@@ -162,7 +162,7 @@ async def address_towards(url: str, *, limit: float = 3.0) -> str:
     except ValueError:
         return await _towards_name(host, port, limit)
     # No lookup, no thread for it: the usual case of a box that was given an address.
-    return _own_address(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))
+    return own_address(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))
 
 
 async def _towards_name(host: str, port: int, limit: float) -> str:
@@ -171,10 +171,10 @@ async def _towards_name(host: str, port: int, limit: float) -> str:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError):
         return ""
-    return next((own for family, _, _, _, address in found if (own := _own_address(family, address))), "")
+    return next((own for family, _, _, _, address in found if (own := own_address(family, address))), "")
 
 
-def _own_address(family: int, address: object) -> str:
+def own_address(family: int, address: object) -> str:
     """Our address on the route to another, "" where there is no route in that family."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

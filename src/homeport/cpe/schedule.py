@@ -133,6 +133,10 @@ class SessionPolicy:
         """A parameter with active notification changed: a session as soon as the throttle allows."""
         self._notification = True
 
+    def forget_notification(self) -> None:
+        """What changed is no news after all."""
+        self._notification = False
+
     def next_start(self, throttle: float = 0.0) -> float | None:
         """The monotonic time at which a session should begin, NOW where at once, None where nothing asks for one.
 

@@ -98,6 +98,14 @@ class Store:
             raise _translated(e, self.directory) from e
         return int((pages - free) * size)
 
+    def check(self) -> str:
+        """ "ok", or a sentence about what is broken in the database."""
+        try:
+            found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.Error as e:
+            return str(_translated(e, self.directory))
+        return "ok" if found == "ok" else f"{self.directory / 'state.db'} is damaged: {found}"
+
     @contextmanager
     def transaction(self) -> Iterator["StoreTransaction"]:
         """All changes inside are on disk together when the block ends; none where it raises.

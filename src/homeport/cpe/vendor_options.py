@@ -1,4 +1,5 @@
-"""What a CPE says about itself to a DHCP server (options 60, 124 and, in DHCPv6, 16), and options 125 and 17 as a server sends them.
+"""What a CPE says about itself to a DHCP server (options 60, 124 and, in DHCPv6, 16), and what a server sends beside the usual option 43:
+options 125 and 17, and option 43 in the layouts of single vendors.
 
 Pure. Source: TR-069a6 3.1; RFC 2132 9.13 (option 60), RFC 3925 (124, 125), RFC 8415 21.16 and 21.17 (DHCPv6 16, 17).
 """
@@ -28,6 +29,50 @@ def encode_option124(data: bytes = CLASS_60) -> bytes:
 def encode_option16(data: bytes = CLASS_60) -> bytes:
     """DHCPv6 option 16 (vendor class) under the Broadband Forum's enterprise."""
     return _ENTERPRISE_BYTES + len(data).to_bytes(2, "big") + data
+
+
+def encode_text_form(
+    form: str,
+    *,
+    url: str,
+    provisioning_code: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+) -> bytes:
+    """Option 43's content in a layout that is one vendor's: `bare` the URL alone, `hp` URL, user and password in sub-option 1 (HP, 3Com,
+    H3C), `eltex` text with bars. Raises ConfigError for what the form cannot say.
+    """
+    if form == "bare" and (provisioning_code or username or password):
+        raise ConfigError("the bare form of option 43 holds the URL and nothing else")
+    if password and not username:
+        raise ConfigError("a password needs its user name: --username")
+    address = checked_text("url", url)
+    code = checked_text("provisioning_code", provisioning_code) if provisioning_code else b""
+    words = [_word(form, text) for text in (username, password) if text]
+    if form == "bare":
+        out = address
+    elif form == "hp":
+        first = b" ".join([address, *words])
+        if len(first) > 255:
+            raise ConfigError(f"option 43: URL, user name and password have {len(first)} bytes; a sub-option holds 255")
+        out = bytes((1, len(first))) + first + (bytes((2, len(code))) + code if code else b"")
+    elif form == "eltex":
+        parts = [b"1", address] + ([b"2", code] if code else [])
+        for number, word in zip((b"3", b"4"), words, strict=False):
+            parts += [number, word]
+        out = b"|".join(parts)
+    else:
+        raise ConfigError(f"option 43 has no form {form!r}; there are standard, vega, bare, hp, eltex")
+    if len(out) > 255:
+        raise ConfigError(f"option 43 would have {len(out)} bytes; a DHCP option holds at most 255")
+    return out
+
+
+def _word(form: str, text: str) -> bytes:
+    bad = " " if form == "hp" else "|"
+    if not text.isascii() or not text.isprintable() or bad in text:
+        raise ConfigError(f"the {form} form of option 43 cannot carry {text!r}: no {bad!r}, only printable ASCII")
+    return text.encode("ascii")
 
 
 def wants_acs_url(*, option60: bytes = b"", option124: bytes = b"", option16: bytes = b"") -> bool:

@@ -50,6 +50,7 @@ def verbs_of(agent: "Agent") -> dict[str, Verb]:
         "support": made.support,
         "lease": made.lease,
         "enable": made.enable,
+        "doctor": made.doctor,
     }
 
 
@@ -249,6 +250,13 @@ class _Verbs:
             "client_log": await self.client_log({}),
             "sessions": await self.sessions({}),
         }
+
+    async def doctor(self, args: Mapping[str, Any]) -> Any:
+        """What keeps this device from its ACS: rows `{check, mark, said, do}`; mark is ok, warn, fail or skipped."""
+        from homeport.cpe.doctor.case import case_of_agent
+        from homeport.cpe.doctor.examine import examine
+
+        return msgspec.to_builtins(await examine(case_of_agent(self._agent)))
 
     async def enable(self, args: Mapping[str, Any]) -> Any:
         """Carry out an enable.Order: switch on or off, an ACS, a configuration file. Answers `{"url": ..., "source": ...}`."""

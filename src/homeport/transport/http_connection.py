@@ -74,6 +74,17 @@ class HttpConnection(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._clear()
 
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """The peer's checked certificate as the ssl module names its parts; {} without TLS."""
+        return dict((self._transport and self._transport.get_extra_info("peercert")) or {})
+
+    @property
+    def tls_version(self) -> str:
+        """Such as TLSv1.3, "" without TLS."""
+        ssl_object = self._transport.get_extra_info("ssl_object") if self._transport else None
+        return str(ssl_object.version() or "") if ssl_object is not None else ""
+
     # --- asked by the client ----------------------------------------------------------------------------------------------
 
     async def exchange(self, head: bytes, body: bytes, timeout: float) -> RawAnswer:

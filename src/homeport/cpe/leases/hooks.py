@@ -106,6 +106,8 @@ HOOKS: Final = {
     )
 }
 
+_UDHCPC_SCRIPTS: Final = ("/etc/udhcpc/default.script", "/usr/share/udhcpc/default.script")
+
 
 def hook_named(name: str) -> Hook:
     """The hook of that name. Raises ConfigError that lists the names."""
@@ -123,13 +125,18 @@ def place_of(hook: Hook, root: Path = Path("/")) -> Path:
     return Path(hook.places[-1]) / hook.file
 
 
-def hook_text(hook: Hook, *, program: str, state_dir: Path, place: Path) -> str:
-    """The hook for this machine. program: the command that is `homeport`, absolute. place: where the hook will lie."""
+def default_script() -> str:
+    """The script with which udhcpc configures the interface on this machine; our hook runs it first."""
+    return next((path for path in _UDHCPC_SCRIPTS if os.path.exists(path)), _UDHCPC_SCRIPTS[-1])
+
+
+def hook_text(hook: Hook, *, program: str, state_dir: Path, place: Path, following: str = "") -> str:
+    """The hook for this machine. program: the command that is `homeport`, absolute. place: where the hook will lie.
+
+    following: what udhcpc's hook runs before it does its own work, `default_script()` unless another is named.
+    """
     text = resources.files("homeport.cpe.leases").joinpath("hooks", f"{hook.name}.sh").read_text(encoding="utf-8")
-    following = next(
-        (p for p in ("/etc/udhcpc/default.script", "/usr/share/udhcpc/default.script") if os.path.exists(p)),
-        "/usr/share/udhcpc/default.script",
-    )
+    following = following or default_script()
     for name, value in (
         ("PROGRAM", program),
         ("STATE_DIR", str(state_dir)),

@@ -1,0 +1,1 @@
+"""What keeps a device from its ACS, looked at step by step: `homeport cpe doctor`."""
