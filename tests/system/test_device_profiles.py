@@ -15,6 +15,7 @@ pytestmark = pytest.mark.system
 ROOTS = {
     "dkt-797xx": "Device.",
     "igd": "InternetGatewayDevice.",
+    "linux": "Device.",
     "nas": "Device.",
     "rdk-stb": "Device.",
     "vega-gateway": "Device.",
@@ -22,7 +23,7 @@ ROOTS = {
 
 
 def test_every_profile_informs_and_answers_for_its_whole_tree(open_acs: Acs, tmp_path: Path) -> None:
-    """Five kinds of devices contact one ACS; GetParameterValues and GetParameterNames of each root are done."""
+    """Six kinds of devices contact one ACS; GetParameterValues and GetParameterNames of each root are done."""
     acs = open_acs
     agents = [
         Agent(tmp_path / name, acs.cwmp_url, f"P-{number}", "--profile", name, "--udp-connection-request-port", "0")
