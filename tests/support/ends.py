@@ -83,21 +83,25 @@ class Acs(Program):
         super().__init__(folder / "acs.log")
         self.data = folder / "data"
         self.options = options
-        self.cwmp = self.http = "127.0.0.1:0"
+        self.cwmp = self.http = self.files = "127.0.0.1:0"
         self.cwmp_url = self.http_url = ""
 
     def start(self) -> "Acs":
         """Starts it and waits until it answers."""
-        (self.data / "acs.json").unlink(missing_ok=True)
-        self.run(
-            *("acs", "serve", "--data-dir", str(self.data), "--cwmp-listen", self.cwmp),
-            *("--http-listen", self.http, "--file-listen", "127.0.0.1:0", *self.options),
-        )
+        self.launch()
         try:
             wait_for(self._answers, "the ACS's start", START_LIMIT)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.said()}") from None
         return self
+
+    def launch(self) -> None:
+        """Starts it and does not wait."""
+        (self.data / "acs.json").unlink(missing_ok=True)
+        self.run(
+            *("acs", "serve", "--data-dir", str(self.data), "--cwmp-listen", self.cwmp),
+            *("--http-listen", self.http, "--file-listen", self.files, *self.options),
+        )
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -109,6 +113,7 @@ class Acs(Program):
         self.cwmp_url, self.http_url = where["cwmp_url"], where["http_url"]
         self.cwmp = self.cwmp_url.split("//")[1].rstrip("/")
         self.http = self.http_url.split("//")[1].rstrip("/")
+        self.files = where["file_url"].split("//")[1].rstrip("/")
         try:
             return bool(self.rest("GET", "health"))
         except OSError:

@@ -42,6 +42,12 @@ from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
 from homeport.terms import EventCode, FaultCode, Role, RpcName
 
+LATELY: Final = 50
+"""Events of a device among which one that is told again is looked for."""
+
+REPEATED_WITHIN: Final = 3_600.0
+"""Seconds within which an event with the same key is the same one; an operator may use a key again another day."""
+
 ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.CPE in entry.callers))
 """What we answer: the MethodList of GetRPCMethodsResponse."""
 
@@ -112,7 +118,10 @@ class Sessions:
             unit.patches.append((id, seen.fields))
         if seen.changed:
             unit.values.append(ValuesChange(id, seen.changed))
+        repeated = await self._repeated(id, inform) if known is not None and inform.retry_count else frozenset()
         for event in inform.event:
+            if (event.event_code, event.command_key) in repeated:
+                continue
             unit.events.append(
                 EventRecord(
                     id=hub.new_id(),
@@ -154,6 +163,18 @@ class Sessions:
                     changes.append(TaskChange(after, frozenset({was})))
         return changes
 
+    async def _repeated(self, device: str, inform: m.Inform) -> frozenset[tuple[str, str]]:
+        """Ends of commanded reboots and transfers that the device tells again because our answer was lost, and that are stored already.
+
+        Only those: their keys are their own, while a boot that is told once more may as well be another one.
+        """
+        ends = {(e.event_code, e.command_key) for e in inform.event if e.event_code.startswith("M ") and e.command_key}
+        if not ends:
+            return frozenset()
+        page = await self._store.events_of(device, limit=LATELY, cursor=None)
+        since = self._hub.clock() - REPEATED_WITHIN
+        return frozenset(ends & {(e.code, e.command_key) for e in page.items if e.at >= since})
+
     # --- the device's own requests ---
 
     async def request(self, work: Work, request: Call) -> m.Response | m.FaultMessage:
@@ -169,7 +190,7 @@ class Sessions:
         now = hub.clock()
         unit = UnitOfWork()
         told: dict[str, Any] = msgspec.to_builtins(request)
-        key = told.get("command_key", "")
+        key, ended = told.get("command_key", ""), False
         unit.events.append(
             EventRecord(
                 id=hub.new_id(),
@@ -183,12 +204,14 @@ class Sessions:
         )
         match request:
             case m.TransferComplete(fault_struct=fault):
-                await self._transfer(work, key, told, fault, unit, now)
+                ended = await self._transfer(work, key, told, fault, unit, now)
             case m.DUStateChangeComplete(results=results):
                 worst = next((r.fault for r in results if r.fault.fault_code), None)
-                await self._transfer(work, key, told, worst, unit, now)
+                ended = await self._transfer(work, key, told, worst, unit, now)
             case m.AutonomousTransferComplete(fault_struct=fault) if fault.fault_code:
                 unit.faults.append(self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now))
+        if not ended and key and await self._told_before(work.device, request.element, told):
+            return RPCS[request.element].response()  # our answer was lost: it is told once more, and stored already
         await self._store.commit(unit)
         self._tell(work, unit)
         if hub.bus.listening:
@@ -205,8 +228,8 @@ class Sessions:
         fault: m.FaultStruct | None,
         unit: UnitOfWork,
         now: float,
-    ) -> None:
-        """The task whose end this is; matched by the CommandKey alone, because times and order are not to be trusted."""
+    ) -> bool:
+        """Whether this ends a task; matched by the CommandKey alone, because times and order are not to be trusted."""
         for task in await self._store.open_tasks(work.device):
             if (
                 key
@@ -219,7 +242,13 @@ class Sessions:
                 unit.tasks.append(TaskChange(after, frozenset({task.status})))
                 if after.fault is not None:
                     unit.faults.append(self._fault(work, task.id, task.rpc, after.fault.code, after.fault.string, now))
-                return
+                return True
+        return False
+
+    async def _told_before(self, device: str, rpc: str, told: dict[str, Any]) -> bool:
+        """Whether the device's last words hold exactly this one."""
+        page = await self._store.events_of(device, limit=LATELY, cursor=None)
+        return any(e.code == rpc and e.detail == told for e in page.items)
 
     # --- our turns ---
 
