@@ -86,11 +86,11 @@ class Acs(Program):
         self.cwmp = self.http = self.files = "127.0.0.1:0"
         self.cwmp_url = self.http_url = ""
 
-    def start(self) -> "Acs":
-        """Starts it and waits until it answers."""
+    def start(self, limit: float = START_LIMIT) -> "Acs":
+        """Starts it and waits until it answers. limit: seconds."""
         self.launch()
         try:
-            wait_for(self._answers, "the ACS's start", START_LIMIT)
+            wait_for(self._answers, "the ACS's start", limit)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.said()}") from None
         return self
@@ -118,6 +118,13 @@ class Acs(Program):
             return bool(self.rest("GET", "health"))
         except OSError:
             return False
+
+    def text(self, path: str) -> str:
+        """What a path gives, from the root. Raises urllib's HTTPError."""
+        token = (self.data / "admin.token").read_text().strip()
+        request = urllib.request.Request(f"{self.http_url}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(answer.read().decode())
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON answer of the REST API. Raises urllib's HTTPError."""

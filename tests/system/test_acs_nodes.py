@@ -5,6 +5,7 @@ The nodes run in this process, each with its own loop of everything but the sock
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from homeport.codec.messages import (
     Request,
     SetParameterValuesResponse,
 )
-from support.acs_wire import Bed, Connection, Device, acs, id_of, run
+from homeport.transport.addresses import Address
+from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, run
 from support.postgres import needs_postgres, shared_server
 
 pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
@@ -264,5 +266,108 @@ def test_tags_states_tokens_and_values_are_the_same_at_every_node_at_once(tmp_pa
             assert (await a.rest("GET", "devices", token=token)).status == 401
             assert (await a.rest("POST", f"devices/{id_of()}/refuse")).status == 200
             assert (await (await b.device()).inform()).status == 403
+
+    run(scene())
+
+
+async def stream(bed: Bed) -> asyncio.StreamReader:
+    """The event stream of a node, from its first line on."""
+    connection = await Connection.to(bed.app.http_url)
+    bed.devices.append(Device(connection))
+    head = f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bed.token}\r\n\r\n"
+    connection.writer.write(head.encode())
+    await connection.reader.readuntil(b": listening")
+    return connection.reader
+
+
+def test_the_event_stream_of_a_node_tells_what_happens_at_the_others(tmp_path: Path, url: str) -> None:
+    """Each event once, whichever node it comes from; and nobody tells anything while nobody listens."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            assert not a.app.hub.bus.listening
+            reader = await stream(b)
+            async with asyncio.timeout(10):
+                while not a.app.hub.bus.listening:
+                    await asyncio.sleep(0)
+            await (await a.device()).session("0 BOOTSTRAP", handler=tree)
+            long = [f"Device.{n:03d}.{'x' * 200}" for n in range(60)]
+            task = await b.task("GetParameterValues", {"parameter_names": long})
+            await (await a.device()).session(handler=tree)
+            seen: list[dict[str, Any]] = []
+            async with asyncio.timeout(10):
+                while not any(e["kind"] == "session" and e["device"] == id_of() for e in seen[-1:]) or len(seen) < 6:
+                    line = await reader.readuntil(b"\n")
+                    if line.startswith(b"data: "):
+                        seen.append(json.loads(line[6:]))
+            assert [e["events"] for e in seen if e["kind"] == "inform"] == [["0 BOOTSTRAP"]]
+            assert [e["status"] for e in seen if e["kind"] == "task" and e["task"] == task["id"]] == ["queued", "done"]
+            assert 60 in [e["count"] for e in seen if e["kind"] == "values"]
+
+    run(scene())
+
+
+def test_a_task_posted_at_one_node_waits_for_the_call_and_the_session_at_another(tmp_path: Path, url: str) -> None:
+    """The operator's `wait` at one node ends with the session at the other; how the call went is known to both."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            device = await b.device()
+            called = asyncio.Event()
+
+            async def ring(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                writer.close()
+                called.set()
+
+            bell = await asyncio.start_server(ring, "127.0.0.1", 0)
+            port = bell.sockets[0].getsockname()[1]
+            place = {"Device.ManagementServer.ConnectionRequestURL": f"http://127.0.0.1:{port}/"}
+            await device.post(an_inform("S1", "0 BOOTSTRAP", parameters=place))
+            await device.post(None)
+
+            async def answers() -> None:
+                await called.wait()
+                second = await b.device()
+                await second.post(an_inform("S1", "6 CONNECTION REQUEST", parameters=place))
+                await second.serve(await second.post(None), tree)
+
+            session = asyncio.create_task(answers())
+            body = {"rpc": "GetParameterValues", "args": {"parameter_names": ["Device.P1"]}}
+            made = (await a.rest("POST", f"devices/{id_of()}/tasks?wait=15", body)).json
+            await session
+            bell.close()
+            assert made["status"] == "done"
+            assert made["connection_request"]["ok"]
+            shown = (await b.task_now(made))["connection_request"]
+            assert (shown["ok"], shown["status"]) == (True, 200)
+
+    run(scene())
+
+
+def test_a_udp_connection_request_leaves_from_the_node_that_the_device_knows(tmp_path: Path, url: str) -> None:
+    """A NAT lets in only what comes from the STUN server that the device speaks with: the others have that node send it."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url, stun_listen="127.0.0.1:0") as (a, b):
+            assert a.app.udp is not None
+            assert b.app.udp is not None
+            loop, heard = asyncio.get_running_loop(), asyncio.Queue[tuple[bytes, int]]()
+
+            class Line(asyncio.DatagramProtocol):
+                def datagram_received(self, data: bytes, addr: Any) -> None:
+                    heard.put_nowait((data, addr[1]))
+
+            transport, _ = await loop.create_datagram_endpoint(Line, local_addr=("127.0.0.1", 0))
+            try:
+                to = Address(*transport.get_extra_info("sockname")[:2])
+                a.app.udp.call(id_of(), to, "user", "password")
+                async with asyncio.timeout(10):
+                    came = [await heard.get() for _ in range(2)]
+                assert {port for _, port in came} == {a.app.udp.address.port, b.app.udp.address.port}
+                assert len({data for data, _ in came}) == 1, "one request, which a device that hears both counts once"
+            finally:
+                transport.close()
 
     run(scene())

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,14 +32,6 @@ def two(tmp_path: Path) -> Iterator[Acs]:
 def addresses(acs: Acs) -> dict[str, object]:
     found: dict[str, object] = json.loads((acs.data / "acs.json").read_text())
     return found
-
-
-def metrics(acs: Acs) -> str:
-    """What Prometheus gets."""
-    token = (acs.data / "admin.token").read_text().strip()
-    request = urllib.request.Request(f"{acs.http_url}/metrics", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return str(answer.read().decode())
 
 
 def alive(pid: int) -> bool:
@@ -82,8 +73,8 @@ def test_workers_serve_one_port_and_one_that_dies_is_started_again(two: Acs) -> 
     run(sessions(20, "A"))
     assert len(two.rest("GET", "devices?limit=500")["items"]) == 45
     assert two.device(id_of("A19")) is not None
-    wait_for(lambda: 'worker="2"' in metrics(two), "the other worker's counters")
-    informs = [line for line in metrics(two).splitlines() if line.startswith("homeport_informs_total{")]
+    wait_for(lambda: 'worker="2"' in two.text("/metrics"), "the other worker's counters")
+    informs = [line for line in two.text("/metrics").splitlines() if line.startswith("homeport_informs_total{")]
     assert [line.split()[0][-3:] for line in informs] == ['1"}', '2"}']
     two.stop()
     assert not any(alive(pid) for pid in second)

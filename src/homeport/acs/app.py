@@ -30,6 +30,7 @@ from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
+from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
 from homeport.acs.services.tasks import Tasks
@@ -133,12 +134,15 @@ class AcsApp:
         self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"))
         self.worker = Worker(self.hub, self.door.expire, self.door.handover.sweep)
         await self.worker.mend()
-        if settings.stun_listen and self._first:
+        if settings.stun_listen:
             self.udp = UdpCalls(self.hub.clock)
+        if self.udp is not None and self._first:
             try:
                 await self.udp.start(*host_port(settings.stun_listen, "stun_listen"))
             except TransportError as e:
                 raise ConfigError(f"stun_listen: {e}; choose another port, or stop what uses it") from e
+        if self.hub.peers is not None:
+            self.worker.also(Relay(self.hub, self.udp).announce, every=ANNOUNCE_EVERY)
         self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp)
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         if self._first:

@@ -222,3 +222,4 @@ class Contacts:
             while len(details) >= MOST_DETAILS:
                 details.pop(next(iter(details)))
             details[task] = detail
+            self._hub.noted(task, detail)

@@ -65,26 +65,53 @@ class Bus:
     """Who is told what, after it was committed: listeners of the event stream, and waiters for tasks and devices."""
 
     def __init__(self) -> None:
+        self.far: Callable[[dict[str, Any]], None] = lambda event: None
+        """Tells the other processes, where somebody listens there."""
+        self.first: Callable[[], None] = lambda: None
+        """Called when the first listener comes."""
+        self._far_until = 0.0
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     @property
     def listening(self) -> bool:
-        """Whether anybody reads the event stream."""
+        """Whether anybody reads the event stream, at any process."""
+        return bool(self._listeners) or self._far
+
+    @property
+    def local(self) -> bool:
+        """Whether anybody reads it here."""
         return bool(self._listeners)
+
+    @property
+    def _far(self) -> bool:
+        return self._far_until > 0.0 and time.monotonic() < self._far_until
+
+    def heard_elsewhere(self, seconds: float) -> None:
+        """Somebody reads the stream at another process, for so long at least."""
+        self._far_until = time.monotonic() + seconds
 
     def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Tell all listeners."""
+        event = {"kind": kind, **data}
+        self.deliver(event)
+        if self._far:
+            self.far(event)
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        """Tell the listeners of this process."""
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()
-            queue.put_nowait({"kind": kind, **data})
+            queue.put_nowait(event)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
         """A queue of everything published while the context is open."""
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
         self._listeners.add(queue)
+        if len(self._listeners) == 1:
+            self.first()
         try:
             yield queue
         finally:
@@ -126,6 +153,8 @@ class Hub:
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()
+        self.noted: Callable[[str, ConnectionRequestDetail], None] = lambda task, detail: None
+        """Tells the other processes how a connection request for a task went."""
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
         self.asking: dict[str, TaskRecord] = {}  # tasks that only read, as they stand while their question is out
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets

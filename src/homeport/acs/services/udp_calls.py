@@ -25,22 +25,28 @@ class UdpCalls:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.address = Address("", 0)
+        self.carry: Callable[[bytes, Address], None] = lambda datagram, to: None
+        """Has other processes send the same datagram."""
         self._clock = clock
         self._stun = StunServer()
         self._socket = UdpSocket(self._received)
         self._last: dict[str, int] = {}
         self._id = secrets.randbits(24)
         self._timers: set[asyncio.TimerHandle] = set()
+        self._open = False
 
     async def start(self, host: str, port: int) -> None:
         """Bind. Raises TransportError."""
         self.address = await self._socket.open(host, port)
+        self._open = True
 
     def stop(self) -> None:
         """Close; copies that wait are not sent."""
         for timer in self._timers:
             timer.cancel()
-        self._socket.close()
+        if self._open:
+            self._open = False
+            self._socket.close()
 
     def call(self, device: str, to: Address, username: str, password: str) -> None:
         """Send a connection request. Raises LocalProtocolError where there is no password to sign it with."""
@@ -53,11 +59,20 @@ class UdpCalls:
         while len(self._last) >= MOST_REMEMBERED:
             self._last.pop(next(iter(self._last)))
         self._last[device] = stamp
-        self._socket.send(datagram, to)
+        self._send_everywhere(datagram, to)
         loop = asyncio.get_running_loop()
         self._timers = {t for t in self._timers if not t.cancelled() and t.when() > loop.time()}
         for wait in COPIES[1:]:
-            self._timers.add(loop.call_later(wait, self._socket.send, datagram, to))
+            self._timers.add(loop.call_later(wait, self._send_everywhere, datagram, to))
+
+    def _send_everywhere(self, datagram: bytes, to: Address) -> None:
+        self.send(datagram, to)
+        self.carry(datagram, to)
+
+    def send(self, datagram: bytes, to: Address) -> None:
+        """Send from here, where the port is ours: of several workers only the first one has it."""
+        if self._open:
+            self._socket.send(datagram, to)
 
     def _received(self, datagram: bytes, source: Address) -> None:
         question = self._stun.examine(datagram, source=source, now=asyncio.get_running_loop().time())
