@@ -4,9 +4,11 @@ Runs as root in most DHCP clients; what it writes it writes as the owner of the 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import gmtime, strftime
 from typing import Any
 
 from homeport.errors import ConfigError, HomeportError, TransportError
@@ -72,6 +74,7 @@ def add_option(handed: Handed, text: str) -> None:
 
 def hand_over(handed: Handed) -> list[str]:
     """Sentences about what became of the leases. Raises ConfigError, or StoreError where nobody takes them."""
+    import homeport.cpe.control_client  # noqa: F401  # the agent's user may not be able to read Python's own files: all before the change
     from homeport.cpe.config import default_state_dir
     from homeport.cpe.leases.lease import Lease, lease_of
 
@@ -79,8 +82,8 @@ def hand_over(handed: Handed) -> list[str]:
     directory = directory.expanduser().absolute()
     family = 6 if handed.ipv6 else 4
     if handed.released:
-        _become_owner(directory)
-        return [_release(directory, handed.interface, family)]
+        with _as_owner(directory):
+            return [_release(directory, handed.interface, family)]
     leases: list[Lease] = []
     if handed.networkd:
         leases += networkd_leases(handed.interface)
@@ -97,8 +100,8 @@ def hand_over(handed: Handed) -> list[str]:
         said += problems
     if not leases and not said:
         raise ConfigError("there is no lease to hand over; name it with --interface, or its options with --option")
-    _become_owner(directory)
-    return [*said, *(_hand(directory, lease) for lease in leases)]
+    with _as_owner(directory):
+        return [*said, *(_hand(directory, lease) for lease in leases)]
 
 
 def networkd_leases(interface: str, directory: Path = NETWORKD) -> list[Any]:
@@ -136,8 +139,6 @@ def _ask(interface: str) -> tuple[list[Any], list[str]]:
 
 
 def _hand(directory: Path, lease: Any) -> str:
-    from time import gmtime, strftime
-
     import msgspec
 
     from homeport.cpe.control_client import ControlClient
@@ -195,18 +196,30 @@ def _door(directory: Path) -> Path:
     return directory
 
 
-def _become_owner(directory: Path) -> None:
-    """As root: go on as the user whose agent it is, so that nothing in that user's directory can lead root astray."""
-    if os.geteuid() != 0:
-        return
+@contextmanager
+def _as_owner(directory: Path) -> Iterator[None]:
+    """As root: act as the user whose agent it is, so that nothing in that user's directory can lead root astray."""
     place = directory
     while not place.exists() and place != place.parent:
         place = place.parent
+    found = place.stat()
+    if os.geteuid() != 0 or not found.st_uid:
+        yield
+        return
+    groups = os.getgroups()
     try:
-        found = place.stat()
-        if found.st_uid:
-            os.setgroups([])
-            os.setgid(found.st_gid)
-            os.setuid(found.st_uid)
+        os.setgroups([found.st_gid])
+        os.setegid(found.st_gid)
+        os.seteuid(found.st_uid)
     except OSError as e:
-        raise HomeportError(f"cannot become the owner of {place}: {e.strerror}") from e
+        raise HomeportError(f"cannot act as the owner of {place}: {e.strerror}") from e
+    try:
+        yield
+    except PermissionError as e:
+        raise HomeportError(
+            f"{directory} cannot be reached by its own user: {e.strerror}; check the directories above it"
+        ) from e
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
