@@ -70,11 +70,13 @@ class Hook:
 class Pattern:
     """A path with `*` or `{i}` for any instance; a trailing dot means everything below."""
 
-    __slots__ = ("text", "path")
+    __slots__ = ("text", "path", "exact")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.path = Path.parse(text)
+        self.exact = any(isinstance(s, int) for s in self.path.segments)
+        """Whether it names particular instances, so that a shape alone cannot decide."""
 
     def covers(self, segments: tuple[object, ...]) -> bool:
         """Whether a path, given as its segments, is this pattern's or lies below it."""
@@ -91,11 +93,6 @@ class Pattern:
             elif mine != theirs:
                 return False
         return True
-
-    @property
-    def exact(self) -> bool:
-        """Whether it names particular instances, so that a shape alone cannot decide."""
-        return any(isinstance(s, int) for s in self.path.segments)
 
 
 class LiveTable:

@@ -9,15 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from homeport.cpe.devices.plugin import Plugin
 from homeport.errors import ConfigError, HomeportError
+
+if TYPE_CHECKING:
+    from homeport.cpe.devices.plugin import Plugin
 
 GROUP: Final = "homeport.devices"
 
 
-def plugins_for(named: Sequence[str], memory: Path | None = None) -> list[Plugin]:
+def plugins_for(named: Sequence[str], memory: Path | None = None) -> "list[Plugin]":
     """The plug-ins that are installed, then those that are named, which count before them.
 
     named: paths of Python files or of descriptions of providers (`.toml`), or names of modules. memory: where it is kept what providers
@@ -34,7 +36,7 @@ def plugins_for(named: Sequence[str], memory: Path | None = None) -> list[Plugin
     return found
 
 
-def _named(name: str, memory: Path | None) -> Plugin:
+def _named(name: str, memory: Path | None) -> "Plugin":
     if name.endswith(".toml"):
         from homeport.cpe.devices.provider import provider_from_file
 
@@ -88,8 +90,10 @@ def _where(error: Exception) -> str:
     return f"line {line}: " if line else ""
 
 
-def _made(value: object, origin: str) -> Plugin:
+def _made(value: object, origin: str) -> "Plugin":
     """The plug-in that a module, object, class or function gives."""
+    from homeport.cpe.devices.plugin import Plugin
+
     if isinstance(value, type) or (callable(value) and not isinstance(value, Plugin)):
         try:
             value = value()
