@@ -42,6 +42,21 @@ def script(acs: Acs, device: str, number: int) -> list[str]:
     ]
 
 
+class Killer:
+    """Kills the agent when the first message with these bytes is about to pass; what the agent itself sent still arrives."""
+
+    def __init__(self, agent: Program, sender: str, words: bytes) -> None:
+        self.agent, self.sender, self.words = agent, sender, words
+        self.done = False
+
+    def __call__(self, number: int, message: Passed) -> bool:
+        if self.done or message.sender != self.sender or self.words not in message.body:
+            return True
+        self.done = True
+        self.agent.kill()
+        return message.sender == CPE
+
+
 class KillAt:
     """Kills a program when the message with a given number is about to pass, once."""
 

@@ -12,8 +12,8 @@ from homeport.cpe.firmware.image import build_image
 from homeport.errors import TransportError
 from support.ends import Acs, Agent, wait_for
 from support.file_store import FileStore
-from support.kills import finished, known
-from support.tap import ACS, CPE, Passed, Tap
+from support.kills import Killer, finished, known
+from support.tap import ACS, CPE, Tap
 
 pytestmark = pytest.mark.system
 
@@ -25,21 +25,6 @@ POINTS = {
     "TransferCompleteResponse": (ACS, b":TransferCompleteResponse"),
     "the first Inform of the new firmware": (CPE, NEW),
 }
-
-
-class Killer:
-    """Kills the agent when the first message with these bytes is about to pass; what the agent itself sent still arrives."""
-
-    def __init__(self, agent: Agent, sender: str, words: bytes) -> None:
-        self.agent, self.sender, self.words = agent, sender, words
-        self.done = False
-
-    def __call__(self, number: int, message: Passed) -> bool:
-        if self.done or message.sender != self.sender or self.words not in message.body:
-            return True
-        self.done = True
-        self.agent.kill()
-        return message.sender == CPE
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,11 @@ from typing import Final
 
 from homeport.codec.messages import (
     AddObject,
+    AutonomousDUStateChangeComplete,
+    ChangeDUState,
     DeleteObject,
     Download,
+    DUStateChangeComplete,
     FaultMessage,
     GetParameterAttributes,
     GetParameterNames,
@@ -19,6 +22,7 @@ from homeport.codec.messages import (
     GetParameterValuesResponse,
     Inform,
     Message,
+    Operation,
     ParameterValueStruct,
     Reboot,
     Request,
@@ -271,9 +275,24 @@ def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> 
         detail = f"key {message.command_key!r} " + (
             f"failed: {fault.fault_code} {fault.fault_string}" if fault.fault_code else "done"
         )
+    elif isinstance(message, ChangeDUState):
+        operations = [f"{type(o).__name__.removesuffix('OpStruct')} {_unit_of(o)}".rstrip() for o in message.operations]
+        detail = f"{_listed(operations)}, key {message.command_key!r}"
+    elif isinstance(message, DUStateChangeComplete | AutonomousDUStateChangeComplete):
+        states = [
+            f"{r.current_state} {r.fault.fault_code}" if r.fault.fault_code else r.current_state
+            for r in message.results
+        ]
+        detail = _listed(states)
     elif isinstance(message, GetParameterValuesResponse):
         detail = f"{len(message.parameter_list)} values"
     return f"{message.element} {detail}".rstrip()
+
+
+def _unit_of(operation: Operation) -> str:
+    """What an operation on a deployment unit names: the URL without its query, which may hold a key, or the UUID."""
+    url = getattr(operation, "url", "")
+    return masked("URL", url.partition("?")[0]) if url else operation.uuid
 
 
 def _listed(items: list[str]) -> str:

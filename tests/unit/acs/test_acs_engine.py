@@ -398,3 +398,26 @@ def test_a_task_is_not_sent_for_ever() -> None:
     assert after.status is TaskStatus.FAILED
     assert after.fault is not None
     assert "3 times" in after.fault.string
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "awaited"),
+    [
+        ("Installing", TaskStatus.DONE, True),
+        ("Uninstalling", TaskStatus.DONE, True),
+        ("Installed", TaskStatus.QUEUED, False),
+        (None, TaskStatus.UNKNOWN, False),
+    ],
+)
+def test_a_lost_change_of_modules_is_settled_by_their_status(
+    status: str | None, after: TaskStatus, awaited: bool
+) -> None:
+    """A unit on its way says that the device took it; none, that it may be sent again; no answer, that nobody knows."""
+    answer: m.Response | m.FaultMessage = m.FaultMessage(9005, "no such table")
+    if status is not None:
+        name = "Device.SoftwareModules.DeploymentUnit.1.Status"
+        answer = m.GetParameterValuesResponse((m.ParameterValueStruct(name, status, "string"),))
+    task = a_task("ChangeDUState", {"operations": [{"type": "Uninstall", "uuid": "u"}], "command_key": "k"})
+    sent, result = play(programs.settle_modules(task, "Device."), answer)
+    assert [s.parameter_names for s in sent] == [("Device.SoftwareModules.DeploymentUnit.",)]
+    assert result is not None and (result.status, result.awaited) == (after, awaited)

@@ -352,6 +352,20 @@ def test_requests_are_bounded(live):
     live(scene)
 
 
+def test_a_request_that_is_repeated_after_a_lost_answer_is_done_once(live):
+    """Same CommandKey and operations while it is not over; another key, or no key, is another request."""
+
+    async def scene(bench):
+        bench.network.content["http://files/a"] = package()
+        bench.service.session_opened()
+        operations = (InstallOpStruct("http://files/a"),)
+        for key in ("k", "k", "other", "", ""):
+            assert isinstance(bench.service.handle(ChangeDUState(operations, key)), ChangeDUStateResponse)
+        assert [r.command_key for r in bench.service.shelf.requests.values()] == ["k", "other", "", ""]
+
+    live(scene)
+
+
 def test_a_power_cut_in_the_middle_costs_nothing(live):
     """The request is done again from where it was; results of operations that were done stay; one report."""
 

@@ -36,6 +36,9 @@ MOST_REFUSALS: Final = 64
 _TRANSFERS: Final = frozenset({RpcName.DOWNLOAD, RpcName.UPLOAD, RpcName.SCHEDULE_DOWNLOAD, RpcName.CHANGE_DU_STATE})
 
 
+_MOVING: Final = frozenset({"Installing", "Updating", "Uninstalling"})
+"""DeploymentUnit.{i}.Status while an operation is done."""
+
 _DIVISIBLE: Final = frozenset(
     {
         FaultCode.INVALID_PARAMETER_NAME,
@@ -266,6 +269,20 @@ def settle_transfer(task: TaskRecord) -> Program:
         return Result(TaskStatus.QUEUED)
     # It cannot be known: a transfer is not repeated on a guess. A TransferComplete, or the expiry, ends the task.
     return Result(TaskStatus.UNKNOWN)
+
+
+def settle_modules(task: TaskRecord, root: str) -> Program:
+    """Asks whether a lost ChangeDUState is being done: a deployment unit is on its way. QUEUED in the result: it may be sent again.
+
+    One that is over already was told by its event before this is asked. A repetition does no harm: the first report is the task's.
+    root: of the device's data model.
+    """
+    answer = yield Step(m.GetParameterValues((f"{root or 'Device.'}SoftwareModules.DeploymentUnit.",)))
+    if not isinstance(answer, m.GetParameterValuesResponse):
+        return Result(TaskStatus.UNKNOWN)
+    if any(row.name.endswith(".Status") and row.value in _MOVING for row in answer.parameter_list):
+        return Result(TaskStatus.DONE, {"settled": "by the deployment units' status"}, awaited=True)
+    return Result(TaskStatus.QUEUED)
 
 
 def discover(root: str, habits: Behaviour = NO_HABITS) -> Program:

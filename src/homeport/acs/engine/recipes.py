@@ -23,6 +23,7 @@ class Kind(StrEnum):
     TASK = "task"
     SETTLE_ADD_OBJECT = "settle_add_object"
     SETTLE_TRANSFER = "settle_transfer"
+    SETTLE_MODULES = "settle_modules"
     REFUSED = "refused"
     DISCOVER = "discover"
     CREDENTIALS = "credentials"
@@ -59,6 +60,8 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return programs.settle_add_object(self.task)
         if self.kind is Kind.SETTLE_TRANSFER:
             return programs.settle_transfer(self.task)
+        if self.kind is Kind.SETTLE_MODULES:
+            return programs.settle_modules(self.task, self.root)
         return programs.program(self.task, self.known, self.habits)
 
 

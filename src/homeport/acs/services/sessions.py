@@ -48,6 +48,12 @@ LATELY: Final = 50
 REPEATED_WITHIN: Final = 3_600.0
 """Seconds within which an event with the same key is the same one; an operator may use a key again another day."""
 
+_SETTLED_BY: Final[dict[str, Kind]] = {
+    RpcName.ADD_OBJECT: Kind.SETTLE_ADD_OBJECT,
+    RpcName.CHANGE_DU_STATE: Kind.SETTLE_MODULES,
+}
+"""How the other tasks whose answer was lost are settled; transfers are the rest."""
+
 ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.CPE in entry.callers))
 """What we answer: the MethodList of GetRPCMethodsResponse."""
 
@@ -210,6 +216,10 @@ class Sessions:
                 ended = await self._transfer(work, key, told, worst, unit, now)
             case m.AutonomousTransferComplete(fault_struct=fault) if fault.fault_code:
                 unit.faults.append(self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now))
+            case m.AutonomousDUStateChangeComplete(results=results):
+                for fault in (r.fault for r in results if r.fault.fault_code):
+                    told_by = self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now)
+                    unit.faults.append(told_by)
         if not ended and key and await self._told_before(work.device, request.element, told):
             return RPCS[request.element].response()  # our answer was lost: it is told once more, and stored already
         await self._store.commit(unit)
@@ -392,8 +402,9 @@ class Sessions:
             if not work.mending:
                 work.run = Run(await self._recipe(work, task))
             else:
-                add = task.rpc == RpcName.ADD_OBJECT
-                work.run = Run(Recipe(kind=Kind.SETTLE_ADD_OBJECT if add else Kind.SETTLE_TRANSFER, task=task))
+                record = await self._store.device(work.device)
+                kind = _SETTLED_BY.get(task.rpc, Kind.SETTLE_TRANSFER)
+                work.run = Run(Recipe(kind=kind, task=task, root=record.root if record is not None else ""))
             return True
         return False
 

@@ -88,6 +88,7 @@ class ModuleService:
             options=options,
             fetch=fetch,
             verify=verify,
+            finished=self._note_finished,
         )
         self._fresh: set[int] = set()
         self._in_session = False
@@ -99,7 +100,10 @@ class ModuleService:
     # --- what the ACS asks ------------------------------------------------------------------------------------------------------------
 
     def handle(self, request: ChangeDUState) -> ChangeDUStateResponse:
-        """Accept a request; it is on disk when this returns. Raises Fault 9003, 9004; StoreError."""
+        """Accept a request; it is on disk when this returns. Raises Fault 9003, 9004; StoreError.
+
+        One that repeats a request which is not over (same key, same operations) is that request: its answer was lost.
+        """
         if not request.operations:
             raise Fault(FaultCode.INVALID_ARGUMENTS, "the request has no operations")
         if len(request.command_key) > LONGEST_KEY:
@@ -107,7 +111,12 @@ class ModuleService:
                 FaultCode.INVALID_ARGUMENTS,
                 f"CommandKey has {len(request.command_key)} characters, at most {LONGEST_KEY} are allowed",
             )
-        number = self._admit(tuple(operation_of(o) for o in request.operations), request.command_key, autonomous=False)
+        operations = tuple(operation_of(o) for o in request.operations)
+        for before in self.shelf.requests.values():
+            same = before.operations == operations and before.command_key == request.command_key
+            if same and request.command_key and not before.autonomous:
+                return ChangeDUStateResponse()
+        number = self._admit(operations, request.command_key, autonomous=False)
         if self._in_session:
             self._fresh.add(number)
         return ChangeDUStateResponse()
@@ -187,6 +196,8 @@ class ModuleService:
         while not request.complete:
             async with self.estate.lock:
                 request = await self._worker.do(request)
+
+    def _note_finished(self, request: ChangeRequest) -> None:
         self.finished.append((request.number, request.results))
         self._on_owed()
 

@@ -63,11 +63,16 @@ class OperationWorker:
         options: FileOptions,
         fetch: Fetch,
         verify: Verify,
+        finished: Callable[[ChangeRequest], None],
     ) -> None:
-        """directory: where packages lie while they are under way. policy: which autonomous results are reported."""
+        """directory: where packages lie while they are under way. policy: which autonomous results are reported.
+
+        finished: told of a request whose last result was just written down.
+        """
         self._estate, self._shelf, self._rows = estate, estate.shelf, estate.rows
         self._clock, self._directory, self._schemes, self._policy = clock, directory, schemes, policy
         self._limits, self._options, self._fetch, self._verify = limits, options, fetch, verify
+        self._finished = finished
 
     async def do(self, request: ChangeRequest) -> ChangeRequest:
         """The request after its present operation. Its results are on disk; where it was the last, its report is owed instead."""
@@ -121,12 +126,14 @@ class OperationWorker:
         unit = self._stored(lambda: self._rows.added(unit, self._rows.environment(entries[0].row)))
         self._stored(lambda: self._shelf.save(unit))
         environment: Environment | None = None
+        meant = unit
         try:
             package = await self._package(request, operation.url, Credentials(operation.username, operation.password))
             entry, spec = await self._inspected(package, entries)
             environment = entry.environment
             assert environment is not None
             uuid = operation.uuid or spec.uuid or operations.derived_uuid(spec.vendor, spec.name)
+            meant = msgspec.structs.replace(unit, uuid=uuid, spec=spec)
             operations.check_new(uuid, spec.version, entry.facts.name, self._shelf.units.values())
             place = Place(unit.duid, 1)
             await self._put(environment, package, spec, place)
@@ -141,7 +148,8 @@ class OperationWorker:
             done = self._with_units(done, spec, entry)
         except Fault as e:
             LOG.warning("%s could not be installed: %d %s", _shown(operation.url), e.code, e.text)
-            request = await self._settled(request, self._failed(operation, None, e, started), gone=(unit,))
+            told = self._failed(operation, msgspec.structs.replace(meant, row=0), e, started)
+            request = await self._settled(request, told, gone=(unit,))
             if environment is not None:
                 await self._purge(environment, unit.duid)
             self._estate.show()
@@ -298,20 +306,17 @@ class OperationWorker:
             raise Fault(FaultCode.FILE_INACCESSIBLE, f"cannot read {source}: {e.strerror}") from e
 
     async def _inspected(self, package: Path, entries: list[Entry]) -> tuple[Entry, PackageSpec]:
-        """The first environment that the package is for. Raises Fault 9025 where it is for none of them, 9018."""
-        misfit: Fault | None = None
+        """The first environment that takes the package. Raises the Fault of one that knows what is wrong with it, else 9025."""
+        faults: list[Fault] = []
         for entry in entries:
             assert entry.environment is not None
             try:
                 return entry, await asyncio.to_thread(entry.environment.inspect, package)
             except Fault as e:
-                if e.code is not FaultCode.DEPLOYMENT_UNIT_MISMATCH:
-                    raise
-                misfit = e
+                faults.append(e)
             except OSError as e:
                 raise _local(e) from e
-        assert misfit is not None
-        raise misfit
+        raise next((f for f in faults if f.code is not FaultCode.DEPLOYMENT_UNIT_MISMATCH), faults[0])
 
     async def _put(self, environment: Environment, package: Path, spec: PackageSpec, place: Place) -> None:
         try:
@@ -385,6 +390,7 @@ class OperationWorker:
             policy = self._policy()
             told = tuple(r for r in told if policy.reports(r.operation_performed, r.fault.fault_code))
         await self._written(lambda: self._shelf.finish(after, told, *units, gone=gone))
+        self._finished(after)
         return after
 
     async def _written(self, write: Callable[[], None]) -> None:
@@ -436,7 +442,7 @@ class OperationWorker:
             deployment_unit_ref=self._rows.deployment_unit(unit.row).removesuffix(".") if unit and unit.row else "",
             version=(unit.version if unit is not None else operation.version)[:32],
             current_state="Failed",
-            resolved=unit is not None and operations.resolved(unit, self._shelf.units),
+            resolved=unit is not None and unit.row > 0 and operations.resolved(unit, self._shelf.units),
             execution_unit_ref_list="",
             start_time=started,
             complete_time=date_time(self._clock.now()),
