@@ -4,9 +4,10 @@
 #   make lint    ruff, mypy, import-linter only
 #   make bench   the figures of the speed table
 #   make docs    the generated reference pages
+#   make deb     the Debian packages, into dist/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench docs fmt lock clean
+.PHONY: help demo test test-fast lint bench docs deb fmt lock clean
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12` overrides.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -17,7 +18,7 @@ BIN := .venv/bin
 quietly = $(1) >.venv/setup.log 2>&1 || { cat .venv/setup.log >&2; echo "Setting up .venv failed; the lines above say why. make clean begins anew." >&2; exit 1; }
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 .venv/.created:
 	@test -n "$(PYTHON)" || { echo "Homeport needs Python 3.11 or newer, and none was found. Install it, or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -42,14 +43,14 @@ demo: .venv/.runtime
 	@$(BIN)/homeport demo
 
 lint: .venv/.dev
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks packaging
+	@$(BIN)/ruff format --check src tests benchmarks packaging
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 fmt: .venv/.dev
-	@$(BIN)/ruff check --fix src tests benchmarks
-	@$(BIN)/ruff format src tests benchmarks
+	@$(BIN)/ruff check --fix src tests benchmarks packaging
+	@$(BIN)/ruff format src tests benchmarks packaging
 
 test: lint
 	@$(BIN)/python tests/run.py
@@ -62,6 +63,9 @@ bench: .venv/.runtime
 
 docs: .venv/.runtime
 	@$(BIN)/python -m homeport.cli.main docs-reference docs/reference
+
+deb: .venv/.dev
+	@$(BIN)/python packaging/debian/build.py --output dist
 
 # Needs uv (pip install uv); writes hashed pins without registry addresses.
 lock:
