@@ -67,6 +67,28 @@ def cwmp(state_dir: StateDir = None, json: AsJson = False) -> None:
     _print_settings(rows)
 
 
+@show.command()
+def plugins(state_dir: StateDir = None, json: AsJson = False) -> None:
+    """What gives the device's parameters their life: plug-ins and providers, what they serve, and what fails in them."""
+    rows = ask(state_dir, "plugins")
+    if json:
+        output.print_json(rows)
+        return
+    table = [
+        (
+            row["name"],
+            str(len(row["serves"])),
+            str(len(row["failing"])) if row["failing"] else "none",
+            "" if row["restarts"] is None else str(row["restarts"]),
+        )
+        for row in rows
+    ]
+    output.print_table(("PLUG-IN", "SERVES", "FAILING", "RESTARTS"), table, empty="the device has no plug-ins")
+    for row in rows:
+        for failing in row["failing"]:
+            print(f"{row['name']}: {failing['path']}: {failing['error']}")
+
+
 def _print_settings(rows: list[dict[str, Any]]) -> None:
     table = [(row["name"], _setting(row), row["label"], row["parameter"].rpartition(".")[2]) for row in rows]
     output.print_table(("SETTING", "VALUE", "NAME", "PARAMETER"), table)

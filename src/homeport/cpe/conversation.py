@@ -148,6 +148,10 @@ class Conversation:
             await self._parts.prepare(request.parameter_names)
         elif isinstance(request, SetParameterValues | SetParameterAttributes):
             await self._parts.prepare([p.name for p in request.parameter_list])
+        elif isinstance(request, GetParameterAttributes):
+            await self._parts.prepare(request.parameter_names, rows_only=True)
+        elif isinstance(request, GetParameterNames):
+            await self._parts.prepare([request.parameter_path], rows_only=True)
         try:
             answer = self._handlers.handle(request)
         except Fault as e:
@@ -197,13 +201,13 @@ class Conversation:
 
     def _values(self, names: list[str]) -> list[ParameterValueStruct]:
         try:
-            values = self._model.get_many(names)
+            values = self._model.get_many(names, insist=False)
         except Fault:
             # A row was deleted after its change was noted: report the others.
             values = []
             for name in names:
                 try:
-                    values += self._model.get_many([name])
+                    values += self._model.get_many([name], insist=False)
                 except Fault:
                     LOG.debug("%s is gone and is not reported", name)
         return [ParameterValueStruct(name=v.name, value=v.value, type=v.type) for v in values]

@@ -33,6 +33,7 @@ def verbs_of(agent: "Agent") -> dict[str, Verb]:
         "status": made.status,
         "config": made.config,
         "params": made.params,
+        "plugins": made.plugins,
         "browse": made.browse,
         "get": made.get,
         "set-param": made.set_param,
@@ -82,8 +83,14 @@ class _Verbs:
     async def params(self, args: Mapping[str, Any]) -> Any:
         """`path` (default: everything): rows `{path, value, type, writable, notification, secret}`."""
         path = str(args.get("path") or "")
+        await self._agent.parts.prepare([path])
         names = {n.name: n.writable for n in self._agent.model.names(path, False)}
         return self._rows([path], names)
+
+    async def plugins(self, args: Mapping[str, Any]) -> Any:
+        """The device's plug-ins: rows `{name, serves: [path], failing: [{path, error}], restarts: number | null}`."""
+        host = getattr(self._agent.device, "host", None)
+        return host.report() if host is not None else []
 
     async def browse(self, args: Mapping[str, Any]) -> Any:
         """One level below `path` (default: the root): `{"objects": [{path, writable, parameters}], "parameters": [rows as params]}`.
@@ -124,6 +131,7 @@ class _Verbs:
         paths = [str(p) for p in args.get("paths") or ()]
         if not paths:
             raise HomeportError("name at least one path, for example Device.DeviceInfo.")
+        await self._agent.parts.prepare(paths)
         return {v.name: masked(v.name, v.value) for v in self._agent.model.get_many(paths)}
 
     async def set_param(self, args: Mapping[str, Any]) -> Any:
@@ -131,6 +139,7 @@ class _Verbs:
         values = args.get("values")
         if not isinstance(values, dict) or not values:
             raise HomeportError("name at least one PATH=VALUE, for example Device.Ethernet.Interface.1.Enable=false")
+        await self._agent.parts.prepare([str(path) for path in values])
         with self._agent.model.transaction(Writer.LOCAL) as transaction:
             for path, text in values.items():
                 transaction.set(str(path), str(text), None)

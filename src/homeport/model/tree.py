@@ -104,10 +104,13 @@ class DataModel:
         """The values that a path names, in document order; one name, a partial path, or "" for all. Raises Fault 9005."""
         return self.get_many([path])
 
-    def get_many(self, paths: Sequence[str]) -> list[ParameterValue]:
-        """The values of one GetParameterValues; each source is asked once. Raises Fault 9005 if any path is wrong."""
+    def get_many(self, paths: Sequence[str], *, insist: bool = True) -> list[ParameterValue]:
+        """The values of one GetParameterValues; each source is asked once. Raises Fault 9005 if any path is wrong.
+
+        insist: somebody wants to know of a parameter that cannot be read now; without, it has its stored value.
+        """
         self.freshen(paths)
-        if self.registry is None or self.asked:
+        if self.registry is None or self.asked or not insist:
             return self._view().values(paths)
         self.asked = frozenset([path for path in paths if path and path[-1] != "."])
         try:

@@ -222,3 +222,49 @@ def test_an_async_function_is_refused_with_the_cure() -> None:
 
     with pytest.raises(ConfigError, match="@listen"):
         box.parameter("Device.DeviceInfo.UpTime")(wrong)
+
+
+def test_what_fails_is_shown_to_people() -> None:
+    """The report names each plug-in, what it serves, and what fails in it until it works again."""
+    box = Plugin("box")
+    given: list[object] = [OSError("asleep"), 7]
+
+    @box.parameter("Device.DeviceInfo.UpTime")
+    def level() -> object:
+        value = given.pop(0)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    plugged = Plugged(box)
+    plugged.values(INFO)
+    failing = {"path": INFO + "UpTime", "error": "OSError: asleep"}
+    report = {"name": "box", "serves": [INFO + "UpTime"], "restarts": None}
+    assert plugged.host.report() == [{**report, "failing": [failing]}]
+    plugged.values(INFO)
+    assert plugged.host.report() == [{**report, "failing": []}]
+
+
+def test_an_inform_does_without_what_cannot_be_read() -> None:
+    """Who does not insist gets the stored value, also of a parameter that was named: an Inform must carry its parameters."""
+    box = Plugin("box")
+
+    @box.parameter("Device.DeviceInfo.SoftwareVersion")
+    def version() -> str:
+        raise OSError("flash is busy")
+
+    plugged = Plugged(box)
+    (value,) = plugged.model.get_many([INFO + "SoftwareVersion"], insist=False)
+    assert value.value == "1.0.0"
+
+
+def test_names_are_answered_without_calling_for_values() -> None:
+    """A request for names asks the tables for their rows, and no function for a value."""
+    box = Plugin("box")
+    calls: list[str] = []
+    box.parameter("Device.DeviceInfo.UpTime")(lambda: calls.append("uptime") or 3)
+    box.table("Device.Hosts.Host.{i}.", key="PhysAddress", columns=["PhysAddress"])(lambda: calls.append("rows") or [])
+    plugged = Plugged(box)
+    asyncio.run(plugged.host.prepare(["Device."], rows_only=True))
+    plugged.model.names("Device.", False)
+    assert calls == ["rows"]

@@ -54,6 +54,8 @@ class Calls:
         self._clock = clock
         self._kept: dict[str, Outcome] = {}
         self._logged: dict[str, float] = {}
+        self.failing: dict[str, str] = {}
+        """Parameters that could not be had at the last look, with the reason, for people."""
 
     def read(self, row: Row | None) -> Any:
         """What the declaration's function says, for a row or without one. Raises what it raises, TooLong where it hangs.
@@ -155,6 +157,8 @@ class Calls:
 
     def complain(self, path: str, error: Exception) -> None:
         """Log that a value could not be had, once in a while."""
+        if len(self.failing) < MOST_KEPT:
+            self.failing[path] = sentence(error)
         text = f"{path} could not be read by {self.declaration.name}: {sentence(error)}"
         now = self._clock.monotonic()
         if now - self._logged.get(text, -REPEAT) >= REPEAT:

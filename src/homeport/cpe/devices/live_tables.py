@@ -2,6 +2,9 @@
 
 A row is known by its key. It keeps its instance number for as long as the device reports the key; columns of the key are written into the
 model, so that the numbers hold over a restart. All other columns are answered from what the function said last.
+
+A row that the ACS added stays until the device has had it and lost it again, or the ACS deletes it: over a restart too, where it is the
+plug-in's to bring the device in line with it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +84,7 @@ class LiveTable:
             try:
                 reported = self.calls.read(self.parent_row(model, path))
                 wanted.append((path, self._understood(path, table, reported)))
+                self.calls.failing.pop(path, None)
             except Exception as e:
                 self.calls.complain(path, e)
         if not wanted:

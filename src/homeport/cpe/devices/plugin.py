@@ -394,6 +394,8 @@ class Plugin:
         self.declarations: list[Declaration] = []
         self.listeners: list[Listener] = []
         self.moments: list[Moment] = []
+        self.restarts: Callable[[], int] | None = None
+        """How often its process was started again, for one that has a process."""
         self.closers: list[Callable[[], object]] = []
         """What ends with the agent: processes, files."""
         self._host: Host | None = None

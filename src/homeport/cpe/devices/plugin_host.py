@@ -28,6 +28,10 @@ from homeport.terms import FaultCode
 _OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
 
 
+MOST_SHOWN: Final = 20
+"""Failing parameters of one plug-in that a person is shown."""
+
+
 class PluginHost(Host):
     """The plug-ins of one device."""
 
@@ -171,7 +175,7 @@ class PluginHost(Host):
             except Exception as e:
                 self._failed(model, calls, path, e, out)
                 continue
-            self._answer(path, text, out)
+            self._answer(calls, path, text, out)
         return out
 
     def _bundle(self, model: DataModel, calls: Calls, paths: Sequence[str]) -> Mapping[str, object]:
@@ -184,7 +188,7 @@ class PluginHost(Host):
             except Exception as e:
                 self._failed(model, calls, path, e, out)
                 continue
-            self._answer(path, text, out)
+            self._answer(calls, path, text, out)
         return out
 
     def _many(self, model: DataModel, calls: Calls, paths: Sequence[str]) -> Mapping[str, object]:
@@ -232,11 +236,13 @@ class PluginHost(Host):
                 # A name below a child object is looked up by its path; most are the object's own.
                 at = shape.index.get(name) if shape is not None else None
                 definition = model.definition(path) if at is None or shape is None else shape.parameters[at]
-                self._answer(path, self.text(definition, value), out)
+                self._answer(calls, path, self.text(definition, value), out)
             except Exception as e:
                 self._failed(model, calls, path, e, out)
 
-    def _answer(self, path: str, text: str | None, out: dict[str, object]) -> None:
+    def _answer(self, calls: Calls, path: str, text: str | None, out: dict[str, object]) -> None:
+        if calls.failing:
+            calls.failing.pop(path, None)
         if text is not None:
             self._last[path] = text
             out[path] = text
@@ -298,10 +304,30 @@ class PluginHost(Host):
             found += [path + name for path, place in places(model, head + ".") if isinstance(place, Node)]
         return found
 
+    def report(self) -> list[dict[str, Any]]:
+        """The plug-ins for people: `{name, serves, failing: [{path, error}], restarts}`; restarts None where there is no process."""
+        rows = []
+        for plugin, declarations in self._declared:
+            mine = {id(d) for d in declarations}
+            calls = [c for c in self.all if id(c.declaration) in mine]
+            failing = [{"path": path, "error": error} for c in calls for path, error in c.failing.items()]
+            rows.append(
+                {
+                    "name": plugin.name,
+                    "serves": [path for c in calls for path in c.declaration.paths],
+                    "failing": failing[:MOST_SHOWN],
+                    "restarts": plugin.restarts() if plugin.restarts is not None else None,
+                }
+            )
+        return rows
+
     # --- ahead of requests ------------------------------------------------------------------------------------------------------
 
-    async def prepare(self, paths: Sequence[str]) -> None:
-        """Call what a request for these paths is going to need, so that the request itself does not hold up the loop."""
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
+        """Call what a request for these paths is going to need, so that the request itself does not hold up the loop.
+
+        rows_only: the request asks which rows there are, and for no values.
+        """
         model = self.model
         if model is None:
             return
@@ -314,7 +340,7 @@ class PluginHost(Host):
         tables = {t.pattern.text for t in model.registry.live_for(paths)} if model.registry is not None else set()
         for calls in self.all:
             declaration = calls.declaration
-            if declaration.inline:
+            if declaration.inline or (rows_only and not isinstance(declaration, Table)):
                 continue
             if isinstance(declaration, Table):
                 concerned = declaration.path in tables

@@ -113,6 +113,7 @@ class Provider:
             said=self._said,
         )
         self.plugin.closers.append(self.process.close)
+        self.plugin.restarts = lambda: max(0, self.process.starts - 1)
         self._offer = self._offered(memory / f"{self.name}.json" if memory is not None else None)
         self._declare(self._offer)
 

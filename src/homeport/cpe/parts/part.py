@@ -39,8 +39,8 @@ class Part:
     async def stop(self) -> None:
         """At the agent's end, after `run` was cancelled."""
 
-    async def prepare(self, paths: Sequence[str]) -> None:
-        """Values at these paths are going to be read: what takes its time may be fetched now."""
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
+        """Values at these paths are going to be read: what takes its time may be fetched now. rows_only: their names, not their values."""
 
     def session_opened(self) -> None:
         """A session begins."""
@@ -119,11 +119,11 @@ class Parts:
             except HomeportError as e:
                 LOG.warning("%s did not end cleanly: %s", part.name, e)
 
-    async def prepare(self, paths: Sequence[str]) -> None:
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
         """Let every part fetch what a reading of these paths will need; its failures come out in the reading."""
         for part in self._parts:
             try:
-                await part.prepare(paths)
+                await part.prepare(paths, rows_only=rows_only)
             except HomeportError as e:
                 LOG.warning("%s: %s", part.name, e)
 

@@ -66,8 +66,8 @@ class PluginsPart(Part):
     async def stop(self) -> None:
         await self._moments("stop")
 
-    async def prepare(self, paths: Sequence[str]) -> None:
-        await self._host.prepare(paths)
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
+        await self._host.prepare(paths, rows_only=rows_only)
 
     # --- what plug-ins say ------------------------------------------------------------------------------------------------------
 
