@@ -150,6 +150,24 @@ def test_a_user_that_does_not_exist_is_a_mistake_in_the_settings(tmp_path: Path)
         NativeEnvironment(Setup(tmp_path, user="nobody-at-all"))
 
 
+def test_the_example_package_does_what_its_page_says(tmp_path: Path) -> None:
+    """Packed with tar as it stands: it greets, keeps its configuration in its data, and says goodbye."""
+    place = Path(__file__).parents[2] / "examples" / "modules" / "hello"
+    archive = tmp_path / "hello.tar.gz"
+    subprocess.run(["tar", "-czf", str(archive), "-C", str(place), "."], check=True, timeout=30)
+
+    async def scene() -> None:
+        host = Host(tmp_path).install(archive.read_bytes())
+        running = await host.start()
+        await host.logged("hello from hello")
+        await running.stop(10)
+        assert host.log.endswith("goodbye\n") and not (await running.wait()).failed
+        configuration = host.environment.configuration("du-1", host.spec.configuration[0])
+        assert configuration is not None and configuration.read_text() == "greeting=hello\n"
+
+    run(scene)
+
+
 def test_a_unit_ends_when_it_is_told(tmp_path: Path) -> None:
     """SIGTERM, and its own handler decides how; nothing of it is left."""
 

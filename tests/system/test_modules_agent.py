@@ -188,6 +188,27 @@ def test_an_acs_installs_updates_and_removes_a_module(made: Box) -> None:
     assert "hidden" not in made.agent.said()
 
 
+def test_an_operator_installs_a_stored_package_from_the_command_line(
+    made: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`file add`, then ChangeDUState with its name: the ACS fills in an address that is good for this task; each result is shown."""
+    name = f"app-{os.getpid()}.tar.gz"
+    (tmp_path / name).write_bytes(native_package("stored"))
+    acs = ("--acs", made.acs.http_url, "--token", (made.acs.data / "admin.token").read_text().strip())
+    assert run(["file", "add", str(tmp_path / name), *acs]) == 0
+    capsys.readouterr()
+    operations = [{"type": "Install", "file": name}, {"type": "Uninstall", "uuid": UUID}]
+    code = run(["device", "rpc", made.id, "ChangeDUState", f"operations={json.dumps(operations)}", *acs])
+    told = capsys.readouterr()
+    results = json.loads(told.out)["results"]
+    assert code == 5 and "9028" in told.err
+    assert [(r["current_state"], r["fault"]["fault_code"]) for r in results] == [("Installed", 0), ("Failed", 9028)]
+    assert made.get(f"{results[0]['deployment_unit_ref']}.URL").endswith(name)
+    both = {"operations": [{"type": "Install", "file": name, "url": "http://x/"}]}
+    assert run(["device", "rpc", made.id, "ChangeDUState", json.dumps(both), *acs]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
 @pytest.mark.case("T22")
 def test_a_crash_of_a_unit_reaches_the_acs_at_once(made: Box) -> None:
     """RequestedState by the ACS; the process is killed: `4 VALUE CHANGE` with Idle, and FailureWhileActive at the device."""

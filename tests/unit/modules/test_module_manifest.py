@@ -1,6 +1,8 @@
 """The manifest of a native package: what it may say, and that everything else is refused with the name of the field."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,14 @@ def test_everything_that_a_manifest_may_say_is_understood():
     (unit,) = spec.units
     assert (unit.command, unit.auto_start, unit.run_level) == (("bin/hello", "--loop"), True, 3)
     assert (unit.restart, unit.stop_after, unit.limits.memory) == (Restarts.ON_FAILURE, 2.0, 1_000_000)
+
+
+def test_the_manifest_of_the_documentation_is_one():
+    """What the how-to shows can be copied."""
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "software-modules.md").read_text()
+    (block,) = (b for b in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "homeport-module/1" in b)
+    spec = parse_manifest(block.encode(), "module.toml")
+    assert spec.units[0].command == ("bin/hello", "--loop") and spec.configuration == ("hello.conf",)
 
 
 def test_a_manifest_may_be_json():

@@ -179,6 +179,8 @@ class Files:
             if record.file_type:
                 args = {"file_type": record.file_type} | args
             return args, self._fetching(args, record, _STAND_IN)
+        if rpc == RpcName.CHANGE_DU_STATE:
+            return args, await self._with_packages(args, lambda record: _STAND_IN)
         if rpc == RpcName.UPLOAD and not args.get("url"):
             if "file" in args:
                 name = _text(args, "file")
@@ -196,6 +198,12 @@ class Files:
             record = await self.get(task.args["file"])
             path = self._path(task, Direction.DOWN, record.name, record.sha256)
             return replace(task, args=self._fetching(task.args, record, self._base(address) + path))
+        if task.rpc == RpcName.CHANGE_DU_STATE:
+            base = self._base(address)
+            args = await self._with_packages(
+                task.args, lambda record: base + self._path(task, Direction.DOWN, record.name, record.sha256)
+            )
+            return replace(task, args=args)
         name = upload_name(task)
         if name is not None:
             url = self._base(address) + self._path(task, Direction.UP, name, "0")
@@ -213,6 +221,21 @@ class Files:
     def _fetching(args: dict[str, Any], record: FileRecord, url: str) -> dict[str, Any]:
         given = {k: v for k, v in args.items() if k != "file"}
         return given | {"url": url, "file_size": record.size}
+
+    async def _with_packages(self, args: dict[str, Any], url_of: Callable[[FileRecord], str]) -> dict[str, Any]:
+        """The arguments of a ChangeDUState with a URL in place of each operation's `file`. Raises NotFound, ArgumentsError."""
+        operations = args.get("operations")
+        if not isinstance(operations, list) or not any(isinstance(o, dict) and "file" in o for o in operations):
+            return args
+        made = []
+        for operation in operations:
+            if isinstance(operation, dict) and "file" in operation:
+                if operation.get("url"):
+                    raise ArgumentsError("an operation takes a file or a url, not both")
+                record = await self.get(_text(operation, "file"))
+                operation = {k: v for k, v in operation.items() if k != "file"} | {"url": url_of(record)}
+            made.append(operation)
+        return args | {"operations": made}
 
     async def received(self, task: TaskRecord) -> dict[str, Any]:
         """What an ended Upload's result says of the file: its name, None where nothing came. Empty for other tasks."""

@@ -102,7 +102,8 @@ class ModuleService:
     def handle(self, request: ChangeDUState) -> ChangeDUStateResponse:
         """Accept a request; it is on disk when this returns. Raises Fault 9003, 9004; StoreError.
 
-        One that repeats a request which is not over (same key, same operations) is that request: its answer was lost.
+        One that repeats a request which is not over (same key, same operations) is that request: its answer was lost. URLs may differ:
+        an ACS that signs them makes new ones.
         """
         if not request.operations:
             raise Fault(FaultCode.INVALID_ARGUMENTS, "the request has no operations")
@@ -113,8 +114,8 @@ class ModuleService:
             )
         operations = tuple(operation_of(o) for o in request.operations)
         for before in self.shelf.requests.values():
-            same = before.operations == operations and before.command_key == request.command_key
-            if same and request.command_key and not before.autonomous:
+            same = [_meant(o) for o in before.operations] == [_meant(o) for o in operations]
+            if same and request.command_key and (before.command_key, before.autonomous) == (request.command_key, False):
                 return ChangeDUStateResponse()
         number = self._admit(operations, request.command_key, autonomous=False)
         if self._in_session:
@@ -344,6 +345,10 @@ class ModuleService:
         """Whether nothing is asked for and nothing is on its way from one state to another."""
         moving = (EuStatus.STARTING, EuStatus.STOPPING)
         return not self.shelf.requests and not any(eu.status in moving for eu in self.estate.running.values())
+
+
+def _meant(operation: Operation) -> tuple[str, ...]:
+    return operation.kind, operation.uuid, operation.version, operation.execution_env_ref
 
 
 def _row_of(path: str) -> int:
