@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 CREDENTIALS = ("acs", "ring")
@@ -13,8 +14,10 @@ CREDENTIALS = ("acs", "ring")
 class AgentProcess:
     """Starts, kills and ends one agent; everything it prints goes to `agent.log` in its directory."""
 
-    def __init__(self, directory: Path, acs_url: str = "", *flags: str) -> None:
+    def __init__(self, directory: Path, acs_url: str = "", *flags: str, before: Sequence[str] = ()) -> None:
+        """before: a program that runs the agent, with its arguments (nsenter, setpriv); it must become the agent by exec."""
         self.directory = directory
+        self._before = before
         self._flags = [
             *("--state-dir", str(directory)),
             *("--connection-request-listen", "127.0.0.1"),
@@ -33,7 +36,11 @@ class AgentProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
         with (directory / "agent.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "homeport", "cpe", "run", *self._flags, stdout=log, stderr=log, env=environment
+                *self._before,
+                *(sys.executable, "-m", "homeport", "cpe", "run", *self._flags),
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
 
     @property

@@ -8,6 +8,7 @@ from cpe_support.bench import Bench
 from homeport.codec.messages import AddObject, DeleteObject, ParameterValueStruct, SetParameterValues
 from homeport.cpe.change_log import MOST_AT_ONCE, entry
 from homeport.cpe.verbs import verbs_of
+from homeport.terms import Writer
 
 SERVER = "Device.ManagementServer."
 
@@ -87,3 +88,17 @@ def test_a_line_that_is_no_change_is_its_text():
         "time": "2026-01-01T00:00:00Z",
         "text": "ACS URL http://x/, set by the ACS",
     }
+
+
+def test_rows_that_the_device_finds_by_itself_are_no_configuration(tmp_path):
+    """Hosts and processes come and go all day; what an ACS adds is a change of the configuration."""
+
+    async def scene(bench, verbs):
+        model = bench.agent.model
+        with model.transaction(Writer.SYSTEM) as change:
+            path = f"Device.WiFi.Neighbour.{change.add_object('Device.WiFi.Neighbour.')}."
+            change.set(path + "Name", "found")
+            change.commit()
+
+    rows = play(tmp_path, scene)
+    assert not any("Neighbour" in r.get("path", r.get("text", "")) for r in rows)

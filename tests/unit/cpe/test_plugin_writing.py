@@ -159,3 +159,29 @@ def test_a_write_counts_against_what_the_device_has() -> None:
     lamp.said.clear()
     lamp.plugged.set(DeviceInfo__ProvisioningCode="north")
     assert lamp.said == [], "nothing to do"
+
+
+def test_rows_of_a_table_further_down_are_that_table_s_affair() -> None:
+    """A table around another one is not asked about the inner rows, nor about how many there are."""
+    asked: list[tuple[str, object]] = []
+    outer = Plugin("outer")
+    bridges = outer.table("Device.Bridging.Bridge.{i}.", key=lambda values: "b", inline=True)(
+        lambda: [{"Enable": True}]
+    )
+    bridges.validate(lambda row, name, value: asked.append((name, value)))
+    ports = outer.table("Device.Bridging.Bridge.{i}.Port.{i}.", key="Name", inline=True)(lambda row: [{"Name": "p1"}])
+    ports.validate(lambda row, name, value: asked.append(("port " + name, value)))
+    plugged = Plugged(outer)
+    plugged.values("Device.Bridging.")
+    path = outer.path_of("Device.Bridging.Bridge.1.Port.{i}.", "p1").removeprefix("Device.")
+    plugged.set(**{path.replace(".", "__") + "__Enable": "true"})
+    assert asked == [("port Enable", True)]
+
+
+def test_an_object_s_group_leaves_the_tables_below_it_to_their_own_declarations() -> None:
+    """Of two declarations that cover a parameter the one with the longer path answers."""
+    plugin = Plugin("box")
+    plugin.group("Device.Ethernet.", inline=True)(lambda: {})
+    plugin.table("Device.Ethernet.Interface.{i}.", key="Name", inline=True)(lambda: [{"Name": "eth7", "Status": "Up"}])
+    plugged = Plugged(plugin)
+    assert plugged.value("Device.Ethernet.Interface.1.Status") == "Up"

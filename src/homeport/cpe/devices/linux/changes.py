@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from homeport.cpe.devices.linux.facts import GONE, KEPT, ON, RISKY, Fact, Picture, System
+from homeport.cpe.devices.linux.facts import GONE, KEPT, OFF, ON, RISKY, Fact, Picture, System
 from homeport.cpe.devices.linux.netlink import Refused
 from homeport.errors import Fault
 from homeport.terms import FaultCode
@@ -215,7 +215,7 @@ class Changes:
             self.keep.put({name: None})
         for key, value in (self.keep.get("held") or {}).items():
             try:
-                if self._now(key) != value:
+                if self.system.value(key) != (GONE if value == OFF else value):
                     self.system.make([Fact(key, value)])
             except Refused as e:
                 self.on_trouble(f"a change that the ACS made earlier does not hold any more: {e}")
