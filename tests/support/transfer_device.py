@@ -41,9 +41,9 @@ async def main(directory: Path, url: str, key: str, accept: bool) -> None:
         on_restart=lambda _: None,
     )
     await service.start()
-    if accept and not service.queued() and not ledger.owes_requests:
+    if accept and not service.queue.queued() and not ledger.owes_requests:
         service.handle(Download(key, "X 00256D Splash", url))
-    if service.queued():
+    if service.queue.queued():
         say("accepted")
         run = asyncio.ensure_future(service.run())
         while not ledger.owes_requests:
@@ -56,7 +56,7 @@ async def main(directory: Path, url: str, key: str, accept: bool) -> None:
         assert await asyncio.to_thread(sys.stdin.readline) == "ack\n"
         service.acknowledged(request)
         run.cancel()
-    assert not service.queued() and not ledger.owes_requests
+    assert not service.queue.queued() and not ledger.owes_requests
     say("confirmed")
 
 

@@ -440,6 +440,7 @@ class Agent:
     async def _talk(self, url: str, conversation: Conversation) -> SessionEnded:
         versions = tuple(v for v in CwmpVersion if str(v) <= self.settings.cwmp_version)
         session = Session(Role.CPE, timeout=self.settings.session_timeout, cwmp_versions=versions)
+        conversation.version = lambda: session.version
         try:
             channel = self._channel(url)
         except TransportError as e:

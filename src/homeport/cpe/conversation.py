@@ -35,6 +35,7 @@ from homeport.codec.messages import (
     Upload,
     VendorMessage,
 )
+from homeport.codec.rpc_table import entry_of
 from homeport.cpe.clock import Clock, date_time
 from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, MASK, Journal, is_secret, masked, masked_body
@@ -47,7 +48,7 @@ from homeport.model.changes import REPORTED, PendingChange
 from homeport.model.tree import DataModel
 from homeport.model.values import split_list
 from homeport.session.events import InformAnswered
-from homeport.terms import EventCode, FaultCode
+from homeport.terms import CwmpVersion, EventCode, FaultCode
 from homeport.transport.driver import fault_message
 
 _SHOWN: Final = 6
@@ -92,6 +93,9 @@ class Conversation:
         self._reported: tuple[PendingChange, ...] = ()
         self.events: tuple[str, ...] = ()
         self.requests_answered = 0
+        self._owed: Request | None = None
+        self.version: Callable[[], CwmpVersion] = lambda: max(CwmpVersion)
+        """The CWMP version that this session speaks by now."""
         self.heard = False
         """Whether the ACS answered the Inform."""
 
@@ -133,10 +137,19 @@ class Conversation:
 
     async def next_request(self) -> Request | None:
         """What the device still owes the ACS in this session (TransferComplete and its kin)."""
-        request = self._ledger.next_request()
-        if request is not None:
-            self._say("->", describe(request))
-        return request
+        while (request := self._ledger.next_request()) is not None:
+            version = self.version()
+            entry = entry_of(request)
+            if entry is not None and entry.since > version:
+                self._journal.write(
+                    f"{request.element} stays owed: the ACS speaks CWMP {version}, which does not have it"
+                )
+                continue
+            self._owed = request
+            spoken = self._parts.in_words_of(request, version)
+            self._say("->", describe(spoken))
+            return spoken
+        return None
 
     async def handle(self, request: Request | VendorMessage) -> Response | FaultMessage:
         """The answer to a request of the ACS; everything that must survive is on disk when this returns."""
@@ -166,12 +179,9 @@ class Conversation:
     async def answered(self, request: Request | VendorMessage, answer: Response | VendorMessage | FaultMessage) -> None:
         """The ACS answered one of our requests; a fault leaves it owed for another session (unverified)."""
         self._say("<-", describe(answer))
-        if (
-            isinstance(request, Request)
-            and not isinstance(answer, FaultMessage)
-            and not self._parts.acknowledged(request)
-        ):
-            self._ledger.answered(request)
+        owed = self._owed
+        if owed is not None and not isinstance(answer, FaultMessage) and not self._parts.acknowledged(owed):
+            self._ledger.answered(owed)
 
     def trace(self, direction: str, body: bytes, note: str) -> None:
         """One HTTP body as it went over the wire, for the debug log and the ladders; secrets are masked."""

@@ -2,11 +2,9 @@
 
 import pytest
 
-from homeport.terms import CwmpVersion, FaultCode
 from homeport.transport.files import FAULTS, Trouble, fault_code, parse_file_url
 
 IN_TRANSFER_COMPLETE = {9001, 9002, 9010, 9011, 9012, 9014, 9015, 9016, 9017, 9018, 9019, 9020}
-IN_TRANSFER_COMPLETE_1_0 = {9000, 9001, 9002, 9010, 9011, 9012}
 
 
 @pytest.mark.case("T04")
@@ -38,16 +36,9 @@ def test_an_upload_fails_with_9011_except_for_credentials_and_an_unreachable_ser
 @pytest.mark.parametrize("upload", [False, True])
 @pytest.mark.parametrize("trouble", Trouble)
 def test_every_trouble_has_a_code_that_transfer_complete_may_carry(trouble: Trouble, upload: bool) -> None:
-    """TransferCompleteCPEFaultCodeType of cwmp-1-2.xsd, and the enumeration of cwmp-1-0.xsd for a 1.0 peer."""
+    """TransferCompleteCPEFaultCodeType of cwmp-1-2.xsd."""
     assert trouble in FAULTS
     assert int(fault_code(trouble, upload=upload)) in IN_TRANSFER_COMPLETE
-    assert int(fault_code(trouble, upload=upload, version=CwmpVersion.V1_0)) in IN_TRANSFER_COMPLETE_1_0
-
-
-def test_a_peer_of_cwmp_1_0_gets_9010_for_the_newer_codes() -> None:
-    """Codes 9014 to 9019 exist since CWMP 1.1."""
-    assert fault_code(Trouble.CORRUPT, version=CwmpVersion.V1_0) is FaultCode.DOWNLOAD_FAILURE
-    assert fault_code(Trouble.CORRUPT, version=CwmpVersion.V1_1) is FaultCode.FILE_CORRUPTED
 
 
 def test_a_file_url_is_read_into_its_parts() -> None:

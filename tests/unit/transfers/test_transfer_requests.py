@@ -181,7 +181,7 @@ def test_a_transfer_under_way_is_stopped_by_cancel(live: Live) -> None:
         bench.network.content["http://files/a"] = b"x"
         service.handle(download("a"))
         await bench.until(lambda: bench.network.asked)
-        assert service.queued() == (QueuedTransferStruct("a", 2),)
+        assert service.queue.queued() == (QueuedTransferStruct("a", 2),)
         service.handle(download("b"))
         service.handle(CancelTransfer("a"))
         bench.network.gate.set()

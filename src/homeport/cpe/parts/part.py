@@ -13,6 +13,7 @@ from homeport.cpe.journal import LOG
 from homeport.cpe.transfers.rules import TransferStatus
 from homeport.errors import HomeportError
 from homeport.model.changes import Change
+from homeport.terms import CwmpVersion
 
 
 class Part:
@@ -56,6 +57,10 @@ class Part:
 
     def heard(self) -> None:
         """The ACS sent a request, or ended the session well: our last answer reached it."""
+
+    def in_words_of(self, request: Request, version: CwmpVersion) -> Request:
+        """An owed request as an ACS of that version understands it."""
+        return request
 
     def acknowledged(self, request: Request) -> bool:
         """The ACS confirmed an owed request. True where the part has settled it itself, so that the core need not."""
@@ -149,6 +154,12 @@ class Parts:
     def heard(self) -> None:
         for part in self._parts:
             part.heard()
+
+    def in_words_of(self, request: Request, version: CwmpVersion) -> Request:
+        """An owed request as an ACS of that version understands it."""
+        for part in self._parts:
+            request = part.in_words_of(request, version)
+        return request
 
     def acknowledged(self, request: Request) -> bool:
         """Whether a part has settled a confirmed request itself."""

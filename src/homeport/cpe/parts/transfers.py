@@ -118,6 +118,14 @@ class TransfersPart(Part):
         if self._service is not None:
             await self._service.acs_reached()
 
+    def in_words_of(self, request: Request, version: CwmpVersion) -> Request:
+        if version >= CwmpVersion.V1_2:
+            return request  # it knows all that a report can say
+        from homeport.cpe.transfers.spoken import in_words_of
+
+        own = self._service.queue.reported_by(request) if self._service is not None else None
+        return in_words_of(request, version, upload=own is not None and not own.is_download)
+
     def acknowledged(self, request: Request) -> bool:
         if self._service is None or request.element not in ("TransferComplete", "AutonomousTransferComplete"):
             return False
@@ -176,7 +184,6 @@ class TransfersPart(Part):
             ),
             options=FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts),
             policy=lambda: policy_of(agent.model),
-            version=lambda: next(v for v in CwmpVersion if str(v) == settings.cwmp_version),
         )
         if self._in_session:
             self._service.session_opened()

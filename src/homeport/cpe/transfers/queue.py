@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from homeport.codec.messages import Request
+from homeport.codec.messages import AllQueuedTransferStruct, QueuedTransferStruct, Request
 from homeport.cpe.transfers.records import EVENTS, State, Transfer
 from homeport.errors import Fault
 from homeport.terms import EventCode, FaultCode
@@ -74,6 +74,14 @@ class TransferQueue:
     def of_acs(self) -> tuple[Transfer, ...]:
         return tuple(r for r in self._records.values() if not r.autonomous)
 
+    def queued(self) -> tuple[QueuedTransferStruct, ...]:
+        """For GetQueuedTransfers: what the ACS asked for."""
+        return tuple(r.queued for r in self.of_acs())
+
+    def all_queued(self) -> tuple[AllQueuedTransferStruct, ...]:
+        """For GetAllQueuedTransfers: the device's own too."""
+        return tuple(r.all_queued for r in self._records.values())
+
     def admit(self, transfer: Transfer) -> Transfer:
         """Accept a transfer under the next number. Raises Fault 9004 where the queue is full, StoreError."""
         if sum(r.autonomous is transfer.autonomous for r in self._records.values()) >= MAX_TRANSFERS:
@@ -114,9 +122,13 @@ class TransferQueue:
                 self._outbox.owe_request(record.report, EVENTS[record.kind], record.command_key)
         self._records[record.number] = record
 
+    def reported_by(self, request: Request) -> Transfer | None:
+        """The completed transfer whose report this is, None where it is nobody's."""
+        return next((r for r in self._records.values() if r.state is State.COMPLETED and r.report == request), None)
+
     def acknowledged(self, request: Request) -> Transfer | None:
         """Forget the transfer whose report the ACS has confirmed, and the report, in one commit; None where it is nobody's."""
-        found = next((r for r in self._records.values() if r.state is State.COMPLETED and r.report == request), None)
+        found = self.reported_by(request)
         with self._outbox.promise() as changes:
             self._outbox.answered(request)
             if found is not None:

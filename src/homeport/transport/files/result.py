@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from homeport.errors import TransportError
-from homeport.terms import CwmpVersion, FaultCode
+from homeport.terms import FaultCode
 
 Progress = Callable[[int, int | None], None]
 """Called now and then with the bytes so far and the whole size, None where nobody said it."""
@@ -35,30 +35,27 @@ class Trouble(StrEnum):
 
 
 class FaultRow(NamedTuple):
-    """Codes of one trouble: for a download, for an upload, and for a download asked by a peer of CWMP 1.0."""
+    """Codes of one trouble, for a download and for an upload."""
 
     download: FaultCode
     upload: FaultCode
-    download_1_0: FaultCode
 
 
 _F = FaultCode
 
 FAULTS: Final[dict[Trouble, FaultRow]] = {
     # 9013 is an answer to the RPC only; a TransferComplete must not carry it, so late discoveries become 9010.
-    Trouble.SCHEME: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.UNREACHABLE: FaultRow(_F.FILE_SERVER_UNREACHABLE, _F.FILE_SERVER_UNREACHABLE, _F.DOWNLOAD_FAILURE),
-    Trouble.CREDENTIALS: FaultRow(
-        _F.FILE_SERVER_AUTHENTICATION, _F.FILE_SERVER_AUTHENTICATION, _F.FILE_SERVER_AUTHENTICATION
-    ),
-    Trouble.NOT_ACCESSIBLE: FaultRow(_F.FILE_INACCESSIBLE, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.INCOMPLETE: FaultRow(_F.DOWNLOAD_INCOMPLETE, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.CORRUPT: FaultRow(_F.FILE_CORRUPTED, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.UNTRUSTED: FaultRow(_F.FILE_AUTHENTICATION, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
+    Trouble.SCHEME: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE),
+    Trouble.UNREACHABLE: FaultRow(_F.FILE_SERVER_UNREACHABLE, _F.FILE_SERVER_UNREACHABLE),
+    Trouble.CREDENTIALS: FaultRow(_F.FILE_SERVER_AUTHENTICATION, _F.FILE_SERVER_AUTHENTICATION),
+    Trouble.NOT_ACCESSIBLE: FaultRow(_F.FILE_INACCESSIBLE, _F.UPLOAD_FAILURE),
+    Trouble.INCOMPLETE: FaultRow(_F.DOWNLOAD_INCOMPLETE, _F.UPLOAD_FAILURE),
+    Trouble.CORRUPT: FaultRow(_F.FILE_CORRUPTED, _F.UPLOAD_FAILURE),
+    Trouble.UNTRUSTED: FaultRow(_F.FILE_AUTHENTICATION, _F.UPLOAD_FAILURE),
     # 9004 is not among the codes of TransferComplete (cwmp-1-2.xsd).
-    Trouble.SPACE: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.SERVER: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE, _F.DOWNLOAD_FAILURE),
-    Trouble.LOCAL: FaultRow(_F.INTERNAL_ERROR, _F.INTERNAL_ERROR, _F.INTERNAL_ERROR),
+    Trouble.SPACE: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE),
+    Trouble.SERVER: FaultRow(_F.DOWNLOAD_FAILURE, _F.UPLOAD_FAILURE),
+    Trouble.LOCAL: FaultRow(_F.INTERNAL_ERROR, _F.INTERNAL_ERROR),
 }
 
 
@@ -70,12 +67,9 @@ class FileTransferError(TransportError):
         self.trouble = trouble
 
 
-def fault_code(trouble: Trouble, *, upload: bool = False, version: CwmpVersion = CwmpVersion.V1_4) -> FaultCode:
-    """The code that TransferComplete carries for this trouble to a peer of that version."""
+def fault_code(trouble: Trouble, *, upload: bool = False) -> FaultCode:
+    """The code that TransferComplete carries for this trouble; what an older ACS is told instead is the sender's matter."""
     row = FAULTS[trouble]
-    if version < CwmpVersion.V1_1:
-        code = row.upload if upload else row.download_1_0
-        return _F.UPLOAD_FAILURE if code is _F.FILE_SERVER_UNREACHABLE else code
     return row.upload if upload else row.download
 
 
