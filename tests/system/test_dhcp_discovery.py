@@ -8,9 +8,10 @@ import pytest
 
 from cpe_support.http_acs import HttpAcs
 from homeport.cli.main import run as homeport
+from homeport.cpe.control_client import ControlClient
 from homeport.cpe.leases.hooks import HOOKS, hook_text
 from homeport.cpe.status import AgentStatus, load
-from support.dhcp_net import SERVER, DhcpNet, missing, until
+from support.dhcp_net import NETWORKD, SERVER, DhcpNet, missing, until
 from system.test_stun_nat import enter, in_thread
 
 pytestmark = pytest.mark.system
@@ -126,8 +127,7 @@ def first_contact(acs: HttpAcs, device: Device, source: str) -> None:
     device.until("waiting")
     status = device.status
     assert (status.acs_url, status.acs_url_from, status.acs_url_source) == (acs.url, "DHCP", source)
-    shown = device.net.homeport("cpe", "get", CODE, "--state-dir", str(device.state))
-    assert "special-code" in shown.stdout, shown
+    assert ControlClient(device.state).call("get", paths=[CODE]) == {CODE: "special-code"}
 
 
 def lines_for(server: str, capsys: pytest.CaptureFixture[str], url: str, option: int = 43) -> str:
@@ -276,5 +276,38 @@ def test_the_hooks_hand_over_dhcpv6_too(net: DhcpNet, client: str, capsys) -> No
         else:
             net.dhcpcd(device.sourced("dhcpcd", ":"), ipv6=True)
         first_contact(acs, device, "from DHCPv6 option 17 of eth0 over IPv6")
+
+    informs_at(net, story)
+
+
+def test_systemd_networkd_hands_over_its_lease(net: DhcpNet, capsys) -> None:
+    """Our hook reads networkd's own lease file, where option 43 is VENDOR_SPECIFIC."""
+    need("dnsmasq", NETWORKD)
+
+    def story(acs: HttpAcs) -> None:
+        device = Device(net)
+        device.start()
+        net.dnsmasq(lines_for("dnsmasq", capsys, acs.url))
+        device.until("no ACS URL")
+        net.networkd(device.hook("networkd"))
+        until(lambda: any(p.status == 204 for p in acs.posts), lambda: net.said("networkd.log") + net.said("agent.log"))
+        assert device.status.leases[0].said.endswith("handed over by the DHCP client")
+
+    informs_at(net, story)
+
+
+def test_what_networkmanager_does_not_hand_over_its_hook_asks_for(net: DhcpNet, capsys) -> None:
+    """NetworkManager's own client keeps options 43 and 125 to itself: the hook, which runs as root, sends the question."""
+    need("dnsmasq")
+    net.give_address()
+
+    def story(acs: HttpAcs) -> None:
+        device = Device(net)
+        device.start()
+        net.dnsmasq(lines_for("dnsmasq", capsys, acs.url))
+        device.until("no ACS URL")
+        net.start(net.device, str(device.hook("networkmanager")), "eth0", "up", log="dispatcher.log")
+        first_contact(acs, device, "from DHCP option 43 of eth0")
+        assert any(lease.said.endswith("asked for by the agent") for lease in device.status.leases)
 
     informs_at(net, story)
