@@ -314,6 +314,8 @@ class Agent:
     async def _turn(self) -> None:
         """One round: note what is due, then run a session or wait for the next thing."""
         self._wake.clear()
+        if self.clock.monotonic() >= self._next_notice:
+            await self.parts.prepare(self.model.watched())
         now = self.clock.monotonic()
         self._note_due(now)
         if self.ledger.unsaved:
@@ -421,7 +423,7 @@ class Agent:
             if not self.ledger.ever_acknowledged:
                 self._drop_old_news()
         self.parts.session_opened()
-        await self.parts.prepare(self.model.forced_inform())
+        await self.parts.prepare([*self.model.forced_inform(), *self.model.watched()])
         try:
             self._session_task = asyncio.ensure_future(self._talk(url, conversation))
             ended = await self._session_task

@@ -323,6 +323,11 @@ class DataModel:
         self._commit_bookkeeping(pending, baseline, ops)
         return changed
 
+    def watched(self) -> list[str]:
+        """What `poll` is going to read or to count, for who wants to fetch it ahead."""
+        marked = [path for path, kept in self.state.attributes.items() if kept.notification]
+        return list(dict.fromkeys([*self._watched(self._view()), *marked]))
+
     def _watched(self, view: View) -> list[str]:
         """Reported parameters whose changes come from nowhere in the tree, in a stable order."""
         registry = self.registry

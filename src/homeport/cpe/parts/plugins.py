@@ -4,7 +4,7 @@ A listener or poller that fails is logged and started again later; the agent goe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from homeport.cpe.devices.calls import Calls, sentence
@@ -32,6 +32,10 @@ _VENDOR: Final = ("X ", "M X_")
 """How the event codes begin that a vendor may define (TR-069a6 3.7.1.5)."""
 
 
+REST: Final = 0.4
+"""Seconds between two looks, so that a plug-in that says `changed` all the time costs no more than that."""
+
+
 class PluginsPart(Part):
     """The plug-ins of one agent."""
 
@@ -42,15 +46,12 @@ class PluginsPart(Part):
         self._host = host
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
-        self._paths: set[str] = set()
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._host.on_changed = self._changed
         self._host.on_event = self._event
         await self._moments("start")
-        root = self._agent.model.root
-        await self._host.prepare([root])
 
     async def run(self) -> None:
         tasks = [asyncio.ensure_future(self._look())]
@@ -73,15 +74,19 @@ class PluginsPart(Part):
 
     def _changed(self, paths: Sequence[str]) -> None:
         """From any thread."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._note, tuple(paths))
+        self._soon(self._note, tuple(paths))
 
     def _event(self, code: str, command_key: str) -> None:
+        self._soon(self._owe, code, command_key)
+
+    def _soon(self, function: Callable[..., object], *arguments: object) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._owe, code, command_key)
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            pass  # the agent has ended meanwhile; there is nobody to tell
 
     def _note(self, paths: Iterable[str]) -> None:
-        self._paths.update(paths)
         for calls in self._host.all:
             if not paths or any(_meets(calls, p) for p in paths):
                 calls.forget_all()
@@ -104,19 +109,25 @@ class PluginsPart(Part):
             await self._news.wait()
             await clock.sleep_until(clock.monotonic() + GATHER)
             self._news.clear()
-            paths, self._paths = sorted(self._paths), set()
-            await self._host.prepare(paths or [self._agent.model.root])
-            self._agent.look_for_changes()
+            try:
+                await self._host.prepare(self._agent.model.watched())
+                self._agent.look_for_changes()
+            except Exception:
+                LOG.exception("changes of plug-ins could not be looked for")
+            await clock.sleep_until(clock.monotonic() + REST)
 
     async def _poll(self, calls: Calls) -> None:
         clock, model = self._agent.clock, self._agent.model
         while True:
             begun = clock.monotonic()
-            news = await self._host.fetch(calls, again=True)
-            if isinstance(calls.declaration, Table):
-                model.freshen([calls.declaration.path.removesuffix("{i}.").replace("{i}", "*")])
-            if news:
-                self._agent.look_for_changes()
+            try:
+                news = await self._host.fetch(calls, again=True)
+                if isinstance(calls.declaration, Table):
+                    model.freshen([calls.declaration.path.removesuffix("{i}.").replace("{i}", "*")])
+                if news:
+                    self._agent.look_for_changes()
+            except Exception:
+                LOG.exception("%s could not be polled", calls.declaration.name)
             await clock.sleep_until(begun + calls.declaration.poll)
 
     async def _listen(self, listener: Listener) -> None:
