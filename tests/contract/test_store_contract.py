@@ -13,6 +13,7 @@ from homeport.acs.records import (
     CredentialRecord,
     DeviceRecord,
     DeviceState,
+    Document,
     EventRecord,
     FaultDetail,
     FaultRecord,
@@ -27,7 +28,15 @@ from homeport.acs.records import (
     TokenRecord,
     Want,
 )
-from homeport.acs.storage.interface import Conflict, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import (
+    Conflict,
+    DocumentChange,
+    SessionChange,
+    Store,
+    TaskChange,
+    UnitOfWork,
+    ValuesChange,
+)
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
@@ -469,3 +478,70 @@ def test_a_task_whose_session_may_be_continued_is_not_interrupted_yet(store: Sto
     assert [t.id for t in run(store.interrupted_tasks(limit=10, now=100.0))] == [running.id]
     run(store.commit(unit(deleted_devices=["00D0F1-X-S1"])))
     assert run(store.lease("c1")) is None
+
+
+def a_document(name: str = "one", record: bytes = b"a", due: float | None = None, kind: str = "hook") -> Document:
+    return Document(kind, name, record, due)
+
+
+def write(run: Run, store: Store, document: Document, **more: Any) -> None:
+    run(store.commit(unit(documents=[DocumentChange(document, **more)])))
+
+
+def test_documents_are_listed_by_name_in_both_directions(store: Store, run: Run) -> None:
+    """By kind, page after page; what is written later is seen at once; a newer one of the same name takes the place of the older."""
+    for name in ("b", "a", "c"):
+        write(run, store, a_document(name))
+    write(run, store, a_document("a", kind="user"))
+
+    async def soon() -> None:
+        store.later(unit(documents=[DocumentChange(a_document("b", b"new"))]))
+
+    run(soon())
+    assert run(store.document("hook", "b")) == a_document("b", b"new")
+    assert run(store.document("hook", "z")) is None
+    first = run(store.documents("hook", limit=2))
+    assert [d.name for d in first.items] == ["a", "b"]
+    assert [d.name for d in run(store.documents("hook", limit=2, cursor=first.next)).items] == ["c"]
+    first = run(store.documents("hook", limit=2, youngest=True))
+    assert [d.name for d in first.items] == ["c", "b"]
+    rest = run(store.documents("hook", limit=2, youngest=True, cursor=first.next))
+    assert ([d.name for d in rest.items], rest.next) == (["a"], None)
+    assert [d.name for d in run(store.documents("user", limit=9)).items] == ["a"]
+
+
+def test_a_document_is_changed_only_as_its_writer_has_read_it(store: Store, run: Run) -> None:
+    """What two writers change at the same time, one of them changes; the other is told."""
+    write(run, store, a_document(), expect=b"")
+    with pytest.raises(Conflict):
+        write(run, store, a_document(record=b"b"), expect=b"")
+    with pytest.raises(Conflict):
+        write(run, store, a_document(record=b"c"), expect=b"b")
+    write(run, store, a_document(record=b"c"), expect=b"a")
+    with pytest.raises(Conflict):
+        write(run, store, a_document(), gone=True, expect=b"a")
+    assert run(store.document("hook", "one")) == a_document(record=b"c")
+    write(run, store, a_document(), gone=True, expect=b"c")
+    write(run, store, a_document("never"), gone=True)
+    assert run(store.document("hook", "one")) is None
+    with pytest.raises(Conflict):
+        write(run, store, a_document(), gone=True, expect=b"c")
+    assert run(store.device_count()) == 0, "the store goes on after a conflict"
+
+
+def test_due_documents_come_in_the_order_of_their_urgency(store: Store, run: Run) -> None:
+    """Those whose time has come, at most as many as asked for; what was due long ago can be forgotten."""
+    for name, due in (("late", 30.0), ("soon", 10.0), ("sooner", 5.0), ("never", None)):
+        write(run, store, a_document(name, due=due))
+    assert [d.name for d in run(store.documents("hook", limit=9, due=10.0)).items] == ["sooner", "soon"]
+    assert [d.name for d in run(store.documents("hook", limit=1, due=99.0)).items] == ["sooner"]
+    assert run(store.forget_documents("hook", due_before=10.0)) == 1
+    assert [d.name for d in run(store.documents("hook", limit=9)).items] == ["late", "never", "soon"]
+
+
+def test_all_tokens_are_listed_by_name(store: Store, run: Run) -> None:
+    """With whom they belong to and when they end."""
+    one = TokenRecord(digest="x", name="b", created=1.0)
+    two = TokenRecord(digest="y", name="a", created=2.0, user="eve", expires=9.0)
+    run(store.commit(unit(tokens=[one, two])))
+    assert list(run(store.tokens())) == [two, one]

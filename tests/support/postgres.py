@@ -44,7 +44,8 @@ needs_postgres = pytest.mark.skipif(
 
 
 EMPTY = "WITH " + ", ".join(
-    f"{table}_gone AS (DELETE FROM {table})" for table in ("credential", "token", "file", "secret", "node", "device")
+    f"{table}_gone AS (DELETE FROM {table})"
+    for table in ("credential", "token", "file", "document", "secret", "node", "device")
 )
 EMPTY += " DELETE FROM path_list WHERE NOT EXISTS (SELECT 1 FROM device)"
 """Empties a database faster than a new one is made; path lists in use stay until the next time."""

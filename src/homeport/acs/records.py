@@ -288,6 +288,78 @@ class TokenRecord(Struct, frozen=True, kw_only=True):
     name: str
     created: float
     scope: Scope = Scope.ADMIN
+    user: str = ""
+    expires: float | None = None
+
+
+class UserRecord(Struct, frozen=True, kw_only=True):
+    """Somebody who logs in with a password. password: its Argon2id hash in the PHC string form; enabled: whether a login works."""
+
+    name: str
+    password: str
+    scope: Scope
+    created: float
+    enabled: bool = True
+    full_name: str = ""
+    last_login: float | None = None
+
+
+class AuditRecord(Struct, frozen=True, kw_only=True):
+    """A change that somebody asked for over REST.
+
+    by: the user's name, or that of the token. status: of the answer; 0 while there is none, or where the ACS died before it.
+    what: the request's body with secrets masked, shortened.
+    """
+
+    id: str
+    at: float
+    by: str
+    scope: str
+    address: str
+    method: str
+    path: str
+    status: int = 0
+    what: str = ""
+
+
+class WebhookRecord(Struct, frozen=True, kw_only=True):
+    """An address that is told of events. secret: the key of the signature. events: kinds, all where there are none.
+
+    The last three tell of the last delivery: when, the status (0: no answer), and in words what was wrong.
+    """
+
+    name: str
+    url: str
+    secret: str
+    created: float
+    events: tuple[str, ...] = ()
+    enabled: bool = True
+    at: float | None = None
+    status: int = 0
+    trouble: str = ""
+
+
+class DeliveryRecord(Struct, frozen=True, kw_only=True):
+    """An event on its way to a webhook. body: the JSON that is posted, always the same; made: seconds since 1970."""
+
+    id: str
+    webhook: str
+    kind: str
+    body: bytes
+    made: float
+    attempts: int = 0
+
+
+class Document(Struct, frozen=True):
+    """A row of those kinds of which there are few and that nobody searches by content: users, webhooks, their deliveries, the audit log.
+
+    record: MessagePack of the kind's own class. due: a time by which it is found again, seconds since 1970.
+    """
+
+    kind: str
+    name: str
+    record: bytes
+    due: float | None = None
 
 
 class FileRecord(Struct, frozen=True, kw_only=True):

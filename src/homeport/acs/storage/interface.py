@@ -18,6 +18,7 @@ from msgspec import Struct
 from homeport.acs.records import (
     CredentialRecord,
     DeviceRecord,
+    Document,
     EventRecord,
     FaultRecord,
     FileRecord,
@@ -63,6 +64,14 @@ class SessionChange(Struct, frozen=True):
     messages: tuple[MessageTrace, ...] = ()
 
 
+class DocumentChange(Struct, frozen=True):
+    """A document as it shall be, or gone. expect: its record as it must be now; b"" for none at all; None for whatever there is."""
+
+    document: Document
+    gone: bool = False
+    expect: bytes | None = None
+
+
 class UnitOfWork:
     """Rows that are written together. Filled by a service, given to `commit` once."""
 
@@ -72,6 +81,7 @@ class UnitOfWork:
         "deleted_devices",
         "deleted_files",
         "devices",
+        "documents",
         "events",
         "faults",
         "files",
@@ -95,6 +105,7 @@ class UnitOfWork:
         self.credentials: list[CredentialRecord] = []
         self.tokens: list[TokenRecord] = []
         self.files: list[FileRecord] = []
+        self.documents: list[DocumentChange] = []
         self.leases: list[LeaseRecord] = []  # each replaces the one of its device
         self.released: list[tuple[str, str]] = []  # leases that are over: device, session
         self.deleted_devices: list[str] = []  # with values, tasks, sessions, events, faults and credentials
@@ -116,6 +127,7 @@ class UnitOfWork:
             or self.credentials
             or self.tokens
             or self.files
+            or self.documents
             or self.leases
             or self.released
             or self.deleted_devices
@@ -264,6 +276,20 @@ class Store(Protocol):
 
     async def token_named(self, name: str) -> TokenRecord | None:
         """The token with this name."""
+
+    async def tokens(self) -> Sequence[TokenRecord]:
+        """All tokens, by name."""
+
+    async def document(self, kind: str, name: str) -> Document | None:
+        """The document."""
+
+    async def documents(
+        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
+    ) -> Page:
+        """Documents of a kind by name, or the other way round. due: only those that are due at this time, the most urgent first."""
+
+    async def forget_documents(self, kind: str, *, due_before: float) -> int:
+        """Delete documents of a kind that were due before; gives how many."""
 
     async def file(self, name: str) -> FileRecord | None:
         """The file's description."""

@@ -10,6 +10,7 @@ from homeport.acs.records import (
     OPEN_STATUSES,
     CredentialRecord,
     DeviceRecord,
+    Document,
     EventRecord,
     FaultRecord,
     FileRecord,
@@ -20,7 +21,16 @@ from homeport.acs.records import (
     TaskStatus,
     TokenRecord,
 )
-from homeport.acs.storage.interface import Channel, Conflict, Page, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import (
+    Channel,
+    Conflict,
+    DocumentChange,
+    Page,
+    SessionChange,
+    TaskChange,
+    UnitOfWork,
+    ValuesChange,
+)
 from homeport.acs.storage.values import apply_values, below
 from homeport.acs.where import Where
 from homeport.errors import StoreUnavailable
@@ -43,6 +53,7 @@ class MemoryStore:
         self._credentials: dict[str, CredentialRecord] = {}
         self._tokens: dict[str, TokenRecord] = {}
         self._files: dict[str, FileRecord] = {}
+        self._documents: dict[tuple[str, str], Document] = {}
         self._secrets: dict[str, bytes] = {}
         self._leases: dict[str, LeaseRecord] = {}
         self.node = ""
@@ -77,6 +88,8 @@ class MemoryStore:
         self._must_work()
         for task in unit.tasks:
             _expect(self._tasks.get(task.record.id), task)
+        for document in unit.documents:
+            _expect_document(self._documents.get((document.document.kind, document.document.name)), document)
         for device in unit.devices:
             if device.id in self._devices:
                 raise Conflict(f"the device {device.id} exists already")
@@ -84,8 +97,8 @@ class MemoryStore:
             self._devices[device.id] = device
         for id, fields in unit.patches:
             self._patch(id, fields)
-        for change in unit.values:
-            self._change_values(change)
+        for values in unit.values:
+            self._change_values(values)
         self._tasks.update((t.record.id, t.record) for t in unit.tasks)
         self._sessions.update((s.record.id, s) for s in unit.sessions)
         self._events.update((e.id, e) for e in unit.events)
@@ -96,6 +109,12 @@ class MemoryStore:
                 del self._tokens[digest]
             self._tokens[token.digest] = token
         self._files.update((f.name, f) for f in unit.files)
+        for change in unit.documents:
+            key = (change.document.kind, change.document.name)
+            if change.gone:
+                self._documents.pop(key, None)
+            else:
+                self._documents[key] = change.document
         self._leases.update((lease.device, lease) for lease in unit.leases if lease.device in self._devices)
         for device_id, session in unit.released:
             known = self._leases.get(device_id)
@@ -225,6 +244,30 @@ class MemoryStore:
     async def token_named(self, name: str) -> TokenRecord | None:
         return next((t for t in self._tokens.values() if t.name == name), None)
 
+    async def tokens(self) -> Sequence[TokenRecord]:
+        return sorted(self._tokens.values(), key=lambda t: t.name)
+
+    async def document(self, kind: str, name: str) -> Document | None:
+        return self._documents.get((kind, name))
+
+    async def documents(
+        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
+    ) -> Page:
+        mine = [d for (k, _), d in sorted(self._documents.items()) if k == kind]
+        if due is not None:
+            soon = sorted((d for d in mine if d.due is not None and d.due <= due), key=lambda d: (d.due or 0.0, d.name))
+            return Page(tuple(soon[:limit]), None)
+        if youngest:
+            mine.reverse()
+        behind = (d for d in mine if cursor is None or (d.name < cursor if youngest else d.name > cursor))
+        return _page(behind, limit, lambda d: d.name)
+
+    async def forget_documents(self, kind: str, *, due_before: float) -> int:
+        old = [k for k, d in self._documents.items() if d.kind == kind and d.due is not None and d.due < due_before]
+        for key in old:
+            del self._documents[key]
+        return len(old)
+
     async def file(self, name: str) -> FileRecord | None:
         return self._files.get(name)
 
@@ -242,6 +285,11 @@ def _expect(now: TaskRecord | None, change: TaskChange) -> None:
     elif now is None or now.status not in change.expect:
         state = "gone" if now is None else now.status.value
         raise Conflict(f"the task {change.record.id} is {state}, not {' or '.join(sorted(change.expect))}")
+
+
+def _expect_document(now: Document | None, change: DocumentChange) -> None:
+    if change.expect is not None and (now.record if now is not None else b"") != change.expect:
+        raise Conflict(f"the {change.document.kind} {change.document.name} is no longer as it was")
 
 
 def _page(rows: Iterable[Any], limit: int, key: Any) -> Page:

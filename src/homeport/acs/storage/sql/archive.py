@@ -40,6 +40,7 @@ TABLES: Final = {
     "credential": ("username", "device", "record"),
     "token": ("digest", "name", "record"),
     "file": ("name", "record"),
+    "document": ("kind", "name", "due", "record"),
     "secret": ("name", "value"),
 }
 """Columns that both databases have, in an order in which no row comes before one that it refers to."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from homeport.acs.records import (
     CredentialRecord,
     DeviceRecord,
+    Document,
     FileRecord,
     LeaseRecord,
     StoredValue,
@@ -503,6 +504,33 @@ class PostgresStore:
     async def token_named(self, name: str) -> TokenRecord | None:
         row = await self._one("token_named", name)
         return rows.token(row[0]) if row is not None else None
+
+    async def tokens(self) -> Sequence[TokenRecord]:
+        return [rows.token(row[0]) for row in await self._link.fetch(SQL["tokens"])]
+
+    async def document(self, kind: str, name: str) -> Document | None:
+        if self._deferred or self._on_way:
+            await self.flush()
+        row = await self._one("document", kind, name)
+        return rows.document(row) if row is not None else None
+
+    async def documents(
+        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
+    ) -> Page:
+        if self._deferred or self._on_way:
+            await self.flush()
+        if due is not None:
+            found = await self._link.fetch(SQL["due_documents"], kind, due, limit)
+            return Page(tuple(rows.document(row) for row in found), None)
+        query, start = ("youngest_documents", _LAST) if youngest else ("documents", "")
+        return rows.document_page(await self._link.fetch(SQL[query], kind, cursor or start, limit + 1), limit)
+
+    async def forget_documents(self, kind: str, *, due_before: float) -> int:
+        await self.flush()
+        counted = await self._link.fetch(
+            f"WITH gone AS ({SQL['forget_documents']} RETURNING 1) SELECT count(*) FROM gone", kind, due_before
+        )
+        return int(counted[0][0])
 
     async def file(self, name: str) -> FileRecord | None:
         row = await self._one("file", name)

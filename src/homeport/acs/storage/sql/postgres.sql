@@ -293,3 +293,48 @@ SELECT pg_xact_status($1::text::xid8);
 -- Tells all nodes.
 -- name: notify
 SELECT pg_notify('homeport', $1);
+
+-- All tokens.
+-- name: tokens
+SELECT record FROM token ORDER BY name;
+
+-- One document.
+-- name: document
+SELECT kind, name, record, due FROM document WHERE kind = $1 AND name = $2;
+
+-- Documents of a kind by name.
+-- name: documents
+SELECT kind, name, record, due FROM document WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3;
+
+-- Documents of a kind by name, the other way round.
+-- name: youngest_documents
+SELECT kind, name, record, due FROM document WHERE kind = $1 AND name < $2 ORDER BY name DESC LIMIT $3;
+
+-- Documents that are due.
+-- name: due_documents
+SELECT kind, name, record, due FROM document WHERE kind = $1 AND due <= $2 ORDER BY due, name LIMIT $3;
+
+-- A document, whatever there was.
+-- name: put_document
+INSERT INTO document (record, due, kind, name) VALUES ($1, $2, $3, $4)
+ON CONFLICT (kind, name) DO UPDATE SET record = excluded.record, due = excluded.due;
+
+-- A document where there was none.
+-- name: insert_document
+INSERT INTO document (record, due, kind, name) VALUES ($1, $2, $3, $4) ON CONFLICT (kind, name) DO NOTHING;
+
+-- A document that is as its writer has read it.
+-- name: update_document
+UPDATE document SET record = $1, due = $2 WHERE kind = $3 AND name = $4 AND record = $5;
+
+-- A document that is gone.
+-- name: delete_document
+DELETE FROM document WHERE kind = $1 AND name = $2;
+
+-- The same, where it is as its reader has read it.
+-- name: delete_document_as
+DELETE FROM document WHERE kind = $1 AND name = $2 AND record = $3;
+
+-- Documents that were due long ago.
+-- name: forget_documents
+DELETE FROM document WHERE kind = $1 AND due < $2;

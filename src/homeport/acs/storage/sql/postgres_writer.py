@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from homeport.acs.storage.interface import Conflict
+from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link, cleaned, facts, farewell, translated
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
@@ -192,6 +192,9 @@ class GroupWriter:
             except (UnicodeEncodeError, asyncpg.DataError, OverflowError) as e:
                 await self._rollback()
                 raise StoreError(f"the database cannot hold a value: {e}") from e
+            except Conflict as e:
+                await self._rollback()  # of a job that is alone: what it expects is not so
+                return [e] * len(jobs)
             except StoreError:
                 raise
             except BaseException:
@@ -296,6 +299,8 @@ class GroupWriter:
             await c.execute(SQL["clear_token"], token.digest, token.name)
             await c.execute(SQL["insert_token"], token.digest, token.name, rows.encode(token))
         await _many(c, "put_file", [(file.name, rows.encode(file)) for file in unit.files])
+        for change in unit.documents:
+            await _document(c, change)
         await _many(c, "delete_credential", [(name,) for name in unit.deleted_credentials])
         await _many(c, "delete_file", [(name,) for name in unit.deleted_files])
         await _many(c, "delete_device_credentials", [(id,) for id in unit.deleted_devices])
@@ -393,3 +398,24 @@ def notes(node: str, subjects: Sequence[str]) -> list[str]:
         out[-1] += f"\n{subject}"
         size += length
     return out
+
+
+async def _document(c: Connection, change: DocumentChange) -> None:
+    """Write one document. Raises Conflict where it is not as its writer expects."""
+    d, expect = change.document, change.expect
+    row = (d.record, d.due, d.kind, d.name)
+    if change.gone:
+        key = (d.kind, d.name)
+        done = await (
+            c.execute(SQL["delete_document"], *key)
+            if expect is None
+            else c.execute(SQL["delete_document_as"], *key, expect)
+        )
+    elif expect is None:
+        done = await c.execute(SQL["put_document"], *row)
+    elif not expect:
+        done = await c.execute(SQL["insert_document"], *row)
+    else:
+        done = await c.execute(SQL["update_document"], *row, expect)
+    if expect is not None and done.endswith(" 0"):
+        raise Conflict(f"the {d.kind} {d.name} is no longer as it was")

@@ -229,3 +229,52 @@ INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING;
 -- Something small to write, to learn whether the disk works again.
 -- name: probe
 INSERT OR REPLACE INTO secret (name, value) VALUES ('probe', x'00');
+
+-- All tokens.
+-- name: tokens
+SELECT record FROM token ORDER BY name;
+
+-- One document.
+-- name: document
+SELECT kind, name, record, due FROM document WHERE kind = ? AND name = ?;
+
+-- Documents of a kind by name.
+-- name: documents
+SELECT kind, name, record, due FROM document WHERE kind = ? AND name > ? ORDER BY name LIMIT ?;
+
+-- Documents of a kind by name, the other way round.
+-- name: youngest_documents
+SELECT kind, name, record, due FROM document WHERE kind = ? AND name < ? ORDER BY name DESC LIMIT ?;
+
+-- Documents that are due.
+-- name: due_documents
+SELECT kind, name, record, due FROM document WHERE kind = ? AND due <= ? ORDER BY due, name LIMIT ?;
+
+-- A document, whatever there was.
+-- name: put_document
+INSERT INTO document (record, due, kind, name) VALUES (?, ?, ?, ?)
+ON CONFLICT (kind, name) DO UPDATE SET record = excluded.record, due = excluded.due;
+
+-- A document where there was none.
+-- name: insert_document
+INSERT INTO document (record, due, kind, name) VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) DO NOTHING;
+
+-- A document that is as its writer has read it.
+-- name: update_document
+UPDATE document SET record = ?, due = ? WHERE kind = ? AND name = ? AND record = ?;
+
+-- A document that is gone.
+-- name: delete_document
+DELETE FROM document WHERE kind = ? AND name = ?;
+
+-- The same, where it is as its reader has read it.
+-- name: delete_document_as
+DELETE FROM document WHERE kind = ? AND name = ? AND record = ?;
+
+-- Documents that were due long ago.
+-- name: forget_documents
+DELETE FROM document WHERE kind = ? AND due < ?;
+
+-- How many of them there are.
+-- name: count_documents
+SELECT count(*) FROM document WHERE kind = ? AND due < ?;

@@ -72,6 +72,9 @@ class SqliteReads:
         row = self._one("token_named", name)
         return rows.token(row[0]) if row is not None else None
 
+    async def tokens(self) -> Sequence[TokenRecord]:
+        return [rows.token(row[0]) for row in self._all("tokens")]
+
     async def file(self, name: str) -> FileRecord | None:
         row = self._one("file", name)
         return rows.file(row[0]) if row is not None else None

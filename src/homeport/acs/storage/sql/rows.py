@@ -12,6 +12,7 @@ from homeport.acs.records import (
     CredentialRecord,
     DeviceRecord,
     DeviceState,
+    Document,
     EventRecord,
     FaultRecord,
     FileRecord,
@@ -22,6 +23,7 @@ from homeport.acs.records import (
     TokenRecord,
     Want,
 )
+from homeport.acs.storage.interface import Page
 
 encode = msgspec.msgpack.Encoder().encode
 task = msgspec.msgpack.Decoder(TaskRecord).decode
@@ -145,3 +147,14 @@ def lease(row: Sequence[Any]) -> LeaseRecord:
     """A lease from its columns."""
     device, session, cookie, node, until, state = row
     return LeaseRecord(device=device, session=session, cookie=cookie, node=node, until=until, state=bytes(state))
+
+
+def document(row: Any) -> Document:
+    """(kind, name, record, due) as it is stored."""
+    return Document(row[0], row[1], bytes(row[2]), row[3])
+
+
+def document_page(found: Sequence[Any], limit: int) -> Page:
+    """A page of at most `limit` rows of which one more was asked for."""
+    items = tuple(document(row) for row in found[:limit])
+    return Page(items, items[-1].name if len(found) > limit else None)

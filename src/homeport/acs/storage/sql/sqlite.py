@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from homeport.acs.records import (
     OPEN_STATUSES,
     DeviceRecord,
+    Document,
     LeaseRecord,
     StoredValue,
     TaskRecord,
 )
-from homeport.acs.storage.interface import Channel, Page, SessionChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Channel, DocumentChange, Page, SessionChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.reads import LAST, SqliteReads
@@ -348,6 +349,7 @@ class SqliteStore(SqliteReads):
             out.append(Statement(Mode.ONE, QUERIES["put_token"], (t.digest, t.name, rows.encode(t))))
         for file in unit.files:
             out.append(Statement(Mode.ONE, QUERIES["put_file"], (file.name, rows.encode(file))))
+        out += [_document_statement(change) for change in unit.documents]
         for username in unit.deleted_credentials:
             out.append(Statement(Mode.ONE, QUERIES["delete_credential"], (username,)))
         for name in unit.deleted_files:
@@ -540,6 +542,27 @@ class SqliteStore(SqliteReads):
             return self._page("faults", rows.fault, limit, cursor or LAST)
         return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
 
+    async def document(self, kind: str, name: str) -> Document | None:
+        if self._deferred:
+            await self.flush()
+        row = self._one("document", kind, name)
+        return rows.document(row) if row is not None else None
+
+    async def documents(
+        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
+    ) -> Page:
+        if self._deferred:
+            await self.flush()
+        if due is not None:
+            return Page(tuple(rows.document(row) for row in self._all("due_documents", kind, due, limit)), None)
+        query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
+        return rows.document_page(self._all(query, kind, cursor or start, limit + 1), limit)
+
+    async def forget_documents(self, kind: str, *, due_before: float) -> int:
+        before = int(self._one("count_documents", kind, due_before)[0])
+        await self._write([Statement(Mode.ONE, QUERIES["forget_documents"], (kind, due_before))])
+        return before
+
     async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
         before = self._count_rows()
         limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
@@ -579,6 +602,21 @@ def _open_after(tasks: tuple[TaskRecord, ...], changed: TaskRecord) -> tuple[Tas
         others.append(changed)
         others.sort(key=lambda t: (-t.priority, t.id))
     return tuple(others)
+
+
+def _document_statement(change: DocumentChange) -> Statement:
+    d = change.document
+    told = f"the {d.kind} {d.name} is no longer as it was"
+    if change.gone:
+        if change.expect is None:
+            return Statement(Mode.ONE, QUERIES["delete_document"], (d.kind, d.name))
+        return Statement(Mode.EXPECT, QUERIES["delete_document_as"], (d.kind, d.name, change.expect), told)
+    row = (d.record, d.due, d.kind, d.name)
+    if change.expect is None:
+        return Statement(Mode.ONE, QUERIES["put_document"], row)
+    if not change.expect:
+        return Statement(Mode.EXPECT, QUERIES["insert_document"], row, told)
+    return Statement(Mode.EXPECT, QUERIES["update_document"], (*row, change.expect), told)
 
 
 def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
