@@ -33,7 +33,7 @@ def status(state_dir: StateDir = None, json: AsJson = False) -> None:
     if json:
         output.print_json(found | {"running": running})
     else:
-        output.print_fields(_status_fields(found))
+        output.print_fields(_status_fields(found, running=running))
     if not running:
         raise CliError(
             f"no agent runs with {directory(state_dir)}; this is what the last one wrote", ExitCode.UNREACHABLE
@@ -216,8 +216,10 @@ def _last_status(place: Path) -> dict[str, Any] | None:
     return msgspec.to_builtins(found) if found is not None else None
 
 
-def _status_fields(status: dict[str, Any]) -> list[tuple[str, str]]:
+def _status_fields(status: dict[str, Any], *, running: bool = True) -> list[tuple[str, str]]:
     connected = {True: "yes", False: "no", None: "not yet"}[status["connected"]]
+    if not running:
+        connected = f"no agent runs; when it ended: {connected}"
     since = f", since {status['since']} ({ago(status['since'])})" if status.get("since") else ""
     last = status["last_session"] or {}
     fields = [
