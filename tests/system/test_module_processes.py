@@ -326,10 +326,33 @@ def test_a_package_that_asks_for_more_memory_than_allowed_is_refused(tmp_path: P
     assert ended(host, "#!/bin/sh\n", unit=unit).failed
 
 
-def test_a_configuration_file_that_is_a_link_out_is_not_shown(tmp_path: Path) -> None:
-    """The unit owns its data and may point anywhere; the agent does not follow."""
-    host = Host(tmp_path).install(native_package(configuration=["a.conf"]))
+def test_only_plain_files_of_the_unit_are_shown_as_configuration(tmp_path: Path) -> None:
+    """The unit owns its data and may put links, pipes and other people's files there; the agent, perhaps root, does not follow."""
+    names = ["plain/a.conf", "link", "way/secret", "pipe", "missing"]
+    host = Host(tmp_path).install(native_package(configuration=names))
     data = host.directory / "du-1" / "data"
-    assert host.environment.configuration("du-1", "a.conf") == data / "a.conf"
-    (data / "a.conf").symlink_to("/etc/passwd")
-    assert host.environment.configuration("du-1", "a.conf") is None
+    (data / "plain").mkdir()
+    (data / "plain" / "a.conf").write_text("mine")
+    (tmp_path / "secret").write_text("the agent's")
+    (data / "link").symlink_to(tmp_path / "secret")
+    (data / "way").symlink_to(tmp_path)
+    os.mkfifo(data / "pipe")
+    shown = [host.environment.configuration("du-1", name) for name in names]
+    assert shown[0] is not None and shown[0].read_text() == "mine" and shown[1:] == [None] * 4
+    assert not shown[0].is_relative_to(data)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_hard_link_to_somebody_elses_file_is_not_shown(open_path: Path) -> None:
+    """It has the owner of the file, not of the data directory."""
+    host = Host(open_path, user="nobody").install(native_package(configuration=["hard"]))
+    (open_path / "secret").write_text("the agent's")
+    os.link(open_path / "secret", host.directory / "du-1" / "data" / "hard")
+    assert host.environment.configuration("du-1", "hard") is None
+
+
+def test_a_unit_with_hardly_any_memory_fails_with_a_sentence(tmp_path: Path) -> None:
+    """Less than a program needs: it does not start, and nothing of ours prints a traceback."""
+    host = Host(tmp_path)
+    assert ended(host, "#!/bin/sh\n", unit={"limits": {"memory": 4096}}).failed
+    assert "Traceback" not in host.log

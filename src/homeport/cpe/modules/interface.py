@@ -182,7 +182,7 @@ class Environment(Protocol):
         ...
 
     def configuration(self, duid: str, name: str) -> Path | None:
-        """Where a configuration file of the deployment unit is; None where it cannot be read from outside."""
+        """A file with the content of a configuration file, which no unit can change or exchange any more; None where there is none."""
         ...
 
     def disk(self, duid: str) -> int:

@@ -17,10 +17,10 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 _PLAIN = {
-    "memory": resource.RLIMIT_AS,
     "cpu_seconds": resource.RLIMIT_CPU,
     "files": resource.RLIMIT_NOFILE,
     "file_size": resource.RLIMIT_FSIZE,
+    "memory": resource.RLIMIT_AS,
 }
 
 
@@ -29,22 +29,10 @@ def become(spec: dict[str, object], command: list[str]) -> None:
     limits: dict[str, int] = spec["limits"]  # type: ignore[assignment]
     user: list[int] | None = spec["user"]  # type: ignore[assignment]
     os.umask(0o027)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, number in _PLAIN.items():
-        if limits.get(name):
-            most = resource.getrlimit(number)[1]
-            wanted = limits[name] if most == resource.RLIM_INFINITY else min(limits[name], most)
-            resource.setrlimit(number, (wanted, wanted))
     if user is not None:
         os.setgroups([])
         os.setresgid(user[1], user[1], user[1])
         os.setresuid(user[0], user[0], user[0])
-    if limits.get("processes"):
-        # The kernel counts all of the user's processes, so what it has already is added.
-        wanted = tasks_of(os.getuid()) + limits["processes"]
-        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-        resource.setrlimit(resource.RLIMIT_NPROC, (wanted, wanted))
     for number in range(1, signal.NSIG):
         try:
             signal.signal(number, signal.SIG_DFL)
@@ -56,7 +44,20 @@ def become(spec: dict[str, object], command: list[str]) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of the user, which would clear it
     if os.getppid() != spec["parent"]:
         raise OSError(0, "the agent ended meanwhile")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if limits.get("processes"):
+        # The kernel counts all of the user's processes, so what it has already is added.
+        _limit(resource.RLIMIT_NPROC, tasks_of(os.getuid()) + limits["processes"])
+    for name, number in _PLAIN.items():  # memory last: this interpreter may have more than the unit is to have
+        if limits.get(name):
+            _limit(number, limits[name])
     os.execvp(command[0], command)
+
+
+def _limit(number: int, wanted: int) -> None:
+    most = resource.getrlimit(number)[1]
+    wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(number, (wanted, wanted))
 
 
 def tasks_of(uid: int) -> int:
@@ -76,7 +77,7 @@ def tasks_of(uid: int) -> int:
 if __name__ == "__main__":
     try:
         become(json.loads(sys.argv[1]), sys.argv[2:])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         said = getattr(error, "strerror", None) or error
         sys.stderr.write(f"cannot start {sys.argv[2]}: {said}\n")
         sys.stderr.flush()

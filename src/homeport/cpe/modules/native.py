@@ -10,9 +10,10 @@ A unit runs in its content's directory with an environment of its own, as the us
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Mapping, Set
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import msgspec
@@ -30,6 +31,9 @@ NAME: Final = "native"
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 RESERVE: Final = 1 << 20
 """Bytes of the disk that no package may take: the agent must be able to write down what it did."""
+
+MOST_CONFIGURATION: Final = 1 << 20
+"""Bytes of a configuration file that are shown."""
 
 SIZE_KEPT: Final = 5.0
 """Seconds for which the disk space that is in use is not counted again."""
@@ -153,10 +157,14 @@ class NativeEnvironment:
         return UnitLog(self._log(duid, unit), self._setup.log_size).files
 
     def configuration(self, duid: str, name: str) -> Path | None:
-        data = self._directory / duid / "data"
-        path = data / inside(name, "configuration")
-        # The unit owns this directory and may have put a link there; the ACS must not be able to fetch the agent's secrets by it.
-        return path if path.resolve().is_relative_to(data.resolve()) else None
+        home = self._directory / duid
+        copy = home / "log" / f"configuration-{name.replace('/', '-')}"
+        try:
+            content = read_inside(home / "data", inside(name, "configuration"), MOST_CONFIGURATION)
+            copy.write_bytes(content)
+        except OSError:
+            return None  # it is not there (yet), or no plain file of the unit's own
+        return copy
 
     def disk(self, duid: str) -> int:
         return size_of(self._directory / duid) // 1024
@@ -209,8 +217,8 @@ class NativeEnvironment:
         return room
 
     def _free(self) -> int:
-        stat = os.statvfs(self._directory)
-        return stat.f_bavail * stat.f_frsize
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize
 
     def _size(self) -> int:
         """Bytes that all modules take."""
@@ -218,6 +226,28 @@ class NativeEnvironment:
         if not self._used[0] or now - self._used[0] > SIZE_KEPT:
             self._used = (now, size_of(self._directory))
         return self._used[1]
+
+
+def read_inside(directory: Path, name: PurePosixPath, most: int) -> bytes:
+    """The content of a plain file below a directory that a stranger owns: no link is followed, whatever is exchanged while we look.
+
+    The file must belong to the directory's owner, so that a hard link to somebody else's is none. Raises OSError.
+    """
+    here = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(here).st_uid
+        for part in name.parts[:-1]:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here = below
+        file = os.open(name.parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
+    finally:
+        os.close(here)
+    with open(file, "rb") as opened:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
+            raise PermissionError(f"{name} is no plain file of the unit's own")
+        return opened.read(most)
 
 
 def size_of(directory: Path) -> int:

@@ -134,10 +134,11 @@ class UnitProcess:
         loop.add_reader(pipe.fileno(), self._read, loop)
         try:
             status = await _exit_of(self._process)
-            end_kin(self._row, signal.SIGTERM if self._stopping else signal.SIGKILL)
             if self._stopping:
+                end_kin(self._row, signal.SIGTERM)
                 await _gone(self._row, 1.0)
-                end_kin(self._row, signal.SIGKILL)
+            end_kin(self._row, signal.SIGKILL)
+            await _gone(self._row, KILL_LIMIT)
             self._read(loop)
         finally:
             if not pipe.closed:

@@ -173,6 +173,9 @@ class ExecutionUnit:
             if not ended.failed:
                 return EuFault.NO_FAULT, "", self._next(failed=False)
             return on_start, ended.why, self._next(failed=True)
+        except Exception:
+            await running.stop(0)  # whatever went wrong in the environment, nothing goes on in secret
+            raise
         finally:
             self._running = self._since = None
 
