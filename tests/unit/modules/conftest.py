@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,27 @@ from homeport.cpe.model_store import ModelStore
 from homeport.cpe.modules.service import ModuleService
 from homeport.cpe.state import Store
 from homeport.errors import Fault
+from homeport.model.profile import ProfileDef
 from homeport.model.tree import DataModel
 from homeport.terms import Writer
 from homeport.transport.files import Fetched, FileTransferError, Trouble
 from support.box_environment import Box
 
 ROOT = "Device.SoftwareModules."
-PROFILE = standard_profile(
-    "Device:2.19",
-    "SoftwareModules.ExecEnv",
-    "SoftwareModules.Deploy",
-    "SoftwareModules.Execution",
-    "DeviceInfo.VendorLogFile",
-    "DeviceInfo.VendorConfigFile",
-    "ManagementServer.DUStateChangeComplPolicy.",
-)
+
+
+@cache
+def profile(model: str) -> ProfileDef:
+    """A device with everything that a model has for software modules."""
+    return standard_profile(
+        model,
+        "SoftwareModules.ExecEnv",
+        "SoftwareModules.Deploy",
+        "SoftwareModules.Execution",
+        "DeviceInfo.VendorLogFile",
+        "DeviceInfo.VendorConfigFile",
+        "ManagementServer.DUStateChangeComplPolicy.",
+    )
 
 
 class Network:
@@ -61,6 +68,7 @@ class Bench:
         self.network = Network()
         self.environments: list[Any] = [Box()]
         self.options: dict[str, Any] = {}
+        self.profile = profile("Device:2.19")
         self.owed = 0
         self.service: ModuleService
         self._run: asyncio.Task[None] | None = None
@@ -70,12 +78,17 @@ class Bench:
         found: Box = self.environments[0]
         return found
 
+    def use(self, model: str) -> str:
+        """Have another data model from the next start on; its root."""
+        self.profile = profile(model)
+        return self.profile.schema.root
+
     async def on(self) -> ModuleService:
         self.store = Store(self.directory / "state")
         self.ledger = Ledger(self.store)
         self.ledger.boot()
-        keeper = ModelStore(self.store, self.ledger, "Device.ManagementServer.URL")
-        self.model = DataModel(PROFILE, persist=keeper.persist)
+        keeper = ModelStore(self.store, self.ledger, f"{self.profile.schema.root}ManagementServer.URL")
+        self.model = DataModel(self.profile, persist=keeper.persist)
         assert keeper.restore(self.model) == []
         self.service = ModuleService(
             facts=self.store,

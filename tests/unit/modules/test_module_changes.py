@@ -1,19 +1,25 @@
 """ChangeDUState from its acceptance to its report: every operation has its own result, and nothing is lost to a power cut."""
 
+import msgspec
 import pytest
 
+from homeport.codec.envelope import Envelope, encode
 from homeport.codec.messages import (
+    AutonomousDUStateChangeComplete,
+    AutonOpResultStruct,
     ChangeDUState,
     ChangeDUStateResponse,
+    DUStateChangeComplete,
     InstallOpStruct,
     UninstallOpStruct,
     UpdateOpStruct,
 )
 from homeport.cpe.modules.records import NO_UUID
 from homeport.errors import Fault, StoreError
-from homeport.terms import UNKNOWN_TIME
+from homeport.terms import UNKNOWN_TIME, CwmpVersion
 from homeport.transport.files import FileTransferError, Trouble
 from support.box_environment import Box, package
+from support.xsd import validator
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -439,5 +445,59 @@ def test_a_full_disk_delays_the_report_and_loses_nothing(live, monkeypatch):
         await bench.clock.advance(31)
         await bench.until(lambda: bench.owed)
         assert bench.acknowledge().results[0].current_state == "Installed"
+
+    live(scene)
+
+
+@pytest.mark.parametrize("model", ["InternetGatewayDevice:1.14", "Device:2.2", "Device:2.9"])
+def test_older_models_have_modules_too(bench, live, model):
+    """What a model lacks (restarts, figures, tables of files) is left out; paths begin with its root."""
+    root = bench.use(model)
+
+    async def scene(bench):
+        units = [{"name": "main", "command": ["x"], "auto_start": True, "restart": "on-failure"}]
+        result = await bench.install(package(units=units, configuration=["a.conf"]), uuid=UUID)
+        assert result.deployment_unit_ref == f"{root}SoftwareModules.DeploymentUnit.1"
+        await bench.clock.advance(1)
+        status = f"{result.execution_unit_ref_list}.Status"
+        assert bench.model.value(status) == "Active"
+        bench.box.living[0].end(failed=True)
+        await bench.clock.advance(1)
+        assert bench.model.value(status) == "Idle"
+        await bench.clock.advance(6)
+        assert bench.model.value(status) == "Active"
+        reference = f"{root}SoftwareModules.ExecEnv.1"
+        (removed,) = await bench.change(UninstallOpStruct(UUID, execution_env_ref=reference))
+        assert removed.current_state == "Uninstalled"
+
+    live(scene)
+
+
+def test_every_report_fits_the_schema(live):
+    """Results of every kind, asked for and not: the UUID where none is known, empty references, each fault code (cwmp-1-2.xsd)."""
+    validate = validator()
+
+    async def scene(bench):
+        reports = []
+        for number in range(2):
+            bench.network.content["http://files/a"] = package(version=f"1.{number}")
+            operations = [
+                InstallOpStruct("http://files/a", UUID),
+                InstallOpStruct("http://files/never"),
+                InstallOpStruct("http://files/a", "bad"),
+                InstallOpStruct("", OTHER, execution_env_ref="Device.SoftwareModules.ExecEnv.9"),
+                UpdateOpStruct(),
+                UninstallOpStruct(OTHER),
+                UninstallOpStruct(UUID),
+            ]
+            reports.append(await bench.change(*operations))
+        for results in reports:
+            asked = DUStateChangeComplete(tuple(results), "k")
+            own = AutonomousDUStateChangeComplete(
+                tuple(AutonOpResultStruct(**msgspec.structs.asdict(r), operation_performed="Install") for r in results)
+            )
+            for message in (asked, own):
+                for version in (CwmpVersion.V1_2, CwmpVersion.V1_3, CwmpVersion.V1_4):
+                    assert validate(encode(Envelope(body=message, id="1", urn=version.urn))) == []
 
     live(scene)
