@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from homeport.errors import ConfigError
 from homeport.model.path import generic
-from homeport.model.schema import Schema, load_schema
+from homeport.model.schema import ParameterDef, Schema, load_schema
 from homeport.model.values import to_text
 
 if TYPE_CHECKING:
@@ -72,18 +72,23 @@ class ProfileDef:
             self._with_parents(head + ".")
             self._by_object[head + "."].add(leaf)
 
-    def extended(self, parameters: Iterable[str], *, objects: Iterable[str] = ()) -> "ProfileDef":
+    def extended(
+        self, parameters: Iterable[str], *, objects: Iterable[str] = (), own: Iterable[ParameterDef] = ()
+    ) -> "ProfileDef":
         """A profile of the same name that also has these parameters and objects (with `{i}`); itself where it has them all.
 
-        Raises ConfigError where the model lacks one.
+        own: parameters of the vendor, which the model lacks. Raises ConfigError where the model lacks another one.
         """
+        mine = tuple(own)
+        schema = self.schema.with_parameters(mine) if mine else self.schema
+        parameters = (*parameters, *(p.path for p in mine))
         more = [p for p in dict.fromkeys(parameters) if p.rpartition(".")[2] not in self.parameters_of(_head(p))]
         empty = [o for o in dict.fromkeys(objects) if not self.has_object(o)]
         if not more and not empty:
             return self
         return ProfileDef(
             self.name,
-            self.schema,
+            schema,
             (*self.parameters, *more),
             title=self.title,
             objects=(*self.objects, *empty),

@@ -7,6 +7,7 @@ Source: TR-106a7 2 and 3, cwmp-datamodel-1-15.xsd.
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
@@ -416,6 +417,36 @@ class Schema:
         self._tables = [msgspec.structs.replace(t, objects=(), syntaxes=(), profiles=nothing) for t in self._tables]
         _packaged_table.cache_clear()
 
+    def with_parameters(self, more: Iterable[ParameterDef]) -> "Schema":
+        """This model with a vendor's own parameters, whose paths say where they stand; their objects are made where they are missing.
+
+        Raises ConfigError where an object is missing that a vendor may not make, because its name is not a vendor's.
+        """
+        made = copy(self)
+        made._objects, made._order = dict(self._objects), list(self._order)
+        for parameter in more:
+            head = parameter.path.rpartition(".")[0] + "."
+            base = copy(made._vendor_object(head))
+            base.parameters = (*[p for p in base.parameters if p.name != parameter.name], parameter)
+            made._objects[head] = base
+        return made
+
+    def _vendor_object(self, path: str) -> ObjectDef:
+        found = self.object(path)
+        if found is not None:
+            return found
+        name = path[:-1].rpartition(".")[2]
+        if not is_vendor_name(name):
+            raise ConfigError(
+                f"{self.name} has no object {path}, and {name} is no vendor's name such as X_00256D_{name}"
+            )
+        parent = copy(self._vendor_object(path[:-1].rpartition(".")[0] + "."))
+        parent.children = (*parent.children, path)
+        self._objects[parent.path] = parent
+        self._objects[path] = ObjectDef(path)
+        self._order.append(path)
+        return self._objects[path]
+
     def objects(self) -> Iterator[ObjectDef]:
         """All objects, in document order."""
         for path in self._order:
@@ -462,6 +493,14 @@ class Schema:
             for p in self.profiles
             if any(q == path for q, _ in p.parameters) or any(q == path for q, _ in p.objects)
         ]
+
+
+_VENDOR_NAME: Final = re.compile(r"X_[A-Z0-9-]+_[A-Za-z0-9_-]+\Z")
+
+
+def is_vendor_name(name: str) -> bool:
+    """Whether a vendor may define a parameter or object of this name: X_, its OUI or domain, _ and the name (TR-106a7 3.3)."""
+    return _VENDOR_NAME.match(name) is not None
 
 
 def _flags_of(definition: ObjectDef) -> int:

@@ -268,3 +268,43 @@ def test_names_are_answered_without_calling_for_values() -> None:
     asyncio.run(plugged.host.prepare(["Device."], rows_only=True))
     plugged.model.names("Device.", False)
     assert calls == ["rows"]
+
+
+def test_a_vendor_has_parameters_of_its_own() -> None:
+    """A name with X_ and OUI or domain is the vendor's to define: its type comes from the function, its access from `apply`."""
+    box = Plugin("box")
+
+    @box.parameter("Device.DeviceInfo.X_00256D_Boots")
+    def boots() -> int:
+        return 12
+
+    @box.parameter("Device.X_EXAMPLE-COM_Board.Lamp.Colour", type="string")
+    def colour():  # type: ignore[no-untyped-def]
+        return "red"
+
+    said: list[str] = []
+    colour.apply(lambda value: said.append(value))
+    box.parameter("Device.Ethernet.Interface.{i}.X_00256D_Volts", type="decimal")(lambda row: 3.3 * row.number)
+    with pytest.raises(ConfigError, match="Lamp is no vendor's name"):
+        Plugged(box)
+    box.declarations.remove(colour)
+    lamp = box.parameter("Device.X_EXAMPLE-COM_Board.Colour", type="string")(lambda: "red")
+    lamp.apply(lambda value: said.append(value))
+    plugged = Plugged(box)
+    names = {n.name: n.writable for n in plugged.model.names("Device.", False)}
+    assert names["Device.X_EXAMPLE-COM_Board.Colour"] and not names["Device.DeviceInfo.X_00256D_Boots"]
+    assert plugged.model.get("Device.DeviceInfo.X_00256D_Boots")[0].type == "int"
+    assert plugged.value("Device.Ethernet.Interface.2.X_00256D_Volts") == "6.6"
+    plugged.set(**{"X_EXAMPLE-COM_Board__Colour": "green"})
+    assert said == ["green"]
+    assert not load_profile("dkt-797xx").schema.parameter("Device.DeviceInfo.X_00256D_Boots"), (
+        "the model itself is left alone"
+    )
+
+
+def test_a_vendors_parameter_without_a_type_is_refused() -> None:
+    """Nothing says the type: the message lists what it can be."""
+    box = Plugin("box")
+    box.parameter("Device.DeviceInfo.X_00256D_Boots")(lambda: 12)
+    with pytest.raises(ConfigError, match="its type must be said"):
+        Plugged(box)

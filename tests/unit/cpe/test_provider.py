@@ -241,3 +241,12 @@ def test_what_it_prints_by_itself_is_heard(box: Box) -> None:
     process._said({"changed": [UPTIME]})
     process._said({"event": "X 00256D Button"})
     assert heard == [(UPTIME,), "X 00256D Button"]
+
+
+def test_a_provider_defines_a_vendors_own_parameter(box: Box) -> None:
+    """With its type in `hello`, a parameter that no model has is there."""
+    path = "Device.DeviceInfo.X_00256D_BoardTemperature"
+    box.save(hello={"parameters": [{"path": path, "type": "int"}]}, values={path: 41})
+    plugged = box.start()
+    (value,) = plugged.model.get(path)
+    assert (value.value, value.type) == ("41", "int")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from homeport.cpe.clock import Clock
-from homeport.cpe.devices.plugin import Declaration, Row
+from homeport.cpe.devices.declarations import Declaration, Row
 from homeport.cpe.devices.worker import TooLong, Worker
 from homeport.cpe.journal import LOG
 from homeport.errors import Fault, HomeportError

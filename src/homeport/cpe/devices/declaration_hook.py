@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.cpe.devices.calls import Calls
-from homeport.cpe.devices.plugin import Bundle, Parameter, Table
+from homeport.cpe.devices.declarations import Bundle, Parameter, Table
 from homeport.errors import Fault
 from homeport.model.changes import Change, ChangeKind
 from homeport.model.path import Path, generic

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.cpe.devices.calls import Calls, sentence
-from homeport.cpe.devices.plugin import Key, Row
-from homeport.cpe.devices.plugin import Table as TableDeclaration
+from homeport.cpe.devices.declarations import Key, Row
+from homeport.cpe.devices.declarations import Table as TableDeclaration
 from homeport.cpe.journal import LOG
 from homeport.errors import Fault, StoreError
 from homeport.model.nodes import Node, Table

@@ -23,7 +23,7 @@ from decimal import Decimal
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from homeport.cpe.devices.plugin import Bundle, Declaration, Group, Table, normal
+from homeport.cpe.devices.declarations import Bundle, Declaration, Group, Table, normal
 from homeport.errors import ConfigError, Fault
 from homeport.model.path import Path, generic
 from homeport.model.profile import ProfileDef
@@ -204,6 +204,7 @@ class Mapper:
         made = copy(declaration)
         made.paths = tuple(names)
         made.path = made.paths[0]
+        made.types = {self._own.get(p, p): t for p, t in declaration.types.items()}
 
         def own(path: str) -> str:
             return _with_numbers(names.get(generic(path)) or names.get(path) or path, path)

@@ -11,19 +11,21 @@ from typing import Any, Final
 from homeport.cpe.clock import Clock
 from homeport.cpe.devices.calls import Calls, sentence
 from homeport.cpe.devices.declaration_hook import DeclarationHook
+from homeport.cpe.devices.declarations import Bundle, Declaration, Group, Key, Reference, Row, Table
 from homeport.cpe.devices.live_tables import LiveTable, places
 from homeport.cpe.devices.mapper import Mapper
-from homeport.cpe.devices.plugin import Bundle, Declaration, Group, Host, Key, Plugin, Reference, Row, Table
+from homeport.cpe.devices.plugin import Host, Plugin
 from homeport.cpe.devices.worker import Worker
 from homeport.cpe.journal import LOG
 from homeport.errors import ConfigError, Fault
 from homeport.model.nodes import Node
 from homeport.model.path import Path, Wildcard, generic
 from homeport.model.profile import ProfileDef
-from homeport.model.schema import ParameterDef
+from homeport.model.schema import ParameterDef, is_vendor_name
 from homeport.model.sources import Pattern, ReadOf, meet
 from homeport.model.tree import DataModel
-from homeport.terms import FaultCode
+from homeport.model.types import Syntax
+from homeport.terms import FaultCode, ValueType
 
 _OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
 
@@ -77,6 +79,7 @@ class PluginHost(Host):
         object with all of its parameters.
         """
         parameters: list[str] = []
+        own: list[ParameterDef] = []
         for plugin, declarations in self._declared:
             if not plugin.extends:
                 continue
@@ -87,6 +90,8 @@ class PluginHost(Host):
                 if not path.endswith("."):
                     if profile.schema.parameter(path) is not None:
                         parameters.append(path)
+                    elif any(map(is_vendor_name, path.split("."))):
+                        own.append(_of_vendor(declaration, path))
                     continue
                 definition = profile.schema.object(path)
                 if definition is None:
@@ -98,7 +103,7 @@ class PluginHost(Host):
                 parent = profile.schema.object(definition.parent) if definition.parent else None
                 if definition.count and parent is not None and parent.parameter(definition.count) is not None:
                     parameters.append(definition.parent + definition.count)
-        return self.mapper.fitted(profile.extended(parameters))
+        return self.mapper.fitted(profile.extended(parameters, own=own))
 
     # --- attaching --------------------------------------------------------------------------------------------------------------
 
@@ -384,6 +389,13 @@ class PluginHost(Host):
         for plugin in self.plugins:
             for closer in plugin.closers:
                 closer()
+
+
+def _of_vendor(declaration: Declaration, path: str) -> ParameterDef:
+    """The definition of a vendor's own parameter, as its declaration says it: writable where it has an `apply`."""
+    syntax = Syntax(ValueType(declaration.type_of(path)))
+    name = path.rpartition(".")[2]
+    return ParameterDef(name, syntax, path=path, writable=declaration.applier is not None)
 
 
 def _breadth(declaration: Declaration) -> tuple[int, int]:

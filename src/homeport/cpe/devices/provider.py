@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from homeport.cpe.devices.plugin import LATER, Plugin, Row, normal
+from homeport.cpe.devices.declarations import Row, normal
+from homeport.cpe.devices.plugin import LATER, Plugin
 from homeport.cpe.devices.provider_process import ProviderFailed, ProviderProcess
 from homeport.cpe.journal import LOG
 from homeport.errors import ConfigError, Fault
@@ -29,9 +30,13 @@ MARGIN: Final = 0.5
 
 
 class ParameterOffer(msgspec.Struct):
-    """A parameter that a provider serves. poll: seconds between looks at it, 0 for on demand. set: it takes new values."""
+    """A parameter that a provider serves. poll: seconds between looks at it, 0 for on demand. set: it takes new values.
+
+    type: of a vendor's own parameter, which no model has.
+    """
 
     path: str
+    type: str = ""
     poll: float = 0.0
     set: bool = False
 
@@ -149,13 +154,17 @@ class Provider:
 
     def _declare(self, offer: Offer) -> None:
         by_poll: dict[float, list[str]] = {}
+        types: dict[str, str] = {}
         for item in offer.parameters:
             row = ParameterOffer(item) if isinstance(item, str) else item
             by_poll.setdefault(row.poll, []).append(row.path)
+            if row.type:
+                types[normal(row.path)] = row.type
             if row.set:
                 self._settable.add(normal(row.path))
         for poll, paths in by_poll.items():
             declared = self.plugin.bundle(*paths, poll=poll, limit=self._limit + MARGIN)(self._get)
+            declared.types = {path: types[path] for path in declared.paths if path in types}
             if self._settable.intersection(declared.paths):
                 declared.validate(self._check_parameter)
                 declared.apply(lambda values: self._set(self._own(values)))

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from homeport.cpe.devices.calls import Calls, sentence
-from homeport.cpe.devices.plugin import Listener, Moment, Table, finished
+from homeport.cpe.devices.declarations import Listener, Moment, Table
+from homeport.cpe.devices.plugin import finished
 from homeport.cpe.devices.plugin_host import PluginHost
 from homeport.cpe.journal import LOG
 from homeport.cpe.parts.part import Part
