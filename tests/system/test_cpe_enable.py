@@ -1,8 +1,11 @@
 """DKT's three ways to start the agent, with the real processes: what is stored; URL and credentials; a configuration file by TFTP."""
 
 import asyncio
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,19 @@ def test_a_file_of_a_wrong_device_is_refused_before_the_agent_has_run(tmp_path: 
         store.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_root_leaves_an_order_as_the_agents_user() -> None:
+    """An agent that starts later as its own user can open what root left for it."""
+    above = Path(tempfile.mkdtemp(prefix="homeport-"))  # pytest's own directories are closed to other users
+    try:
+        above.chmod(0o711)
+        home = above / "home"
+        home.mkdir(mode=0o700)
+        os.chown(home, 65534, 65534)
+        said = asyncio.run(homeport(home, "enable", "http://acs.example/", "box"))
+        assert said.returncode == 0, said.stderr
+        assert {path.stat().st_uid for path in home.iterdir()} == {65534}
+    finally:
+        shutil.rmtree(above)

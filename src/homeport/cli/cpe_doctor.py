@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli import output
+from homeport.cli.as_owner import as_owner
 from homeport.cli.common import AsJson
 from homeport.cli.cpe_ask import StateDir, ask, directory
 from homeport.cli.exits import CliError, ExitCode
@@ -58,7 +59,9 @@ def _found(config: Path | None, state_dir: Path | None) -> list[dict[str, Any]]:
     from homeport.cpe.doctor.examine import examine
 
     given = {"state_dir": str(directory(state_dir))} if state_dir is not None or config is None else {}
-    case = case_of_directory(load_settings(CpeSettings, "cpe", ParsedFlags(given, config)))
+    settings = load_settings(CpeSettings, "cpe", ParsedFlags(given, config))
+    with as_owner(settings.directory):
+        case = case_of_directory(settings)
     if silent:
         case = with_texts(case, trouble=silent)
     return [_row(finding) for finding in asyncio.run(examine(case))]

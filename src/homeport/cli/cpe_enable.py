@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli import output
+from homeport.cli.as_owner import as_owner
 from homeport.cli.common import ask_password
 from homeport.cli.cpe_ask import StateDir, ask, directory, told
 from homeport.cli.exits import CliError, ExitCode
@@ -95,15 +96,16 @@ def _leave(order: Any, home: Path, profile: str) -> None:
     from homeport.cpe.enable import check, known_profile, leave, stored_model
     from homeport.cpe.state import Store
 
-    name = profile or known_profile(home)
-    store = Store(home)
-    try:
-        model = stored_model(store, name) if name else None
-        if model is not None:
-            check(order, model)
-        leave(order, store)
-    finally:
-        store.close()
+    with as_owner(home):
+        name = profile or known_profile(home)
+        store = Store(home)
+        try:
+            model = stored_model(store, name) if name else None
+            if model is not None:
+                check(order, model)
+            leave(order, store)
+        finally:
+            store.close()
     if not order.on:
         print(f"no agent runs with {home}; the next one that starts contacts no ACS")
         return

@@ -4,14 +4,14 @@ Runs as root in most DHCP clients; what it writes it writes as the owner of the 
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import gmtime, strftime
 from typing import Any
 
-from homeport.errors import ConfigError, HomeportError, TransportError
+from homeport.cli.as_owner import as_owner
+from homeport.errors import ConfigError, TransportError
 
 NETWORKD = Path("/run/systemd/netif/leases")
 INSTALLED, INSTALLED_SOCKET = Path("/var/lib/homeport/cpe"), Path("/run/homeport/cpe.sock")
@@ -82,7 +82,7 @@ def hand_over(handed: Handed) -> list[str]:
     directory = directory.expanduser().absolute()
     family = 6 if handed.ipv6 else 4
     if handed.released:
-        with _as_owner(directory):
+        with as_owner(directory):
             return [_release(directory, handed.interface, family)]
     leases: list[Lease] = []
     if handed.networkd:
@@ -100,7 +100,7 @@ def hand_over(handed: Handed) -> list[str]:
         said += problems
     if not leases and not said:
         raise ConfigError("there is no lease to hand over; name it with --interface, or its options with --option")
-    with _as_owner(directory):
+    with as_owner(directory):
         return [*said, *(_hand(directory, lease) for lease in leases)]
 
 
@@ -194,32 +194,3 @@ def _door(directory: Path) -> Path:
     if directory == INSTALLED and not (directory / "control.sock").exists() and INSTALLED_SOCKET.exists():
         return INSTALLED_SOCKET
     return directory
-
-
-@contextmanager
-def _as_owner(directory: Path) -> Iterator[None]:
-    """As root: act as the user whose agent it is, so that nothing in that user's directory can lead root astray."""
-    place = directory
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    found = place.stat()
-    if os.geteuid() != 0 or not found.st_uid:
-        yield
-        return
-    groups = os.getgroups()
-    try:
-        os.setgroups([found.st_gid])
-        os.setegid(found.st_gid)
-        os.seteuid(found.st_uid)
-    except OSError as e:
-        raise HomeportError(f"cannot act as the owner of {place}: {e.strerror}") from e
-    try:
-        yield
-    except PermissionError as e:
-        raise HomeportError(
-            f"{directory} cannot be reached by its own user: {e.strerror}; check the directories above it"
-        ) from e
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
