@@ -1,5 +1,6 @@
 """A network of two namespaces with a DHCP server in the one and a device in the other: real servers, real clients, a real cable."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -78,6 +79,8 @@ class DhcpNet:
         for name in (self.server, self.device):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
             shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path("/etc/netns").rmdir()  # only where it is empty: other tests may run beside
 
     def addresses(self) -> str:
         """What `ip addr` says in the device's namespace."""

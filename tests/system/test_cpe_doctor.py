@@ -3,17 +3,15 @@
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cpe_support.agent_process import AgentProcess
+from cpe_support.command import homeport
 from cpe_support.http_acs import HttpAcs
 from cpe_support.open_agent import open_agent, until
 from homeport.cpe.config import CpeSettings
-from homeport.cpe.control_client import ControlClient
 from homeport.cpe.doctor.case import Case, Finding, Mark
 from homeport.cpe.doctor.network import check_network
 from homeport.cpe.verbs import verbs_of
@@ -124,20 +122,13 @@ def test_the_command_prints_marks_and_its_exit_status_tells(tmp_path: Path) -> N
             await agent.start()
             await acs.sessions(1)
             await until(lambda: (tmp_path / "control.sock").exists())
-            command = [sys.executable, "-m", "homeport", "cpe", "doctor", "--state-dir", str(tmp_path)]
-            done = await asyncio.to_thread(subprocess.run, [*command, "--json"], capture_output=True, text=True)
+            done = await homeport(tmp_path, "doctor", "--json")
             told = json.loads(done.stdout)
             assert (done.returncode, told["ok"]) == (0, True), told
-            assert [f["check"] for f in told["findings"]][:5] == [
-                "agent",
-                "state directory",
-                "disk space",
-                "clock",
-                "configuration",
-            ]
-            assert isinstance(await asyncio.to_thread(ControlClient(tmp_path).call, "doctor"), list)
+            names = [f["check"] for f in told["findings"]]
+            assert names[:5] == ["agent", "state directory", "disk space", "clock", "configuration"]
             assert await agent.stop() == 0
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        done = await homeport(tmp_path, "doctor")
         assert done.returncode == 1
         lines = done.stdout.splitlines()
         assert any(line.startswith("warn    agent") for line in lines)

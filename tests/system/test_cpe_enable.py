@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cpe_support.agent_process import AgentProcess
+from cpe_support.command import homeport
 from cpe_support.http_acs import HttpAcs
 from cpe_support.open_agent import until
 from homeport.cpe.control_client import ControlClient
@@ -25,14 +26,6 @@ ROOT = "Device.ManagementServer."
 
 def state(directory: Path) -> AgentStatus:
     return load(directory) or AgentStatus()
-
-
-async def homeport(directory: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """A `homeport cpe` command beside the loop that serves the ACS."""
-    command = [sys.executable, "-m", "homeport", "cpe", *words, "--state-dir", str(directory)]
-    return await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, timeout=30, input=stdin
-    )
 
 
 def test_the_first_way_starts_by_what_is_stored(tmp_path: Path) -> None:
@@ -147,7 +140,18 @@ def test_root_leaves_an_order_as_the_agents_user() -> None:
         home = above / "home"
         home.mkdir(mode=0o700)
         os.chown(home, 65534, 65534)
-        said = asyncio.run(homeport(home, "enable", "http://acs.example/", "box"))
+        command = [
+            sys.executable,
+            "-m",
+            "homeport",
+            "cpe",
+            "enable",
+            "http://acs.example/",
+            "box",
+            "--state-dir",
+            str(home),
+        ]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
         assert said.returncode == 0, said.stderr
         assert {path.stat().st_uid for path in home.iterdir()} == {65534}
     finally:
