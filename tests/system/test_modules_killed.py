@@ -20,7 +20,7 @@ from support.tap import ACS, CPE, Tap
 
 pytestmark = pytest.mark.system
 
-ROUNDS = int(os.environ.get("HOMEPORT_MODULE_KILLS", "4"))
+ROUNDS = int(os.environ.get("HOMEPORT_MODULE_KILLS", "2"))
 """Kills at random moments; 200 for a long run."""
 
 POINTS = {

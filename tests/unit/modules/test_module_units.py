@@ -6,7 +6,7 @@ from homeport.codec.messages import UninstallOpStruct, UpdateOpStruct
 from homeport.cpe.modules.interface import Ended
 from homeport.cpe.modules.records import DU_STEPS, EU_STEPS, DuStatus, EuStatus
 from homeport.terms import Writer
-from support.box_environment import Box, package
+from support.box_environment import Air, Box, package
 
 UUID = "11111111-2222-3333-4444-555555555555"
 EU = "ExecutionUnit.1."
@@ -384,6 +384,38 @@ def test_figures_come_from_the_environment(live):
         names = ("DiskSpaceInUse", "MemoryInUse", "CPUPercentInUse", "Uptime")
         values = [bench.value(EU + n) for n in names]
         assert values[:3] == ["3", "100", "7"] and 59 <= int(values[3]) <= 61
+
+    live(scene)
+
+
+def test_a_defect_in_an_environment_spoils_nothing_else(bench, live, monkeypatch):
+    """The unit is UnStartable, the operation has 9001; the next ones are done, and no process goes on in secret."""
+
+    async def scene(bench):
+        def broken(*args, **fields):
+            raise RuntimeError("a defect")
+
+        async def broken_wait(self):
+            raise RuntimeError("a defect")
+
+        await bench.install(package(), uuid=UUID)
+        with monkeypatch.context() as patch:
+            patch.setattr(Air, "wait", broken_wait)
+            bench.set(EU + "RequestedState", "Active")
+            await bench.clock.advance(1)
+        assert (bench.value(EU + "Status"), bench.value(EU + "ExecutionFaultCode")) == ("Idle", "UnStartable")
+        assert bench.box.living == []
+        bench.network.content["http://files/a"] = package(version="2.0")
+        for name in ("inspect", "install"):
+            with monkeypatch.context() as patch:
+                patch.setattr(bench.box, name, broken)
+                (result,) = await bench.change(UpdateOpStruct(UUID))
+                assert (result.fault.fault_code, result.version) == (9001, "1.0")
+        (result,) = await bench.change(UpdateOpStruct(UUID))
+        assert result.version == "2.0"
+        bench.set(EU + "RequestedState", "Active")
+        await bench.clock.advance(1)
+        assert bench.value(EU + "Status") == "Active"
 
     live(scene)
 

@@ -19,7 +19,6 @@ from typing import Final
 import msgspec
 
 from homeport._version import __version__
-from homeport.cpe.modules.archive import read_manifest, unpack
 from homeport.cpe.modules.interface import EnvironmentFacts, Limits, PackageSpec, Place, Running, Setup, Space, UnitSpec
 from homeport.cpe.modules.manifest import FORMAT, inside
 from homeport.cpe.modules.processes import clean_up, launch, user_of
@@ -83,6 +82,8 @@ class NativeEnvironment:
                     _remove(content)
 
     def inspect(self, package: Path) -> PackageSpec:
+        from homeport.cpe.modules.archive import read_manifest  # tarfile and gzip are for the rare moments of a change
+
         spec = read_manifest(package, max_size=self._setup.max_size)
         for unit in spec.units:
             # A sum that no device has is refused before anything is installed, not when the unit is started.
@@ -94,6 +95,8 @@ class NativeEnvironment:
         return spec
 
     def install(self, package: Path, spec: PackageSpec, place: Place) -> None:
+        from homeport.cpe.modules.archive import unpack
+
         final = self._content(place)
         part = final.with_name(f"{final.name}.part")
         _remove(part)

@@ -15,7 +15,6 @@ Source: cwmp-1-2.xsd; TR-069a6 A.4.1.10 (the order of the checks is ours).
 """
 
 import re
-import uuid as uuids
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -68,6 +67,8 @@ def derived_uuid(vendor: str, name: str) -> str:
 
     The name space and how the two are joined are (unverified).
     """
+    import uuid as uuids  # only an Install without UUID needs it
+
     return str(uuids.uuid3(uuids.NAMESPACE_URL, f"{vendor}.{name}"))
 
 

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -28,6 +28,7 @@ from homeport.terms import FaultCode
 from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 BETWEEN_ATTEMPTS: Final = 30.0
 """Seconds between attempts to write down a result on a disk that is full."""
@@ -136,7 +137,7 @@ class OperationWorker:
             meant = msgspec.structs.replace(unit, uuid=uuid, spec=spec)
             operations.check_new(uuid, spec.version, entry.facts.name, self._shelf.units.values())
             place = Place(unit.duid, 1)
-            await self._put(environment, package, spec, place)
+            await _asked(environment.install, package, spec, place)
             done = msgspec.structs.replace(
                 unit,
                 uuid=uuid,
@@ -179,7 +180,7 @@ class OperationWorker:
             package = await self._package(request, url, own or Credentials(unit.username, unit.password))
             _, spec = await self._inspected(package, [entry])
             operations.check_update(unit, spec, self._shelf.units.values())
-            await self._put(environment, package, spec, place)
+            await _asked(environment.install, package, spec, place)
             busy = [eu.row for eu in self._estate.of(unit) if eu.wanted]
             await self._stop(unit)
             done = msgspec.structs.replace(
@@ -311,18 +312,10 @@ class OperationWorker:
         for entry in entries:
             assert entry.environment is not None
             try:
-                return entry, await asyncio.to_thread(entry.environment.inspect, package)
+                return entry, await _asked(entry.environment.inspect, package)
             except Fault as e:
                 faults.append(e)
-            except OSError as e:
-                raise _local(e) from e
         raise next((f for f in faults if f.code is not FaultCode.DEPLOYMENT_UNIT_MISMATCH), faults[0])
-
-    async def _put(self, environment: Environment, package: Path, spec: PackageSpec, place: Place) -> None:
-        try:
-            await asyncio.to_thread(environment.install, package, spec, place)
-        except OSError as e:
-            raise _local(e) from e
 
     async def _stop(self, unit: DeploymentUnit) -> None:
         """Stop its execution units. Raises Fault 9001 where one does not end."""
@@ -351,15 +344,15 @@ class OperationWorker:
 
     async def _purge(self, environment: Environment, duid: str) -> None:
         try:
-            await asyncio.to_thread(environment.purge, duid)
-        except OSError as e:
-            LOG.warning("%s could not be removed wholly; the next start tries again: %s", duid, e)
+            await _asked(environment.purge, duid)
+        except Fault as e:
+            LOG.warning("%s could not be removed wholly; the next start tries again: %s", duid, e.text)
 
     async def _remove(self, environment: Environment, place: Place) -> None:
         try:
-            await asyncio.to_thread(environment.remove, place)
-        except OSError as e:
-            LOG.warning("%s could not be removed wholly; the next start tries again: %s", place.duid, e)
+            await _asked(environment.remove, place)
+        except Fault as e:
+            LOG.warning("%s could not be removed wholly; the next start tries again: %s", place.duid, e.text)
 
     # --- results ------------------------------------------------------------------------------------------------------------------------
 
@@ -452,6 +445,20 @@ class OperationWorker:
 
     def _file(self, request: ChangeRequest) -> Path:
         return self._directory / f"{request.number}-{request.at}.package"
+
+
+async def _asked(call: Callable[P, T], *args: P.args, **fields: P.kwargs) -> T:
+    """What an environment answers, called in a thread. Raises Fault: its own, or what its failure becomes."""
+    try:
+        return await asyncio.to_thread(call, *args, **fields)
+    except Fault:
+        raise
+    except OSError as e:
+        raise _local(e) from e
+    except Exception as e:
+        # A defect in a plug-in must not keep later requests from being done: the ACS gets 9001, the log the trace.
+        LOG.exception("an execution environment failed")
+        raise Fault(FaultCode.REQUEST_DENIED, "the execution environment failed; see the agent's log") from e
 
 
 def _local(error: OSError) -> Fault:
