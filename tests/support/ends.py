@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,12 +35,12 @@ class Program:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *arguments: str) -> None:
-        """Starts `homeport ARGUMENTS`."""
+    def run(self, *arguments: str, before: Sequence[str] = ()) -> None:
+        """Starts `homeport ARGUMENTS`. before: a program that becomes it by exec, with its arguments (nsenter)."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "homeport", *arguments],
+                [*before, sys.executable, "-m", "homeport", *arguments],
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,

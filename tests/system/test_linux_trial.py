@@ -27,6 +27,7 @@ from homeport.codec.messages import (
     SetParameterValues,
 )
 from homeport.cpe.control import ControlClient
+from support.ends import Acs, Program, wait_for
 
 pytestmark = [pytest.mark.system, needs_namespaces]
 
@@ -158,6 +159,41 @@ async def test_the_whole_tree_is_read_and_an_address_is_written(lab: Box, tmp_pa
         lab.run("ip", "address", "del", "10.77.0.1/24", "dev", "eth0")  # a restart of the machine would take it
         async with agent_of(lab, tmp_path / "cpe", acs):
             await until(lambda: "10.77.0.1/24" in lab.run("ip", "-4", "address", "show", "dev", "eth0"))
+
+
+def test_a_real_acs_reads_everything_and_adds_a_route(lab: Box, tmp_path: Path) -> None:
+    """`homeport acs serve` and the agent as processes: GetParameterValues of the root, then AddObject and SetParameterValues."""
+    acs = Acs(tmp_path / "acs", "--cpe-auth", "open")
+    acs.cwmp = "10.9.9.9:0"
+    agent = Program(tmp_path / "agent.log")
+    device = "02486F-Linux-0002"
+    try:
+        acs.start()
+        agent.run(
+            *("cpe", "run", "--profile", "linux", "--acs-url", acs.cwmp_url, "--state-dir", str(tmp_path / "cpe")),
+            *("--serial", "0002", "--connection-request-port", "0", "--no-web"),
+            before=lab.enter,
+        )
+        wait_for(lambda: acs.device(device), "the first Inform")
+
+        def done(rpc: str, **args: Any) -> Any:
+            task = acs.task(device, rpc, args, connection_request=True)
+            wait_for(lambda: acs.task_status(task) in ("done", "failed"), rpc)
+            found = acs.rest("GET", f"tasks/{task}")
+            assert found["status"] == "done", found
+            return found["result"]
+
+        tree = done("GetParameterValues", parameter_names=["Device."])
+        values = {p["name"]: p["value"] for p in tree["parameter_list"]}
+        assert values["Device.Routing.Router.1.IPv4ForwardingNumberOfEntries"] == "2"
+        number = done("AddObject", object_name=V4)["instance_number"]
+        rows = {"DestIPAddress": "10.50.0.0", "DestSubnetMask": "255.255.0.0", "GatewayIPAddress": "10.9.0.1"}
+        parameters = [{"name": f"{V4}{number}.{n}", "value": v} for n, v in (rows | {"Enable": "true"}).items()]
+        assert done("SetParameterValues", parameter_list=parameters)["status"] == 0
+        assert lab.json("route", "show", "10.50.0.0/16")[0]["gateway"] == "10.9.0.1"
+    finally:
+        agent.stop()
+        acs.stop()
 
 
 @in_a_loop

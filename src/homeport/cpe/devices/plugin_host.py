@@ -249,7 +249,8 @@ class PluginHost(Host):
         if calls.failing:
             calls.failing.pop(path, None)
         if text is not None:
-            self._last[path] = text
+            if not isinstance(calls.declaration, Table):
+                self._last[path] = text  # a table's rows are kept themselves; their paths change as they come and go
             out[path] = text
 
     def _failed(self, model: DataModel, calls: Calls, path: str, error: Exception, out: dict[str, object]) -> None:

@@ -25,6 +25,10 @@ TIME: Final = "Device.Time."
 SAMPLE: Final = 1.0
 """Seconds over which processor time is measured at least: a shorter time says more about the look than about the machine."""
 
+SAME_TALK: Final = 10.0
+LONGEST_TALK: Final = 120.0
+"""Seconds without a question after which processes are looked for anew, and with questions."""
+
 MOST_PROCESSES: Final = 1_000
 """Processes that are shown."""
 
@@ -55,6 +59,8 @@ class Info:
         self._now: dict[str, Times] = {}
         self._sampled = -SAMPLE
         self._extremes: dict[str, tuple[int, int]] = {}
+        self._processes: list[dict[str, Any]] = []
+        self._listed = self._asked = -LONGEST_TALK
         plugin.group(INFO, inline=True)(self.values).validate(self.check).apply(self.change).undo(self.undo)
         plugin.group(INFO + "MemoryStatus.", inline=True)(self.memory)
         plugin.parameter(STATUS + "CPUUsage", inline=True)(self.usage)
@@ -134,7 +140,19 @@ class Info:
             self._before, self._now = self._now, machine.processor_times(self._context.root)
 
     def processes(self) -> list[dict[str, Any]]:
-        """A row for each process."""
+        """A row for each process.
+
+        An ACS asks for names first and for values in several requests; a process that ends between them would spoil a whole request
+        (9005). So the rows stay the same while somebody goes on asking.
+        """
+        now = self._context.clock.monotonic()
+        asked, self._asked = self._asked, now
+        if now - asked < SAME_TALK and now - self._listed < LONGEST_TALK:
+            return self._processes
+        self._listed, self._processes = now, self._list()
+        return self._processes
+
+    def _list(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for process in machine.processes(self._context.root):
             if len(found) == MOST_PROCESSES:
