@@ -406,7 +406,7 @@ class Door:
         return [
             *live.told,
             *(
-                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean) if body else "")
+                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean or not body))
                 for at, who, element, body, clean in live.trace
             ),
         ]

@@ -49,13 +49,15 @@ class Learnt(Struct, frozen=True):
     complete: str | None = None
 
 
-_TAILS: Final = frozenset(ending[-3:] for ending in SECRET_ENDINGS)
+TAILS: Final = frozenset(ending[-3:] for ending in SECRET_ENDINGS)
+"""How these names end: most others are told by that, without a look at each ending."""
+
 NOTHING: Final = Learnt({})
 
 
 def is_secret(path: str) -> bool:
     """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
-    return path[-3:] in _TAILS and path.endswith(SECRET_ENDINGS)
+    return path[-3:] in TAILS and path.endswith(SECRET_ENDINGS)
 
 
 def learnt(request: Call, answer: Answer, now: float) -> Learnt:
@@ -91,13 +93,12 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
 
 def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:
     """Reported values; an object that a device lists among them (netcwmp) has no value and is left out."""
-    values: dict[str, StoredValue] = {}
-    for row in rows:
-        name = row.name
-        if name[-3:] in _TAILS and name.endswith(SECRET_ENDINGS):
-            values[name] = StoredValue("", row.type or "string", None, now)
-        elif name and name[-1] != ".":
-            values[name] = StoredValue(row.value, row.type or "string", None, now)
+    values = {row.name: StoredValue(row.value, row.type or "string", None, now) for row in rows}
+    for name in [name for name in values if name[-3:] in TAILS or name[-1:] == "." or not name]:
+        if not name or name[-1] == ".":
+            del values[name]
+        elif name.endswith(SECRET_ENDINGS):
+            values[name] = StoredValue("", values[name].type, None, now)
     return values
 
 

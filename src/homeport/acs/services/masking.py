@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret
+from homeport.acs.engine.effects import SECRET_ENDINGS, TAILS, is_secret
 from homeport.codec import messages as m
 
 MASK: Final = "********"
@@ -27,23 +27,29 @@ _NAMES_ONLY: Final = (
 
 
 def without_secrets(message: m.Message) -> bool:
-    """Whether the message surely holds no secret, so that nothing has to be looked for in its text."""
-    match message:
-        case m.GetParameterValuesResponse(parameter_list=rows):
-            return not any([is_secret(row.name) for row in rows])
+    """Whether the message surely holds no secret and no signed URL, so that nothing has to be looked for in its text.
+
+    Its rows are cheaper to look through than its text.
+    """
+    if isinstance(message, m.GetParameterValuesResponse):
+        rows = message.parameter_list
+        if any([row.name[-3:] in TAILS and is_secret(row.name) for row in rows]):
+            return False
+        return not any(["/" in row.value and _SIGNED_URL.search(row.value) for row in rows])
     return isinstance(message, _NAMES_ONLY)
 
 
 def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
     """The body as text without secrets, at most `limit` characters. Bytes that are not UTF-8 are shown as such.
 
-    clean: it is known to hold no secret.
+    clean: it is known to hold none.
     """
     text = body[: 4 * limit].decode("utf-8", "backslashreplace")
-    # Few messages hold a secret, and looking is much cheaper than replacing.
-    if not clean and any([ending in text for ending in _ENDINGS]):
-        text = _VALUE.sub(lambda x: f"{x[1]}{MASK if is_secret(x[2]) else x[3]}{x[4]}", text)
-        text = _PASSWORD.sub(rf"\1{MASK}\3", text)
-    if "/d/" in text or "/u/" in text:
-        text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)
+    if not clean:
+        # Few messages hold a secret, and looking is much cheaper than replacing.
+        if any([ending in text for ending in _ENDINGS]):
+            text = _VALUE.sub(lambda x: f"{x[1]}{MASK if is_secret(x[2]) else x[3]}{x[4]}", text)
+            text = _PASSWORD.sub(rf"\1{MASK}\3", text)
+        if "/d/" in text or "/u/" in text:
+            text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)
     return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body)} bytes]"

@@ -68,7 +68,9 @@ class Column:
 
     def apply(self, change: ValuesChange) -> None:
         """Bring a change in."""
-        if change.removed or not self._placed(change.changed):
+        if not self.paths.rows and not change.removed:
+            self._take(change.changed)
+        elif change.removed or not self._placed(change.changed):
             whole = self.unpacked()
             apply_values(whole, change)
             self._take(whole)

@@ -1,9 +1,10 @@
 -- Every query of the SQLite store. The line `-- name:` names the one below it.
 
--- The hot row and the delta of one device, in one step: what an Inform needs.
+-- The hot row and the delta of one device, and whether it has open tasks, in one step: what an Inform needs.
 -- name: device
 SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
-       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals,
+       EXISTS (SELECT 1 FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown'))
 FROM device d LEFT JOIN device_delta v ON v.device = d.key
 WHERE d.id = ?;
 

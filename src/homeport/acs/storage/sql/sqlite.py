@@ -90,7 +90,7 @@ class SqliteStore(SqliteReads):
         }
         self._hots: dict[str, _Hot] = {}
         self._dirty: dict[str, _Hot] = {}
-        self._deferred: list[list[Statement]] = []
+        self._deferred: list[Statement] = []
         self._paths: dict[int, PathList] = {}
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -197,7 +197,7 @@ class SqliteStore(SqliteReads):
         touched = self._touched(unit)
         statements = self._statements(unit)
         if not touched:
-            self._deferred.append(statements)
+            self._deferred += statements
             return
 
         def done(error: BaseException | None) -> None:
@@ -242,11 +242,11 @@ class SqliteStore(SqliteReads):
 
     def _drain(self, writer: Writer) -> bool:
         """Everything that waits, on its way to the disk; False where nothing did."""
-        jobs, self._deferred = self._deferred, []
-        for statements in jobs:
-            writer.submit(statements, None)
+        deferred, self._deferred = self._deferred, []
+        if deferred:
+            writer.submit(deferred, None)
         if not self._dirty:
-            return bool(jobs)
+            return bool(deferred)
         dirty, self._dirty = self._dirty, {}
         seen: list[tuple[Any, ...]] = []
         records: list[tuple[Any, ...]] = []
@@ -394,6 +394,8 @@ class SqliteStore(SqliteReads):
             if row is None:
                 return None
             hot = self._hots[id] = _Hot(row[0], rows.device(row), unpack_delta(row[16]) if row[16] else {})
+            if not row[17]:
+                hot.tasks = ()
             if len(self._hots) > 2 * CACHED_DEVICES:
                 self._evict()
         return hot

@@ -108,7 +108,10 @@ class Writer:
         answers: list[BaseException | None] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
-            answers += [self._unit(connection, job.statements) for job in group]
+            if self._together(connection, group):
+                answers += [None] * len(group)
+            else:
+                answers += [self._unit(connection, job.statements) for job in group]
             connection.execute("COMMIT")
         except sqlite3.Error as e:
             self._merger.forget()
@@ -122,15 +125,21 @@ class Writer:
         self.units += len(group)
         return answers
 
+    def _together(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
+        """Whether all units fitted, as they nearly always do; else nothing is written, and each is tried by itself."""
+        try:
+            for job in group:
+                for statement in job.statements:
+                    self._run_one(connection, statement)
+        except (StoreError, sqlite3.IntegrityError):
+            self._merger.forget()
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            return False
+        return True
+
     def _unit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> BaseException | None:
         """None, or why this unit alone was taken back. Errors of the medium go on to the whole group."""
-        if len(statements) == 1 and statements[0].mode < Mode.EXPECT:
-            # One statement is atomic by itself; only a constraint can stop it without harm to the others.
-            try:
-                self._run_one(connection, statements[0])
-            except sqlite3.IntegrityError as e:
-                return Conflict(f"the row does not fit to what is stored: {e}")
-            return None
         connection.execute("SAVEPOINT unit")
         try:
             for statement in statements:
