@@ -86,6 +86,7 @@ class SqliteStore(SqliteReads):
             "synchronous": "FULL",  # an answered CPE has forgotten its events: they must survive a power cut, too
             "cache_size": -4_096,
             "temp_store": "MEMORY",
+            "wal_autocheckpoint": 4_000,  # pages: what is written again and again goes to its place once
             **(pragmas or {}),
         }
         self._hots: dict[str, _Hot] = {}

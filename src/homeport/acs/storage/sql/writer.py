@@ -19,8 +19,8 @@ from homeport.errors import StoreError, StoreUnavailable
 MAX_GROUP: Final = 512
 """Units in one transaction: beyond this the waiting grows and the cost per unit no longer falls."""
 
-GATHER: Final = 0.001
-"""Seconds that a group waits for more while several sessions commit at once: a third of the transactions, for a time nobody notices."""
+GATHER: Final = 0.003
+"""Seconds that a group waits for more while several sessions commit at once: a fifth of the transactions, for a time nobody notices."""
 
 
 class Mode(IntEnum):
