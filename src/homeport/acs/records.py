@@ -123,7 +123,7 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     call_way: str = ""
 
 
-class StoredValue(Struct, frozen=True, gc=False):
+class StoredValue(Struct, frozen=True, gc=False, array_like=True):
     """One parameter or object as last seen. value: None for objects and for names whose value was never read."""
 
     value: str | None

@@ -16,7 +16,7 @@ from homeport.acs.storage.interface import ValuesChange
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_paths = msgspec.msgpack.Decoder(list[tuple[str, str, bool | None]]).decode
-_decode_delta = msgspec.msgpack.Decoder(dict[str, tuple[str | None, str, bool | None, float]]).decode
+_decode_delta = msgspec.msgpack.Decoder(dict[str, StoredValue]).decode
 
 
 class _Packed(msgspec.Struct, array_like=True):
@@ -172,13 +172,12 @@ def apply_values(values: MutableMapping[str, StoredValue], change: ValuesChange)
 
 def pack_delta(delta: Mapping[str, StoredValue]) -> bytes:
     """A small set of values as one blob."""
-    return _encode({p: (v.value, v.type, v.writable, v.updated) for p, v in delta.items()})
+    return _encode(delta)
 
 
 def unpack_delta(blob: bytes) -> dict[str, StoredValue]:
-    """The values that `pack_delta` packed. Paths are interned: all devices of a model share them in memory."""
-    intern = sys.intern
-    return {intern(p): StoredValue(v, intern(t), w, u) for p, (v, t, w, u) in _decode_delta(blob).items()}
+    """The values that `pack_delta` packed."""
+    return _decode_delta(blob)
 
 
 def unpack_paths(blob: bytes) -> PathList:
