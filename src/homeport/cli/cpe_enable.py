@@ -93,25 +93,22 @@ def _give(order: Any, state_dir: Path | None, profile: str) -> dict[str, Any] | 
 
 
 def _leave(order: Any, home: Path, profile: str) -> None:
-    from homeport.cpe.enable import check, known_profile, leave, stored_model
+    from homeport.cpe.enable import check, leave, stored_model
     from homeport.cpe.state import Store
 
     with as_owner(home):
-        name = profile or known_profile(home)
         store = Store(home)
         try:
-            model = stored_model(store, name) if name else None
-            if model is not None:
-                check(order, model)
+            known = stored_model(store, profile)
+            if known is not None:
+                check(order, known[0])
             leave(order, store)
         finally:
             store.close()
     if not order.on:
         print(f"no agent runs with {home}; the next one that starts contacts no ACS")
         return
-    checked = (
-        f"checked against the profile {name}" if model is not None else "its device model is not known yet (--profile)"
-    )
+    checked = f"checked against the profile {known[1]}" if known else "its device model is not known yet (--profile)"
     print(f"no agent runs with {home}; the next one that starts does it ({checked}): {output.program()} cpe run")
 
 

@@ -23,7 +23,7 @@ from homeport.cpe.control import ControlServer
 from homeport.cpe.conversation import Conversation
 from homeport.cpe.devices import Device, close_device, device_for
 from homeport.cpe.discovery import option_bytes, url_problem
-from homeport.cpe.enable import switched_off, take_up
+from homeport.cpe.enable import remember_profile, switched_off, take_up
 from homeport.cpe.handlers import Handlers
 from homeport.cpe.journal import LOG, Journal
 from homeport.cpe.leases.desk import LeaseDesk
@@ -142,6 +142,7 @@ class Agent:
             with self.changes.acting("the agent's settings"):
                 apply_settings(settings, self.management, self.store, product_class=self.product_class)
             say = functools.partial(self.config_log.write, level=logging.WARNING)
+            remember_profile(self.store, settings.profile)
             with self.changes.acting("homeport cpe enable"):
                 take_up(self.model, self.store, say)
             self.leases = LeaseDesk(

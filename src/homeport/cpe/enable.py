@@ -28,6 +28,7 @@ MAX_FILE: Final = 1 << 20
 
 _SWITCHED_OFF: Final = "switched_off"
 _ORDER: Final = "order"
+_PROFILE: Final = "profile"
 _PATH: Final = re.compile(r"[A-Za-z_][\w.-]*\.[\w.-]*|[A-Za-z_]\w*", re.ASCII)
 
 
@@ -184,27 +185,33 @@ def take_up(model: DataModel, store: Store, say: Say) -> None:
             transaction.remove(AGENT, _ORDER)
 
 
-def stored_model(store: Store, profile_name: str) -> DataModel | None:
-    """A copy of the device's model as the state directory has it, to check an order against; None where the profile is not known here."""
+def remember_profile(store: Store, name: str) -> None:
+    """Keep which profile the agent runs with, so that what is done without it knows the device's model. Raises StoreError."""
+    place = str(Path(name).expanduser().absolute()) if name.endswith(".toml") else name
+    if store.get(AGENT, _PROFILE) != place:
+        with store.transaction() as transaction:
+            transaction.put(AGENT, _PROFILE, place)
+
+
+def stored_model(store: Store, profile_name: str = "") -> tuple[DataModel, str] | None:
+    """A copy of the device's model as the state directory has it, and its profile; None where the profile is not known.
+
+    profile_name: default the one that the agent ran with. Parameters that only plug-ins bring are not in it.
+    """
+    name = profile_name or str(store.get(AGENT, _PROFILE, ""))
+    if not name:
+        return None
+    from homeport.cpe.agent import profile_of
     from homeport.cpe.ledger import Ledger
     from homeport.cpe.model_store import ModelStore
-    from homeport.model.profile import load_profile
 
     try:
-        profile = load_profile(profile_name)
+        profile = profile_of(name)
     except ConfigError:
         return None
     model = DataModel(profile)
     ModelStore(store, Ledger(store), "").restore(model)
-    return model
-
-
-def known_profile(directory: Path) -> str:
-    """The profile of the agent that ran last with a state directory, "" where none did."""
-    from homeport.cpe.status import load
-
-    status = load(directory)
-    return status.profile if status is not None else ""
+    return model, profile.name
 
 
 def _write(order: Order, model: DataModel, management: Management) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,9 +27,14 @@ SERVER = "Device.ManagementServer."
 URL = "http://acs2.example:7547/"
 
 
-def play(tmp_path, scene, **settings):
+def play(tmp_path, scene, *, bench_model=True, **settings):
+    """bench_model: whether the device has the model of the bench, else that of the setting profile."""
+
     async def run():
-        bench = Bench(tmp_path, **settings)
+        bench = Bench(tmp_path, **{k: v for k, v in settings.items() if k != "profile"})
+        if not bench_model:
+            bench.settings = replace(bench.settings, profile=settings["profile"])
+            bench.profile = None
         agent = await bench.start()
         await scene(bench, agent)
         await bench.stop()
@@ -261,19 +267,25 @@ def test_an_order_that_no_longer_fits_is_said_and_forgotten(tmp_path):
 
 
 def test_an_order_is_checked_against_the_stored_model(tmp_path):
-    """Rows and values as the state directory has them; the copy is spoilt, the state is not."""
+    """With the profile that the agent ran with, also one from a file; the copy is spoilt, the state is not."""
+    profile = tmp_path / "box.toml"
+    profile.write_text(
+        'name = "box"\nmodel = "Device:2.9"\nparameters = ["Device.ManagementServer.", "Device.DeviceInfo."]\n[values]\n'
+        '"Device.DeviceInfo.ManufacturerOUI" = "00256D"\n"Device.ManagementServer.URL" = "http://fixed.example/"\n'
+    )
 
     async def scene(bench, agent):
-        pass
+        assert (agent.management.url, agent.status.acs_url_from) == ("http://fixed.example/", "factory")
 
-    play(tmp_path, scene)
-    store = Store(tmp_path)
+    home = tmp_path / "state"
+    play(home, scene, acs_url="", profile=str(profile), bench_model=False)
+    store = Store(home)
     assert stored_model(store, "no-such-profile") is None
-    model = stored_model(store, "dkt-797xx")
-    assert model is not None
+    known = stored_model(store)
+    assert known is not None and known[1] == "box"
     before = store.items("model")
-    check(order_of_file(f"{SERVER}URL {URL}\n".encode()), model)
+    check(order_of_file(f"{SERVER}URL {URL}\n".encode()), known[0])
     with pytest.raises(ConfigError, match="line 1"):
-        check(order_of_file(b"Device.Services 1\n"), model)
+        check(order_of_file(b"Device.Services 1\n"), known[0])
     assert store.items("model") == before
     store.close()

@@ -86,7 +86,7 @@ def case_of_agent(agent: "Agent") -> Case:
 
 def case_of_directory(settings: CpeSettings) -> Case:
     """The case of an agent that does not run: what these settings and its state directory say."""
-    from homeport.cpe.enable import known_profile, stored_model, switched_off
+    from homeport.cpe.enable import stored_model, switched_off
     from homeport.cpe.management import Management
     from homeport.cpe.startup import RANKS, url_source
     from homeport.cpe.state import Store
@@ -108,11 +108,11 @@ def case_of_directory(settings: CpeSettings) -> Case:
     except HomeportError as e:
         return with_texts(plain, trouble=str(e))
     try:
-        model = stored_model(store, known_profile(settings.directory) or settings.profile)
+        known = stored_model(store) or stored_model(store, settings.profile)
         state = store.check()
-        if model is None:
+        if known is None:
             return with_texts(plain, state=state)
-        management = Management(model)
+        management = Management(known[0])
         enabled, interval, _ = management.periodic
         return Case(
             settings,
