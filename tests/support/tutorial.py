@@ -78,9 +78,11 @@ class Reader:
             name, mode = target
             with (self.folder / name).open(mode) as file:
                 file.write(("\n\n" if mode == "a" else "") + text)
+        elif kind not in ("text", "sh"):
+            raise AssertionError(f"the page does not say in which file this goes:\n{text}")
         elif kind == "text":
             self._expect(text.splitlines())
-        elif kind == "sh":
+        else:
             self._settle()
             self._run(text)
 
