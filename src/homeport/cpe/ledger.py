@@ -191,6 +191,11 @@ class Ledger:
         """Whether any request is owed."""
         return bool(self._owed)
 
+    def owes(self, element: str, command_key: str) -> bool:
+        """Whether a request of that name with that CommandKey is owed."""
+        requests = (owed.request for owed in self._owed.values())
+        return any(r.element == element and getattr(r, "command_key", "") == command_key for r in requests)
+
     def answered(self, request: Request) -> None:
         """The ACS answered that request without a fault: it and its events are forgotten."""
         for number, owed in self._owed.items():

@@ -99,6 +99,7 @@ class Bench:
             environments=self.environments,
             on_owed=self._note_owed,
             fetch=self.network.fetch,
+            owes=lambda key: self.ledger.owes("DUStateChangeComplete", key),
             **self.options,
         )
         await self.service.start()

@@ -27,9 +27,9 @@ def allow(bench, **values):
 async def by_hand(bench, *operations):
     """Results of a change that a person at the device makes."""
     number = bench.service.start_own(operations)
-    await bench.until(lambda: any(n == number for n, _ in bench.service.finished))
+    await bench.until(lambda: any(r.number == number for r in bench.service.finished))
     await bench.idle()
-    return next(results for n, results in bench.service.finished if n == number)
+    return next(r.results for r in bench.service.finished if r.number == number)
 
 
 @pytest.mark.case("T23")

@@ -359,7 +359,7 @@ def test_requests_are_bounded(live):
 
 
 def test_a_request_that_is_repeated_after_a_lost_answer_is_done_once(live):
-    """Same CommandKey and operations while it is not over; another key, or no key, is another request."""
+    """Same CommandKey and operations until the report is confirmed; another key, or no key, is another request."""
 
     async def scene(bench):
         bench.network.content["http://files/a"] = package()
@@ -368,6 +368,14 @@ def test_a_request_that_is_repeated_after_a_lost_answer_is_done_once(live):
         for key in ("k", "k", "other", "", ""):
             assert isinstance(bench.service.handle(ChangeDUState(operations, key)), ChangeDUStateResponse)
         assert [r.command_key for r in bench.service.shelf.requests.values()] == ["k", "other", "", ""]
+        bench.service.session_closed()
+        await bench.idle()
+        bench.service.handle(ChangeDUState(operations, "k"))
+        assert not bench.service.shelf.requests
+        for _ in range(4):
+            bench.acknowledge()
+        bench.service.handle(ChangeDUState(operations, "k"))
+        assert len(bench.service.shelf.requests) == 1
 
     live(scene)
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from homeport.codec.messages import AutonOpResultStruct, ChangeDUState, ChangeDUStateResponse
+from homeport.codec.messages import ChangeDUState, ChangeDUStateResponse
 from homeport.cpe.clock import Clock
 from homeport.cpe.modules.estate import Entry, Estate
 from homeport.cpe.modules.interface import Environment
@@ -70,14 +70,19 @@ class ModuleService:
         policy: Callable[[], ChangePolicy] | None = None,
         fetch: Fetch = files.fetch,
         verify: Verify = trust_all,
+        owes: Callable[[str], bool] = lambda key: False,
     ) -> None:
-        """Reads what is on disk. directory: where packages lie while they are under way. on_owed: a report is owed. Raises StoreError."""
+        """Reads what is on disk. directory: where packages lie while they are under way. on_owed: a report is owed.
+
+        owes: whether the report with a CommandKey waits for the ACS. Raises StoreError.
+        """
         self.shelf = Shelf(facts, outbox)
         self.rows = Rows(model)
         self.estate = Estate(self.shelf, self.rows, clock, environments, log_size=log_size)
-        self.finished: deque[tuple[int, tuple[AutonOpResultStruct, ...]]] = deque(maxlen=KEPT)
+        self.finished: deque[ChangeRequest] = deque(maxlen=KEPT)
+        """The last requests that are over, with their results."""
         self.model = model
-        self._on_owed = on_owed
+        self._on_owed, self._owes = on_owed, owes
         self._worker = OperationWorker(
             estate=self.estate,
             clock=clock,
@@ -102,8 +107,8 @@ class ModuleService:
     def handle(self, request: ChangeDUState) -> ChangeDUStateResponse:
         """Accept a request; it is on disk when this returns. Raises Fault 9003, 9004; StoreError.
 
-        One that repeats a request which is not over (same key, same operations) is that request: its answer was lost. URLs may differ:
-        an ACS that signs them makes new ones.
+        One that repeats a request which is not over, or whose report is owed (same key, same operations), is that request: its answer
+        was lost. URLs may differ: an ACS that signs them makes new ones.
         """
         if not request.operations:
             raise Fault(FaultCode.INVALID_ARGUMENTS, "the request has no operations")
@@ -113,9 +118,11 @@ class ModuleService:
                 f"CommandKey has {len(request.command_key)} characters, at most {LONGEST_KEY} are allowed",
             )
         operations = tuple(operation_of(o) for o in request.operations)
-        for before in self.shelf.requests.values():
+        key = request.command_key
+        open_ones = list(self.shelf.requests.values()) + (list(self.finished) if self._owes(key) else [])
+        for before in open_ones:
             same = [_meant(o) for o in before.operations] == [_meant(o) for o in operations]
-            if same and request.command_key and (before.command_key, before.autonomous) == (request.command_key, False):
+            if same and key and (before.command_key, before.autonomous) == (key, False):
                 return ChangeDUStateResponse()
         number = self._admit(operations, request.command_key, autonomous=False)
         if self._in_session:
@@ -199,7 +206,7 @@ class ModuleService:
                 request = await self._worker.do(request)
 
     def _note_finished(self, request: ChangeRequest) -> None:
-        self.finished.append((request.number, request.results))
+        self.finished.append(request)
         self._on_owed()
 
     # --- what is set in the rows ------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class _Verbs:
         service, number = self._service(), int(args.get("request") or 0)
         if number in service.shelf.requests:
             return None
-        found = next((results for done, results in service.finished if done == number), None)
+        found = next((r.results for r in service.finished if r.number == number), None)
         if found is None:
             raise HomeportError(f"there is no request {number}; the results of the last ones only are kept")
         return [msgspec.to_builtins(r) for r in found]

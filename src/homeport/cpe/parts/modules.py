@@ -60,6 +60,7 @@ class ModulesPart(Part):
             options=self._options(),
             log_size=settings.module_log_size,
             verify=self._verify,
+            owes=lambda key: agent.ledger.owes("DUStateChangeComplete", key),
         )
         agent.vendor_files.logs.append(self.service.log_of)
         agent.vendor_files.configurations.append(self.service.configuration_of)
