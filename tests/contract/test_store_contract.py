@@ -545,3 +545,16 @@ def test_all_tokens_are_listed_by_name(store: Store, run: Run) -> None:
     two = TokenRecord(digest="y", name="a", created=2.0, user="eve", expires=9.0)
     run(store.commit(unit(tokens=[one, two])))
     assert list(run(store.tokens())) == [two, one]
+
+
+def test_orphaned_tasks_are_the_young_queued_ones(store: Store, run: Run) -> None:
+    """Those from an id on that nobody has sent."""
+    tasks = [a_task(f"t{n}") for n in range(4)]
+    unit_ = unit(devices=[a_device()], tasks=[TaskChange(t, None) for t in tasks])
+    run(store.commit(unit_))
+    sent = a_task("t3", status=TaskStatus.RUNNING, phase=TaskPhase.SENT)
+    run(store.commit(unit(tasks=[TaskChange(sent, frozenset({TaskStatus.QUEUED}))])))
+    if isinstance(store, PostgresStore):
+        run(store._link.fetch("DELETE FROM node"))  # no process lives that could have made them
+    assert [t.id for t in run(store.orphaned_tasks(since="t1", limit=10))] == ["t1", "t2"]
+    assert len(run(store.orphaned_tasks(since="t1", limit=1))) <= 1

@@ -286,3 +286,37 @@ def test_an_answer_that_comes_after_a_kill_ends_its_task(tmp_path: Path) -> None
             await device.close()
 
     run(scene())
+
+
+def test_a_device_that_was_to_be_called_is_called_after_a_kill(tmp_path: Path) -> None:
+    """The operator had his task accepted; the process died before the device was reached: the next one calls it."""
+
+    async def scene() -> None:
+        rings: asyncio.Queue[bytes] = asyncio.Queue()
+        deaf = True
+
+        async def ring(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            rings.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+            status = b"503 Busy" if deaf else b"200 OK"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        bell = await asyncio.start_server(ring, "127.0.0.1", 0)
+        place = f"http://127.0.0.1:{bell.sockets[0].getsockname()[1]}/"
+        async with acs_process(tmp_path) as acs:
+            device = await acs.device()
+            await device.session("0 BOOTSTRAP", parameters={"Device.ManagementServer.ConnectionRequestURL": place})
+            await device.close()
+            quiet = await acs.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+            wish = {"rpc": "GetParameterValues", "args": {"parameter_names": ["Device.X"]}}
+            loud = await acs.call("POST", f"devices/{id_of()}/tasks", wish)
+            async with asyncio.timeout(20):
+                await rings.get()
+                deaf = False
+                await acs.restart()
+                await rings.get()
+            assert (await acs.call("GET", f"tasks/{loud['id']}"))["status"] == "queued"
+            assert (await acs.call("GET", f"tasks/{quiet['id']}"))["connection_request"] is None
+        bell.close()
+
+    run(scene())

@@ -132,7 +132,9 @@ class AcsApp:
         sessions = Sessions(self.hub, self.files, leases)
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
         self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"))
-        self.worker = Worker(self.hub, self.door.expire, self.door.handover.sweep)
+        self.worker = Worker(
+            self.hub, self.door.expire, self.door.handover.sweep, lambda *wish: self.contacts.ask(*wish)
+        )
         await self.worker.mend()
         if settings.stun_listen:
             self.udp = UdpCalls(self.hub.clock)
@@ -169,6 +171,7 @@ class AcsApp:
         )
         await self._cwmp.start(ports.cwmp, _tls(settings))
         await self._serve(api, ports.http, timeout_keep_alive=30)
+        await self.worker.recall()
         self.worker.start()
         if self._given is None:
             write_addresses(settings, ports, os.getpid())

@@ -13,6 +13,11 @@ from homeport.errors import StoreUnavailable
 
 EXPIRE_EVERY: Final = 2.0
 SWEEP_EVERY: Final = 5.0
+RECALL_WITHIN: Final = 600.0
+"""Seconds: who made an older task does not wait for it at the telephone any more, and the device comes by itself."""
+
+MOST_RECALLED: Final = 10_000
+
 PRUNE_EVERY: Final = 3_600.0
 DAY: Final = 86_400.0
 
@@ -25,14 +30,22 @@ class Worker:
     """The clockwork of one ACS process.
 
     expire: ends the sessions whose device has been silent for too long. sweep: ends those that nobody has gone on with.
+    ask: has a device called, for a task.
     """
 
     def __init__(
-        self, hub: Hub, expire: Work, sweep: Work, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        hub: Hub,
+        expire: Work,
+        sweep: Work,
+        ask: Callable[[str, str], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._hub = hub
         self._expire = expire
         self._sweep = sweep
+        self._ask = ask
         self._sleep = sleep
         self._more: list[tuple[float, Work]] = []
         self._jobs: list[asyncio.Task[None]] = []
@@ -50,6 +63,14 @@ class Worker:
             except Conflict:
                 pass  # another node has settled one of them in this moment; what is left is read again
 
+    async def recall(self) -> None:
+        """Have devices called whose tasks were made shortly before the process that was to call them ended."""
+        hub = self._hub
+        since = hub.first_id(hub.clock() - RECALL_WITHIN)
+        for task in await hub.store.orphaned_tasks(since=since, limit=MOST_RECALLED):
+            if task.call and not settle.expired(task, hub.clock()):
+                self._ask(task.device, task.id)
+
     def also(self, work: Work, *, every: float) -> None:
         """Do this, too, from `start` on. every: seconds."""
         self._more.append((every, work))
@@ -63,7 +84,7 @@ class Worker:
             asyncio.create_task(self._every(PRUNE_EVERY, self.prune)),
         ]
         if self._hub.peers is not None:
-            self._jobs.append(asyncio.create_task(self._every(SWEEP_EVERY, self.mend)))
+            self._jobs += [asyncio.create_task(self._every(SWEEP_EVERY, work)) for work in (self.mend, self.recall)]
 
     async def stop(self) -> None:
         """End."""

@@ -160,6 +160,11 @@ class Hub:
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 
+    @staticmethod
+    def first_id(at: float) -> str:
+        """Sorts before every id that was made at this time or later."""
+        return f"{int(at * 1000):011x}"
+
     def new_id(self) -> str:
         """20 hexadecimal digits: time, a counter, and chance; ids sort by the time at which they were made."""
         return f"{int(self.clock() * 1000):011x}{next(self._counter) & 0xFFFF:04x}{self._chance(20):05x}"

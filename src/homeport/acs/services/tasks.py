@@ -125,6 +125,7 @@ class Tasks:
             command_key=str(args.get("command_key", "")) if rpc in KEYED else "",
             idempotency_key=key,
             wish=wish,
+            call=connection_request,
         )
         unit = UnitOfWork()
         unit.tasks.append(TaskChange(task, None))

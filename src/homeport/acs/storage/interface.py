@@ -232,6 +232,12 @@ class Store(Protocol):
         one of them.
         """
 
+    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
+        """Queued tasks with this id or a younger one that were made by processes that have ended: nobody calls their devices now.
+
+        Asked for at the start; by processes that share a database at any time, and each is given to one of them.
+        """
+
     # --- sessions that another process may continue ---
 
     async def lease(self, cookie: str) -> LeaseRecord | None:

@@ -193,6 +193,10 @@ class MemoryStore:
         running = (t for t in self._tasks.values() if t.status == TaskStatus.RUNNING and t.phase != TaskPhase.TRANSFER)
         return [t for t, _ in zip((t for t in running if t.device not in kept), range(limit), strict=False)]
 
+    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
+        queued = sorted(t.id for t in self._tasks.values() if t.status == TaskStatus.QUEUED and t.id >= since)
+        return [self._tasks[id] for id in queued[:limit]]
+
     async def lease(self, cookie: str) -> LeaseRecord | None:
         return next((lease for lease in self._leases.values() if lease.cookie == cookie), None)
 

@@ -429,6 +429,10 @@ class PostgresStore:
         found = await self._link.fetch(SQL["interrupted_tasks"], self.node, limit, DEAD_AFTER, now)
         return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
 
+    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
+        found = await self._link.fetch(SQL["orphaned_tasks"], self.node, since, limit, DEAD_AFTER)
+        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
+
     # --- sessions that another process may continue ---
 
     async def lease(self, cookie: str) -> LeaseRecord | None:

@@ -109,6 +109,15 @@ UPDATE task SET node = $1 WHERE id IN (
     ORDER BY t.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING record;
 
+-- Queued tasks of nodes that have gone become this node's, from an id on; what another node is just taking is left to it.
+-- name: orphaned_tasks
+UPDATE task SET node = $1 WHERE id IN (
+    SELECT t.id FROM task t
+    WHERE t.id >= $2 AND t.status = 'queued'
+      AND t.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.seen > now() - $4 * interval '1 second'))
+    ORDER BY t.id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING record;
+
 -- The lease of a session, by its cookie.
 -- name: lease
 SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = $1;

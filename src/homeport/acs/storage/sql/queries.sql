@@ -102,6 +102,10 @@ SELECT id, record FROM task WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?
 SELECT record FROM task t WHERE status = 'running' AND phase <> 'transfer'
 AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.device = t.device AND l.until > ?2) ORDER BY id LIMIT ?1;
 
+-- Queued tasks, from an id on.
+-- name: orphaned_tasks
+SELECT record FROM task WHERE id >= ? AND status = 'queued' ORDER BY id LIMIT ?;
+
 -- The lease of a session, by its cookie.
 -- name: lease
 SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = ?;

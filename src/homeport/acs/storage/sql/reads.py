@@ -41,6 +41,9 @@ class SqliteReads:
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
         return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit, now)]
 
+    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
+        return [rows.task(row[0]) for row in self._all("orphaned_tasks", since, limit)]
+
     async def lease(self, cookie: str) -> LeaseRecord | None:
         row = self._one("lease", cookie)
         return rows.lease(row) if row is not None else None
