@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from support.nursery import Child, Nursery
+
 START_LIMIT = 20.0
 """Seconds a program may take until it answers; a loaded machine is slow."""
 
@@ -33,10 +35,14 @@ class Program:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Child | None = None
+        self.nursery: Nursery | None = None
 
     def run(self, *arguments: str, before: Sequence[str] = ()) -> None:
         """Starts `homeport ARGUMENTS`. before: a program that becomes it by exec, with its arguments (nsenter)."""
+        if self.nursery is not None:
+            self.process = self.nursery.start(self.log, arguments)
+            return
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import sys
@@ -14,6 +15,7 @@ import pytest
 from support.ends import Acs
 from support.haproxy import Haproxy, needs_haproxy
 from support.kill_runs import OPTIONS, Operator, play
+from support.nursery import Nursery
 from support.postgres import Server, needs_postgres
 
 pytestmark = pytest.mark.system
@@ -43,13 +45,16 @@ async def kill_and_start(acs: Acs, chance: random.Random) -> None:
 def test_kill_9_of_an_acs_on_sqlite_at_random_points_loses_no_task_and_reports_none_twice(tmp_path: Path) -> None:
     """Tasks are all done, non-repeatable ones once at the device, and each end and each event is told once."""
     acs = Acs(tmp_path / "acs", *OPTIONS)
-    try:
-        acs.start()
-        token = token_of(acs)
-        operator = Operator(lambda: acs.http_url, lambda: token)
-        asyncio.run(play(lambda: acs.cwmp_url, operator, lambda chance: kill_and_start(acs, chance), SEED, progress))
-    finally:
-        acs.kill()
+    with Nursery() as acs.nursery:
+        try:
+            acs.start()
+            token = token_of(acs)
+            operator = Operator(lambda: acs.http_url, lambda: token)
+            asyncio.run(
+                play(lambda: acs.cwmp_url, operator, lambda chance: kill_and_start(acs, chance), SEED, progress)
+            )
+        finally:
+            acs.kill()
     assert "Traceback" not in acs.log.read_text(errors="replace")
 
 
@@ -63,9 +68,14 @@ def test_kill_9_of_one_of_two_nodes_behind_haproxy_loses_no_task_and_reports_non
     try:
         url = server.new_database()
         options = (*OPTIONS, "--database", url, "--trusted-proxies", "127.0.0.1")
-        nodes = [Acs(tmp_path / name, *options).start() for name in ("one", "two")]
-        token = token_of(nodes[0])
-        with Haproxy(tmp_path / "haproxy", nodes) as front:
+        nodes = [Acs(tmp_path / name, *options) for name in ("one", "two")]
+        with Nursery() as nursery, contextlib.ExitStack() as ends:
+            for node in nodes:
+                node.nursery = nursery
+                ends.callback(node.kill)
+                node.start()
+            token = token_of(nodes[0])
+            front = ends.enter_context(Haproxy(tmp_path / "haproxy", nodes))
             operator = Operator(lambda: front.rest_url, lambda: token)
 
             async def kill(chance: random.Random) -> None:
@@ -73,8 +83,6 @@ def test_kill_9_of_one_of_two_nodes_behind_haproxy_loses_no_task_and_reports_non
 
             asyncio.run(play(lambda: front.cwmp_url, operator, kill, SEED, progress))
     finally:
-        for node in nodes:
-            node.kill()
         server.remove()
     for node in nodes:
         assert "Traceback" not in node.log.read_text(errors="replace")

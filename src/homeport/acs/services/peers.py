@@ -57,10 +57,8 @@ class Peers:
         self._asked[number] = future
         try:
             self.say(kind, to=node, by=self.node, n=number, **word)
-            async with asyncio.timeout(ASK_WITHIN):
-                return await future
-        except TimeoutError:
-            return None
+            await asyncio.wait((future,), timeout=ASK_WITHIN)  # not asyncio.timeout, which needs a task around it
+            return future.result() if future.done() else None
         finally:
             del self._asked[number]
 

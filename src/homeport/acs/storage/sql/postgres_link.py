@@ -88,7 +88,8 @@ class Link:
         async with self._slots:
             while True:
                 used = bool(self._idle)
-                connection = self._idle.pop() if used else await self.connect()
+                # In a task of its own: a device's request takes its first steps in none, and the driver's time limit needs one.
+                connection = self._idle.pop() if used else await asyncio.create_task(self.connect())
                 try:
                     found: list[Row] = await connection.fetch(sql, *values)
                 except BROKEN as e:
