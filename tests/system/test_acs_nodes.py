@@ -184,7 +184,12 @@ def test_what_a_node_cannot_hand_over_is_refused_and_a_forged_cookie_makes_nobod
             assert (await other.post(None)).status == 400
             b.app.store._link.fetch = looked  # type: ignore[attr-defined]
             other.cookie = device.cookie
-            assert (await other.post(None)).status == 204
+            link = b.app.store._link  # type: ignore[attr-defined]
+            while link._idle:
+                link._idle.pop().terminate()
+            assert (await other.post(None)).status == 204, (
+                "a request that needs a new connection to the database has one"
+            )
 
     run(scene())
 
@@ -369,5 +374,33 @@ def test_a_udp_connection_request_leaves_from_the_node_that_the_device_knows(tmp
                 assert len({data for data, _ in came}) == 1, "one request, which a device that hears both counts once"
             finally:
                 transport.close()
+
+    run(scene())
+
+
+def test_one_wish_told_to_two_nodes_at_once_is_one_task(tmp_path: Path, url: str) -> None:
+    """The same idempotency key in the same moment: both answer with the same task; another wish under it is refused."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            await (await a.device()).session("0 BOOTSTRAP")
+
+            async def wish(bed: Bed, key: str, rpc: str = "Reboot") -> Any:
+                body = json.dumps({"rpc": rpc, "args": {}, "connection_request": False}).encode()
+                connection = await Connection.to(bed.app.http_url)
+                headers = {
+                    "Authorization": f"Bearer {bed.token}",
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": key,
+                }
+                answer = await connection.request("POST", f"/api/v1/devices/{id_of()}/tasks", body, headers)
+                await connection.close()
+                return answer
+
+            for n in range(10):
+                made = await asyncio.gather(*(wish(bed, f"key-{n}") for bed in (a, b, a, b)))
+                assert len({answer.json["id"] for answer in made}) == 1
+            assert len((await a.rest("GET", f"devices/{id_of()}/tasks")).json["items"]) == 10
+            assert (await wish(b, "key-1", "FactoryReset")).status == 409
 
     run(scene())

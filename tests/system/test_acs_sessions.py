@@ -37,6 +37,7 @@ from homeport.codec.messages import (
     SetParameterValuesFault,
     SetParameterValuesResponse,
     TransferComplete,
+    TransferCompleteResponse,
     VendorMessage,
 )
 from support.acs_wire import Connection, Device, acs, an_inform, id_of, run
@@ -911,5 +912,50 @@ def test_behind_a_trusted_load_balancer_the_device_has_its_own_address(tmp_path:
         async with acs(tmp_path) as bed:
             await (await bed.device(headers=sent)).session("1 BOOT")
             assert (await bed.get_device())["address"] == "127.0.0.1", "nobody was named"
+
+    run(scene())
+
+
+@pytest.mark.case("S46")
+def test_this_acs_holds_no_requests_so_a_device_may_tell_what_it_has_at_once(tmp_path: Path) -> None:
+    """Several requests before the empty POST, with a task waiting: each is answered, and no envelope says HoldRequests."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("0 BOOTSTRAP")
+            await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+            answers = [await device.inform("7 TRANSFER COMPLETE", "M Download=k1", "M Download=k2")]
+            answers += [await device.post(TransferComplete(key, FaultStruct())) for key in ("k1", "k2")]
+            answers.append(await device.post(None))
+            assert [a.status for a in answers] == [200] * 4
+            assert all(not decode(a.body).hold_requests and b"HoldRequests" not in a.body for a in answers)
+            assert [type(a.message).__name__ for a in answers[1:]] == [
+                *("TransferCompleteResponse", "TransferCompleteResponse"),
+                "GetParameterValues",
+            ]
+
+    run(scene())
+
+
+def test_what_a_device_tells_again_after_a_lost_answer_is_kept_once(tmp_path: Path) -> None:
+    """A retried Inform with the end of a commanded reboot, and the same TransferComplete: acknowledged again, stored once."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("0 BOOTSTRAP")
+            told = TransferComplete("k1", FaultStruct(), "2026-11-21T06:00:00Z", "2026-11-21T06:00:01Z")
+            later = TransferComplete("k1", FaultStruct(), "2026-11-22T06:00:00Z", "2026-11-22T06:00:01Z")
+            for retries in (0, 1, 2):
+                await device.post(an_inform("S1", "1 BOOT", "M Reboot=r1", retry_count=retries))
+                for request in (told, told, later):
+                    assert isinstance((await device.post(request)).message, TransferCompleteResponse)
+            await device.post(
+                an_inform("S1", "1 BOOT", "M Reboot=r1")
+            )  # not a retry: the operator has used the key again
+            events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
+            codes = [e["code"] for e in events]
+            assert (codes.count("M Reboot"), codes.count("1 BOOT"), codes.count("TransferComplete")) == (2, 4, 2)
 
     run(scene())

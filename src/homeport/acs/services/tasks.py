@@ -13,13 +13,10 @@ from homeport.acs.engine.args import KEYED, ArgumentsError, check
 from homeport.acs.records import OPEN_STATUSES, DeviceState, TaskPhase, TaskRecord, TaskStatus
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound, Refused
-from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
+from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, TaskChange, UnitOfWork
 
 MOST_OPEN: Final = 1_000
 """Open tasks of one device: more is a runaway script, and each costs at every session."""
-
-KEY_LIFETIME: Final = 86_400.0
-"""Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
 
 Ask = Callable[[str, str], None]
 """Has a device called: (device, task)."""
@@ -58,17 +55,28 @@ class Tasks:
         lock = self._locks.setdefault((device, key), asyncio.Lock())
         try:
             async with lock:
-                old = await self._made(device, key)
-                if old is not None and old.wish != wish:
-                    raise Refused(
-                        f"the idempotency key belongs to the task {old.id}, which is another wish; use a new key"
-                    )
+                old = await self._same(device, key, wish)
                 if old is not None:
-                    return await self.get(old.id)
-                return await self._create(device, rpc, args, priority, expires_in, after, connection_request, key, wish)
+                    return old
+                try:
+                    return await self._create(
+                        device, rpc, args, priority, expires_in, after, connection_request, key, wish
+                    )
+                except NotFound:
+                    old = await self._same(device, key, wish)  # another process was told the same in this moment
+                    if old is None:
+                        raise
+                    return old
         finally:
             if not lock.locked():
                 self._locks.pop((device, key), None)
+
+    async def _same(self, device: str, key: str, wish: str) -> TaskRecord | None:
+        """The task that this wish has become already. Raises Refused where the key belongs to another wish."""
+        old = await self._made(device, key)
+        if old is not None and old.wish != wish:
+            raise Refused(f"the idempotency key belongs to the task {old.id}, which is another wish; use a new key")
+        return await self.get(old.id) if old is not None else None
 
     async def _made(self, device: str, key: str) -> TaskRecord | None:
         """The device's task of the last day with this idempotency key."""

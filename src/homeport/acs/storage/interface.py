@@ -33,13 +33,19 @@ from homeport.acs.records import (
 from homeport.acs.where import Where
 from homeport.errors import StoreError
 
+KEY_LIFETIME: Final = 86_400.0
+"""Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
+
 
 class Conflict(StoreError):
     """A unit of work found a row in another state than it expects; nothing of the unit was written."""
 
 
 class TaskChange(Struct, frozen=True):
-    """A task as it shall be. expect: the statuses it may have now; None where it is new."""
+    """A task as it shall be. expect: the statuses it may have now; None where it is new.
+
+    Where several processes share a database, a new one conflicts with another of its device under the same idempotency key.
+    """
 
     record: TaskRecord
     expect: frozenset[TaskStatus] | None

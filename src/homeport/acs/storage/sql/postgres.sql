@@ -163,8 +163,12 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify('homeport_said',
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task
-INSERT INTO task (status, phase, priority, attempts, finished, node, record, id, device)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO task (status, phase, priority, attempts, finished, node, record, id, device, key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- Tasks of locked devices that were made under these idempotency keys, the youngest last.
+-- name: keyed_tasks
+SELECT device, key, id, record FROM task WHERE device = ANY($1::text[]) AND key = ANY($2::text[]) AND key <> '' ORDER BY id;
 
 -- A task that was locked and looked at before.
 -- name: update_task

@@ -10,8 +10,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from homeport.acs.records import DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
-from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_link import cleaned
 from homeport.acs.storage.values import NO_PATHS, Column, apply_values, merged, pack_delta
 
 DELTA_MOST: Final = 128
@@ -34,6 +35,7 @@ class Sheet:
         self.deltas: dict[str, dict[str, StoredValue]] = {}
         self.full: dict[str, Column] = {}
         self.tasks: dict[str, tuple[str, int]] = {}  # id -> status, attempts
+        self.keyed: dict[tuple[str, str], TaskRecord] = {}  # the last task under an idempotency key
         self.new: set[str] = set()
         self.patched: set[str] = set()
         self.seen: set[str] = set()
@@ -127,6 +129,12 @@ class Sheet:
                 return f"the task {task.id} exists already"
             if task.device not in self.devices and task.device not in made:
                 return f"there is no device {task.device} any more"
+            key = (task.device, cleaned(task.idempotency_key))
+            before = self.keyed.get(key) if task.idempotency_key else None
+            if before is not None and task.created - before.created < KEY_LIFETIME:
+                return f"the task {before.id} has the same idempotency key"
+            if task.idempotency_key:
+                self.keyed[key] = task
             return None
         if stored is None or stored[0] not in {s.value for s in change.expect}:
             state = "gone" if stored is None else stored[0]

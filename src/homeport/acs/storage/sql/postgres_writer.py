@@ -248,6 +248,12 @@ class GroupWriter:
             for id, path_list, values, _ in await _stored(c.fetch, wanted, self._paths):
                 known = values is not None and path_list in self._paths
                 sheet.full[id] = Column(self._paths[path_list], values) if known else Column(NO_PATHS, None)
+        keyed = [t.record for u in units for t in u.tasks if t.expect is None and t.record.idempotency_key]
+        if keyed:
+            # The devices are locked, so that no other node can make a task under the same key meanwhile.
+            of, keys = list({t.device for t in keyed}), list({cleaned(t.idempotency_key) for t in keyed})
+            for device, key, _, record in await c.fetch(SQL["keyed_tasks"], of, keys):
+                sheet.keyed[device, key] = rows.task(record)
         tasks = {t.record.id for u in units for t in u.tasks}
         if tasks:
             for row in await c.fetch(SQL["lock_tasks"], list(tasks)):
@@ -270,7 +276,7 @@ class GroupWriter:
         for task, is_new in sheet.task_rows.values():
             row = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, self._node)
             if is_new:
-                inserts.append((*row, rows.encode(task), task.id, task.device))
+                inserts.append((*row, rows.encode(task), task.id, task.device, cleaned(task.idempotency_key)))
             else:
                 updates.append((*row, rows.encode(task), task.id))
         await _many(c, "insert_task", inserts)
