@@ -239,8 +239,11 @@ class DhcpNet:
             log="dhcpcd.log",
         )
 
-    def networkd(self, hook: Path) -> None:
-        """systemd-networkd takes a lease, and the hook runs once it is there, as networkd-dispatcher runs it."""
+    def networkd(self, hook: Path) -> "subprocess.Popen[bytes]":
+        """systemd-networkd takes a lease, and the hook runs once it is there, as networkd-dispatcher runs it.
+
+        The process ends with 77 where this machine lets nobody change mounts.
+        """
         unit = (
             "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n[DHCPv4]\n"
             f"VendorClassIdentifier={VENDOR}\nRequestOptions=43\n"
@@ -248,7 +251,7 @@ class DhcpNet:
         (self.directory / "10-eth0.network").write_text(unit)
         # A read-only /sys tells networkd that no udev will ever announce the interface; all mounts here are our own.
         script = f"""
-            mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mount -o remount,ro /sys || exit 1
+            mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mount -o remount,ro /sys || exit 77
             mkdir -p /run/systemd/network /run/systemd/netif
             chown systemd-network:systemd-network /run/systemd/netif
             cp {self.directory}/10-eth0.network /run/systemd/network
@@ -259,7 +262,7 @@ class DhcpNet:
             done
             wait
         """
-        self.start(self.device, "sh", "-c", script, log="networkd.log")
+        return self.start(self.device, "sh", "-c", script, log="networkd.log")
 
 
 NETWORKD = "/lib/systemd/systemd-networkd"
@@ -284,6 +287,7 @@ _PACKAGES = {
     "udhcpc": "udhcpc",
     "dhclient": "isc-dhcp-client",
     "dhcpcd": "dhcpcd-base",
+    NETWORKD: "systemd",
 }
 
 

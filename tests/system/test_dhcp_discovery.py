@@ -289,8 +289,13 @@ def test_systemd_networkd_hands_over_its_lease(net: DhcpNet, capsys) -> None:
         device.start()
         net.dnsmasq(lines_for("dnsmasq", capsys, acs.url))
         device.until("no ACS URL")
-        net.networkd(device.hook("networkd"))
-        until(lambda: any(p.status == 204 for p in acs.posts), lambda: net.said("networkd.log") + net.said("agent.log"))
+        networkd = net.networkd(device.hook("networkd"))
+        until(
+            lambda: any(p.status == 204 for p in acs.posts) or networkd.poll() == 77,
+            lambda: net.said("networkd.log") + net.said("agent.log"),
+        )
+        if networkd.poll() == 77:
+            pytest.skip(f"no mount of our own for networkd here: {net.said('networkd.log')}")
         assert device.status.leases[0].said.endswith("handed over by the DHCP client")
 
     informs_at(net, story)

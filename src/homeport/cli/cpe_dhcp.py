@@ -101,7 +101,7 @@ def hook_install(
     place = to or place_of(found, root)
     path = root / str(place).lstrip("/") if to is None else to.expanduser().absolute()
     install_hook(found, _text(found, program, state_dir, place), path, force=force)
-    print(f"{path} is installed: {found.client} hands its leases to the agent")
+    print(f"{path} is installed: {found.client} hands its leases to the agent in {directory(state_dir)}")
     for line in found.then:
         print(line.format(place=place))
 
