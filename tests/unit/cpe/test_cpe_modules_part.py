@@ -115,6 +115,21 @@ def test_an_environment_that_cannot_be_had_is_a_mistake_in_the_settings(tmp_path
         load_environments(names, tmp_path, Setup(tmp_path))
 
 
+def test_an_installed_package_offers_an_environment_by_name(tmp_path, monkeypatch):
+    """An entry point of the group homeport.environments, named in the settings like `native`."""
+    plugin = tmp_path / "acme_boxes.py"
+    plugin.write_text(
+        "from support.box_environment import Box\n\ndef make(setup):\n    return Box(setup, name='acme')\n"
+    )
+    facts = tmp_path / "acme_boxes-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-boxes\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[homeport.environments]\nboxes = acme_boxes:make\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = load_environments(("native", "boxes"), tmp_path, Setup(tmp_path))
+    assert [e.facts.name for e in made] == ["native", "acme"]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -54,6 +54,7 @@ DU_STEPS: Final[dict[tuple[DuStatus | None, DuStatus], str]] = {
     (DuStatus.INSTALLED, DuStatus.UNINSTALLING): "an Uninstall begins",
     (DuStatus.UNINSTALLING, DuStatus.UNINSTALLED): "it is gone; the row goes",
     (DuStatus.UNINSTALLING, DuStatus.INSTALLED): "it could not be removed, or the device stopped meanwhile",
+    (DuStatus.UNINSTALLED, DuStatus.INSTALLED): "a Reset of its environment brings it back",
 }
 """The life of a deployment unit: every step that there is, with its cause (TR-157a3, figure of the deployment unit's states)."""
 

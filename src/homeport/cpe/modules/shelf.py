@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from homeport.codec.messages import AutonOpResultStruct
-from homeport.cpe.modules.records import ChangeRequest, DeploymentUnit
+from homeport.cpe.modules.records import DU_STEPS, ChangeRequest, DeploymentUnit
 from homeport.cpe.transfers.queue import Facts, Outbox
-from homeport.errors import StoreError
+from homeport.errors import LocalProtocolError, StoreError
 from homeport.terms import EventCode
 
 MODULE: Final = "module"
@@ -67,6 +67,7 @@ class Shelf:
     ) -> None:
         """Put units and a request on disk, and forget those that are gone."""
         gone = tuple(gone)
+        self._check(units)
         with self._outbox.promise() as changes:
             for unit in units:
                 changes.put(MODULE, _key(_UNIT, unit.number), msgspec.to_builtins(unit))
@@ -87,6 +88,7 @@ class Shelf:
     ) -> None:
         """As `save`, with the end of a request: it is forgotten and its report is owed. told: the results of the report; none, none."""
         gone = tuple(gone)
+        self._check(units)
         with self._outbox.promise() as changes:
             for unit in units:
                 changes.put(MODULE, _key(_UNIT, unit.number), msgspec.to_builtins(unit))
@@ -99,6 +101,14 @@ class Shelf:
                 self._outbox.owe_request(request.report(told), EventCode.M_CHANGE_DU_STATE, request.command_key)
         self._keep(units, gone)
         self.requests.pop(request.number, None)
+
+    def _check(self, units: Iterable[DeploymentUnit]) -> None:
+        """Raises LocalProtocolError for a step that a deployment unit does not take."""
+        for unit in units:
+            before = self.units.get(unit.number)
+            step = (before.status if before is not None else None, unit.status)
+            if step not in DU_STEPS and step[0] is not step[1]:
+                raise LocalProtocolError(f"a deployment unit does not go from {step[0]} to {step[1]}")
 
     def _keep(self, units: Iterable[DeploymentUnit], gone: Iterable[DeploymentUnit]) -> None:
         for unit in units:

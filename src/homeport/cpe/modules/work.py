@@ -223,7 +223,9 @@ class OperationWorker:
             self._estate.show()
             return request
         told = self._result(request, unit, started, state="Uninstalled")
-        kept = msgspec.structs.replace(unit, retired=True, row=0, units=(), configuration=())
+        kept = msgspec.structs.replace(
+            unit, status=DuStatus.UNINSTALLED, retired=True, row=0, units=(), configuration=()
+        )
         if unit.original is not None:
             request = await self._settled(request, told, kept, last=last)
         else:
