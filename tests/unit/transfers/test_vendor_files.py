@@ -121,7 +121,7 @@ def test_the_plug_in_writes_and_applies_files(model: DataModel, tmp_path: Path) 
 def test_a_log_is_joined_from_its_files(tmp_path: Path) -> None:
     """Oldest first; a part that was never written is passed over."""
     (tmp_path / "client.log").write_text("new\n")
-    logs = VendorLogs({1: [tmp_path / "client.log.1", tmp_path / "client.log"], 2: [tmp_path / "x"]})
+    logs = VendorLogs(lambda: {1: [tmp_path / "client.log.1", tmp_path / "client.log"], 2: [tmp_path / "x"]})
     asyncio.run(logs.write(tmp_path / "out", TRANSFER))
     assert (tmp_path / "out").read_text() == "new\n"
     (tmp_path / "client.log.1").write_text("old\n")

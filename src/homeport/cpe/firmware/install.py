@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from homeport.cpe.clock import Clock
-from homeport.cpe.firmware.interface import Slot, Updater, running_slot
+from homeport.cpe.firmware.interface import Slot, SlotStatus, Updater, running_slot
 from homeport.cpe.firmware.signature import SIGNATURE_SIZE, SignaturePolicy, has_trailer, signature_url
 from homeport.cpe.transfers.file_types import Restart, TrialState
 from homeport.cpe.transfers.queue import TRANSFER, Facts, Outbox
 from homeport.cpe.transfers.records import Transfer
+from homeport.errors import Fault
+from homeport.terms import FaultCode
 from homeport.transport import files
 from homeport.transport.files import Credentials, FileLimits, FileOptions, FileTransferError, Trouble
 
 MOST_STARTS: Final = 3
 """Restarts of an image on trial before it is given up, even if none of them lasted until the deadline."""
+
+UPGRADE: Final = "1 Firmware Upgrade Image"
+STORED: Final = "6 Stored Firmware Image"
+FIRMWARE_TYPES: Final = (UPGRADE, STORED)
 
 _TRIAL: Final = "trial"
 _FAILURE: Final = "failure"
@@ -53,6 +59,7 @@ class FirmwareInstaller:
     """Installer and Trial for one device.
 
     limit: seconds after the start of a new image within which the ACS must be reached. order: see Order. signature: which keys count.
+    on_staged: told the slot that has a new image. An image of the type `6 Stored Firmware Image` is written and no more (unverified).
     """
 
     disturbs = False
@@ -69,6 +76,7 @@ class FirmwareInstaller:
         signature: SignaturePolicy | None = None,
         limit: float = 600.0,
         fetch_signature: FetchSignature = fetch_signature,
+        on_staged: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Raises StoreError where the state cannot be read."""
         self.updater = updater
@@ -81,6 +89,10 @@ class FirmwareInstaller:
         self._signature = signature or SignaturePolicy()
         self._limit = limit
         self._fetch_signature = fetch_signature
+        self._on_staged = on_staged
+        self._chosen = False
+        self.trouble: SlotStatus | None = None
+        """What became of the last image where it was not installed, for FirmwareImage.{i}.Status."""
         kept = dict(facts.items(TRANSFER))
         self.failure = str(kept.get(_FAILURE, ""))
         """Why the last update was given up, for BootFailureLog and status pages; "" where none was."""
@@ -90,34 +102,63 @@ class FirmwareInstaller:
 
     async def apply(self, file: Path, transfer: Transfer) -> Restart:
         """Check the image, write it and have it start next. Raises FileTransferError; what ran before goes on running then."""
+        self.trouble = SlotStatus.VALIDATION_FAILED
         await self._check_signature(file, transfer)
         info = await self.updater.verify(file)
+        self.trouble = SlotStatus.INSTALLATION_FAILED
         slot = await self.updater.stage(file, info)
+        self.trouble = None
+        if self._on_staged is not None:
+            await self._on_staged(slot)
+        if transfer.file_type == STORED:
+            await self.refresh()
+            return Restart.NO
         before = await running_slot(self.updater)
         # The note comes first: a crash between the two leaves a trial of an image that does not run, which the next start reports.
+        self._note(transfer.number, slot, info.version, before)
+        await self.updater.activate(slot)
+        await self.refresh()
+        return Restart.AFTER_REPORT if self._order is Order.REPORT_FIRST else Restart.BEFORE_REPORT
+
+    def not_fetched(self) -> None:
+        """The image did not arrive."""
+        self.trouble = SlotStatus.DOWNLOAD_FAILED
+
+    def note_choice(self, slot: Slot | None) -> None:
+        """The ACS wants that slot to start next (DeviceInfo.BootFirmwareImage); None: it does not. Its start is on trial like an update's.
+
+        Raises Fault 9001 while an update waits for its restart, StoreError.
+        """
+        if self._kept.get("transfer"):
+            raise Fault(FaultCode.REQUEST_DENIED, "an update is on trial, or waits for its restart")
+        self._chosen = True
+        if slot is None or slot.running:
+            self._keep(None)
+        else:
+            self._note(0, slot.name, slot.version, next((s for s in self.images if s.running), None))
+
+    def _note(self, transfer: int, slot: str, version: str, before: Slot | None) -> None:
         self._keep(
             {
-                "transfer": transfer.number,
+                "transfer": transfer,
                 "slot": slot,
-                "version": info.version,
+                "version": version,
                 "before": before.version if before else "",
                 "boot_id": self.updater.boot_id(),
                 "starts": 0,
             }
         )
-        self.transfer = transfer.number
-        await self.updater.activate(slot)
-        await self.refresh()
-        return Restart.AFTER_REPORT if self._order is Order.REPORT_FIRST else Restart.BEFORE_REPORT
+        self.transfer = transfer
 
     async def begin(self, now: float) -> tuple[TrialState, str]:
         """What the start of the device found."""
         kept = self._kept
         await self.refresh()
-        if not kept:
+        if not kept or self._chosen:
             return TrialState.NONE, ""
         if kept["boot_id"] and kept["boot_id"] == self.updater.boot_id():
-            return TrialState.NOT_RESTARTED, ""
+            # A slot that the ACS chose waits for whichever restart comes; an update wants one.
+            return (TrialState.NOT_RESTARTED if kept["transfer"] else TrialState.NONE), ""
         running = next((s for s in self.images if s.running), None)
         if running is None or running.name != kept["slot"]:
             version = running.version if running else "the one before"
@@ -146,11 +187,6 @@ class FirmwareInstaller:
     async def refresh(self) -> None:
         """Look at the slots again: `images` is what FirmwareImage.{i} shows."""
         self.images = await self.updater.slots()
-
-    async def choose(self, slot: str) -> None:
-        """The ACS wants that slot to start next (DeviceInfo.BootFirmwareImage). Raises FileTransferError."""
-        await self.updater.activate(slot)
-        await self.refresh()
 
     async def _back(self, why: str) -> str:
         kept = self._kept

@@ -12,12 +12,17 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SlotStatus(StrEnum):
-    """Values of DeviceInfo.FirmwareImage.{i}.Status that an updater can tell (TR-181 2.12)."""
+    """Values of DeviceInfo.FirmwareImage.{i}.Status (TR-181 2.12); the ones that an updater itself can tell first."""
 
     NO_IMAGE = "NoImage"
     ACTIVE = "Active"
     AVAILABLE = "Available"
     ACTIVATION_FAILED = "ActivationFailed"
+    DOWNLOADING = "Downloading"
+    VALIDATING = "Validating"
+    DOWNLOAD_FAILED = "DownloadFailed"
+    VALIDATION_FAILED = "ValidationFailed"
+    INSTALLATION_FAILED = "InstallationFailed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Source: TR-069a6 A.3.2.8, A.4.1.5; the order of DKT's firmware upgrade from its 
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.codec.messages import (
@@ -20,7 +20,9 @@ from homeport.codec.messages import (
     ScheduleDownload,
     Upload,
 )
+from homeport.cpe.clock import date_time
 from homeport.cpe.journal import LOG
+from homeport.cpe.parts.file_rows import FileRows, own_logs
 from homeport.cpe.parts.part import Part
 from homeport.cpe.transfers.rules import TransferStatus
 from homeport.errors import StoreError, TransportError
@@ -28,11 +30,11 @@ from homeport.terms import CwmpVersion
 
 if TYPE_CHECKING:
     from homeport.cpe.agent import Agent
-    from homeport.cpe.firmware import DirectoryUpdater, Updater
+    from homeport.cpe.firmware import DirectoryUpdater, FirmwareInstaller, Updater
+    from homeport.cpe.parts.firmware_rows import FirmwareRows
     from homeport.cpe.transfers.file_types import FileTypes
     from homeport.cpe.transfers.service import TransferService
 
-FIRMWARE: Final = "1 Firmware Upgrade Image"
 CONFIGURATION: Final = "3 Vendor Configuration File"
 
 _BUCKET: Final = "transfer"
@@ -73,6 +75,10 @@ class TransfersPart(Part):
         if self._factory_version:
             # None leaves the stored value, which is the factory's.
             agent.model.source(path, read=lambda _: self._version or None)
+        logs, sizes = own_logs(agent.settings.directory)
+        self._files = FileRows(agent.model, logs, sizes)
+        self._images: FirmwareRows | None = None
+        self._installer: FirmwareInstaller | None = None
 
     def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
         return dict.fromkeys(_ANSWERED, self._handle)
@@ -85,12 +91,18 @@ class TransfersPart(Part):
     async def start(self) -> None:
         """Find out which firmware runs, and take up what was under way. Raises StoreError."""
         await self._look_at_firmware()
-        if not self._agent.store.items(_BUCKET):
+        self._files.start()
+        await self._show_images()
+        if not any(key.isdigit() or key == "trial" for key, _ in self._agent.store.items(_BUCKET)):
             for file in self._directory.glob("*.file*"):
                 file.unlink(missing_ok=True)  # a factory reset dropped the transfer that it belonged to
             return
         await self._start_service()
         self._needed.set()
+
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
+        if self._images is not None and not rows_only and self._images.concerns(paths):
+            await self._images.refresh()
 
     async def run(self) -> None:
         """Do what is due, from the first transfer on."""
@@ -194,40 +206,23 @@ class TransfersPart(Part):
         from homeport.cpe.transfers.vendor_files import VendorConfiguration, VendorLogs
 
         agent = self._agent
-        directory = agent.settings.directory
         types = FileTypes()
-        updater = self._made_updater()
-        if updater is not None:
-            from homeport.cpe.firmware import FirmwareInstaller, Order, SignaturePolicy
+        if self._made_updater() is not None:
+            from homeport.cpe.firmware.install import FIRMWARE_TYPES
 
-            settings = agent.settings
-            types.on_download(
-                FIRMWARE,
-                FirmwareInstaller(
-                    updater,
-                    facts=agent.store,
-                    outbox=agent.ledger,
-                    clock=agent.clock,
-                    order=Order(self._order()),
-                    signature=SignaturePolicy(settings.firmware_keys),
-                    limit=settings.firmware_trial,
-                ),
-            )
+            for name in FIRMWARE_TYPES:
+                types.on_download(name, self._made_installer())
         configuration = VendorConfiguration(
             agent.model,
             description=f"{agent.status.profile} {self._running_version}",
             others=agent.vendor_files,
+            row=lambda: self._files.configuration,
+            now=lambda: date_time(agent.clock.now()),
         )
         types.on_download(CONFIGURATION, configuration)
         for name in ("1 Vendor Configuration File", CONFIGURATION):
             types.on_upload(name, configuration)
-        logs = VendorLogs(
-            {
-                row: [directory / f"{name}.log.1", directory / f"{name}.log"]
-                for row, name in ((1, "client"), (2, "config"))
-            },
-            others=agent.vendor_files,
-        )
+        logs = VendorLogs(self._files.logs, others=agent.vendor_files)
         for name in ("2 Vendor Log File", "4 Vendor Log File"):
             types.on_upload(name, logs)
         return types
@@ -266,6 +261,51 @@ class TransfersPart(Part):
             LOG.error("the updater cannot say which firmware runs: %s", e)
             return
         self._version = slot.version if slot is not None else ""
+
+    async def _show_images(self) -> None:
+        """Make the rows of FirmwareImage, where the device has the table and an updater."""
+        updater = (
+            self._made_updater()
+            if self._agent.model.exists(f"{self._agent.management.device_info}FirmwareImage.")
+            else None
+        )
+        if updater is None:
+            return
+        from homeport.cpe.parts.firmware_rows import FirmwareRows
+
+        self._images = FirmwareRows(
+            self._agent,
+            updater,
+            installer=self._chosen_by,
+            queue=lambda: self._service.queue if self._service is not None else None,
+            trouble=lambda: self._installer.trouble if self._installer is not None else None,
+        )
+        await self._images.start()
+
+    def _chosen_by(self) -> "FirmwareInstaller":
+        """The installer that notes which slot the ACS chose; the service then watches over its start. Raises StoreError."""
+        self._build()
+        self._needed.set()
+        return self._made_installer()
+
+    def _made_installer(self) -> "FirmwareInstaller":
+        """The installer of firmware. Raises StoreError."""
+        if self._installer is None:
+            from homeport.cpe.firmware import FirmwareInstaller, Order, SignaturePolicy
+
+            agent, updater = self._agent, self._made_updater()
+            assert updater is not None
+            self._installer = FirmwareInstaller(
+                updater,
+                facts=agent.store,
+                outbox=agent.ledger,
+                clock=agent.clock,
+                order=Order(self._order()),
+                signature=SignaturePolicy(agent.settings.firmware_keys),
+                limit=agent.settings.firmware_trial,
+                on_staged=self._images.installed if self._images is not None else None,
+            )
+        return self._installer
 
     def _made_updater(self) -> "Updater | None":
         """The updater of the settings; None where the device takes no firmware."""

@@ -2,14 +2,16 @@
 
 A configuration file is JSON: `values` holds every parameter that may be set, by path; `rows` the instance numbers of every table that can
 grow. What an upload gives, a download takes; applying is one transaction: everything or nothing. Secrets and commands are left out, so
-passwords of the device stay as they are. Source: TR-181 2.19 DeviceInfo.VendorConfigFile, VendorLogFile.
+passwords of the device stay as they are; so does the choice of a firmware. The row of VendorConfigFile changes in the same transaction.
+Source: TR-181 2.19 DeviceInfo.VendorConfigFile, VendorLogFile.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from homeport.cpe.transfers.file_types import Restart
 from homeport.cpe.transfers.records import Transfer
@@ -17,7 +19,7 @@ from homeport.cpe.transfers.rules import RowFiles
 from homeport.errors import Fault
 from homeport.model.transaction import Transaction
 from homeport.model.tree import DataModel
-from homeport.terms import Writer
+from homeport.terms import UNKNOWN_TIME, Writer
 from homeport.transport.files import FileTransferError, Trouble
 
 FORMAT: Final = "homeport-configuration/1"
@@ -26,8 +28,8 @@ MOST_BYTES: Final = 16 << 20
 """A larger file is no configuration; it would be read into memory."""
 
 
-def export_configuration(model: DataModel, *, description: str = "") -> bytes:
-    """The configuration of a device as a file. description: for people, such as the model and its version."""
+def export_configuration(model: DataModel, *, description: str = "", called: str = "", version: str = "") -> bytes:
+    """The configuration of a device as a file. description: for people, such as the model and its version. called, version: its row's."""
     values: dict[str, str] = {}
     rows: dict[str, list[int]] = {}
     for name in model.names(model.root, False):
@@ -35,21 +37,23 @@ def export_configuration(model: DataModel, *, description: str = "") -> bytes:
             number = name.name[:-1].rpartition(".")[2]
             if name.writable and not number.isdigit():
                 rows[name.name] = model.instances(name.name)
-        elif name.writable:
+        elif name.writable and "FirmwareImage" not in name.name:
             definition = model.definition(name.name)
             if not (definition.hidden or definition.secured or definition.command):
                 values[name.name] = ""
     for value in model.get_many(list(values)) if values else []:
         values[value.name] = value.value
-    data = {"format": FORMAT, "description": description, "rows": rows, "values": values}
+    said = {"name": called, "version": version, "description": description}
+    data = {"format": FORMAT, **{k: v for k, v in said.items() if v}, "rows": rows, "values": values}
     return json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def apply_configuration(model: DataModel, data: bytes) -> int:
+def apply_configuration(model: DataModel, data: bytes, *, row: Mapping[str, str] | None = None) -> int:
     """Bring the device to the configuration of a file; the Status of the commit: 0 applied, 1 needs a restart.
 
     Rows that the file has and the device lacks are added, others deleted; their numbers may differ, and references follow. Parameters that
-    the file does not name stay. Raises FileTransferError (corrupt) where any of it does not fit this device; nothing is changed then.
+    the file does not name stay. row: what becomes true of its row of VendorConfigFile, by path.
+    Raises FileTransferError (corrupt) where any of it does not fit this device; nothing is changed then.
     """
     rows, values = _read(data)
     try:
@@ -60,6 +64,8 @@ def apply_configuration(model: DataModel, data: bytes) -> int:
                 if not _may_set(change, here):
                     raise _unfit(f"{path} cannot be set on this device")
                 change.set(here, ",".join(_moved(item, moved) for item in text.split(",")) if moved else text)
+            for path, text in (row or {}).items():
+                change.also(path, text)
             return change.commit()
     except Fault as e:
         first = f"{e.parameters[0].name}: {e.parameters[0].text}" if e.parameters else e.text
@@ -72,8 +78,18 @@ class VendorConfiguration:
     disturbs = True
     web_pages = False
 
-    def __init__(self, model: DataModel, *, description: str = "", others: RowFiles | None = None) -> None:
+    def __init__(
+        self,
+        model: DataModel,
+        *,
+        description: str = "",
+        others: RowFiles | None = None,
+        row: Callable[[], int | None] = lambda: 1,
+        now: Callable[[], str] = lambda: UNKNOWN_TIME,
+    ) -> None:
+        """row: the number of its row of VendorConfigFile, None where there is none. now: a dateTime."""
         self._model = model
+        self._row, self._now = row, now
         self._description = description
         self._others = others or RowFiles()
 
@@ -81,40 +97,63 @@ class VendorConfiguration:
         if (await asyncio.to_thread(file.stat)).st_size > MOST_BYTES:
             raise _unfit(f"it has more than {MOST_BYTES} bytes")
         data = await asyncio.to_thread(file.read_bytes)
-        return Restart.AFTER_REPORT if apply_configuration(self._model, data) else Restart.NO
+        later = apply_configuration(self._model, data, row=self._news(data, transfer.url))
+        return Restart.AFTER_REPORT if later else Restart.NO
+
+    def _news(self, data: bytes, url: str) -> dict[str, str]:
+        """What the row says once this file is applied: the name is in the file, or in its URL (TR-181 2.19 VendorConfigFile.Name)."""
+        row = self._row()
+        prefix = f"{self._model.root}DeviceInfo.VendorConfigFile.{row}."
+        if row is None or not self._model.exists(prefix):
+            return {}
+        said = _said(data)
+        name = said.get("name") or urlsplit(url).path.rpartition("/")[2]
+        wanted = {"Version": said.get("version", "")[:16], "Date": self._now()} | ({"Name": name[:64]} if name else {})
+        return {prefix + n: text for n, text in wanted.items() if self._model.exists(prefix + n)}
 
     def has(self, instance: int | None) -> bool:
         other = self._others.configuration(instance)
         if other is not None:
             return any(path.is_file() for path in other)
-        return instance is None or instance in _instances(self._model, "VendorConfigFile")
+        return instance is None or instance == self._row()
 
     async def write(self, file: Path, transfer: Transfer) -> None:
         other = self._others.configuration(transfer.instance)
         if other is not None:
             await _join(other, file, "the configuration")
             return
-        data = export_configuration(self._model, description=self._description)
+        row = f"{self._model.root}DeviceInfo.VendorConfigFile.{self._row()}."
+        data = export_configuration(
+            self._model,
+            description=self._description,
+            called=_text(self._model, row + "Name"),
+            version=_text(self._model, row + "Version"),
+        )
         await asyncio.to_thread(file.write_bytes, data)
 
 
 class VendorLogs:
-    """Exporter of the logs. files: by row of VendorLogFile, the files that make up that log, oldest first; missing ones are passed over.
+    """Exporter of the logs.
 
-    others: whose rows are not among them.
+    files: gives, by row of VendorLogFile, the files that make up that log, oldest first; missing ones are passed over. others: whose rows
+    are not among them. A request without a row means the lowest one.
     """
 
-    def __init__(self, files: Mapping[int, Sequence[Path]], *, others: RowFiles | None = None) -> None:
+    def __init__(self, files: Callable[[], Mapping[int, Sequence[Path]]], *, others: RowFiles | None = None) -> None:
         self._files = files
         self._others = others or RowFiles()
 
     def has(self, instance: int | None) -> bool:
-        return self._others.log(instance) is not None or (1 if instance is None else instance) in self._files
+        if self._others.log(instance) is not None:
+            return True
+        own = self._files()
+        return bool(own) if instance is None else instance in own
 
     async def write(self, file: Path, transfer: Transfer) -> None:
         parts = self._others.log(transfer.instance)
         if parts is None:
-            parts = self._files[1 if transfer.instance is None else transfer.instance]
+            own = self._files()
+            parts = own.get(min(own) if transfer.instance is None else transfer.instance, ())
         await _join(parts, file, "the log")
 
 
@@ -192,11 +231,20 @@ def _moved(path: str, moved: Mapping[str, str]) -> str:
     return new if path.endswith(".") else new[:-1]
 
 
-def _instances(model: DataModel, table: str) -> list[int]:
+def _said(data: bytes) -> dict[str, str]:
+    """What a file says of itself."""
     try:
-        return model.instances(f"{model.root}DeviceInfo.{table}.")
+        found = json.loads(data.decode("utf-8"))
+        return {k: str(found[k]) for k in ("name", "version") if found.get(k)}
+    except (ValueError, AttributeError, RecursionError):
+        return {}  # no configuration file: that is found out when it is applied
+
+
+def _text(model: DataModel, path: str) -> str:
+    try:
+        return model.value(path)
     except Fault:
-        return [1]  # the profile has no such table: there is one file
+        return ""  # this device has no such row
 
 
 def _unfit(why: str) -> FileTransferError:

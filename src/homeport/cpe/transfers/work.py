@@ -124,16 +124,21 @@ class Worker:
             raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
         transfer = self._begun(transfer)
         limits = replace(self._limits, total=min(self._limits.total, max(0.001, self._timetable.window_left(transfer))))
-        fetched = await self._fetch(
-            transfer.url,
-            self.file(transfer),
-            credentials=Credentials(transfer.username, transfer.password),
-            expected_size=transfer.file_size,
-            exact_size=self._exact_size,
-            limits=limits,
-            options=replace(self._options, refuse_html=self._options.refuse_html and not installer.web_pages),
-            progress=lambda done, total: self.progress.__setitem__(transfer.number, (done, total)),
-        )
+        try:
+            fetched = await self._fetch(
+                transfer.url,
+                self.file(transfer),
+                credentials=Credentials(transfer.username, transfer.password),
+                expected_size=transfer.file_size,
+                exact_size=self._exact_size,
+                limits=limits,
+                options=replace(self._options, refuse_html=self._options.refuse_html and not installer.web_pages),
+                progress=lambda done, total: self.progress.__setitem__(transfer.number, (done, total)),
+            )
+        except FileTransferError:
+            if (note := getattr(installer, "not_fetched", None)) is not None:
+                note()
+            raise
         if transfer.file_size and fetched.size != transfer.file_size:
             LOG.warning("%s has %d bytes; FileSize had said %d", transfer.url, fetched.size, transfer.file_size)
         size = fetched.size if transfer.autonomous else transfer.file_size
