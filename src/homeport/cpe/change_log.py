@@ -3,11 +3,12 @@
 A line stays readable with any pager and can be read back as data: `TIME WHO set PATH: "OLD" -> "NEW"`, texts quoted as JSON quotes them.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+
+import msgspec
 
 from homeport.cpe.journal import MASK, Journal, masked
 from homeport.errors import Fault
@@ -71,7 +72,7 @@ class ChangeLog:
 
 def _shown(path: str, value: str, hidden: bool) -> str:
     value = MASK if hidden and value else masked(path, value)
-    return json.dumps(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…", ensure_ascii=False)
+    return msgspec.json.encode(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…").decode()
 
 
 def entry(line: str) -> dict[str, Any]:
@@ -80,5 +81,8 @@ def entry(line: str) -> dict[str, Any]:
     found = _LINE.fullmatch(line)
     if found is None:
         return {"time": time, "text": text}
-    old, new = (json.loads(found.group(i)) for i in (4, 5))
+    try:
+        old, new = (msgspec.json.decode(found.group(i), type=str) for i in (4, 5))
+    except msgspec.DecodeError:
+        return {"time": time, "text": text}
     return {"time": time, "text": text, "who": found.group(2), "path": found.group(3), "old": old, "new": new}

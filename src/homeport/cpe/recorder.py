@@ -25,11 +25,11 @@ KEEP: Final = 12
 MOST_BYTES: Final = 256 * 1024
 """Compressed bytes of all sessions together; the oldest go first."""
 
-MOST_OF_SESSION: Final = 2 * 1024 * 1024
+MOST_OF_SESSION: Final = 1024 * 1024
 """Bytes of one session's bodies that are kept; what comes later is told with its size alone."""
 
-MOST_OF_BODY: Final = 1024 * 1024
-"""Bytes of one body: a whole data model of 5,000 parameters is 0.8 MB."""
+MOST_OF_BODY: Final = 512 * 1024
+"""Bytes of one body: a whole data model of 3,000 parameters."""
 
 _PAIR: Final = re.compile(rb"(?s)(<Name\b[^>]*>\s*([^<]+?)\s*</Name>\s*<Value\b[^>]*>)([^<]+)(?=</Value>)")
 _URL_QUERY: Final = re.compile(rb"(?s)(<URL\b[^>]*>[^<?]*\?)[^<]+")

@@ -5,7 +5,6 @@ and what the ACS wants to be told about becomes a VALUE CHANGE.
 """
 
 import dataclasses
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +246,8 @@ class _Verbs:
 
     async def support(self, args: Mapping[str, Any]) -> Any:
         """All of the above in one answer, to be sent to whoever helps; the sessions' messages are had one by one with `session`."""
+        import platform
+
         return {
             "versions": {
                 "homeport": __version__,

@@ -53,11 +53,13 @@ class PageApp:
         loopback: bool,
         port: int,
         say: Callable[[str], None],
+        may_enter: Callable[[str, int], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """directory: the state directory, which may hold the password. password_hash: the setting. loopback: nobody else reaches us.
 
-        port: to tell our cookie from those of other agents on this machine. say: the configuration log.
+        port: to tell our cookie from those of other agents on this machine. say: the configuration log. may_enter: whether the local user
+        behind a connection from this address and port needs no password.
         """
         self._verbs = verbs
         self._directory = directory
@@ -65,6 +67,7 @@ class PageApp:
         self._loopback = loopback
         self._cookie_name = f"homeport_{port}"
         self._say = say
+        self._may_enter = may_enter
         self._clock = clock
         self._logins = Logins()
         self._hashing = asyncio.Lock()
@@ -127,6 +130,14 @@ class PageApp:
             if not _is_own_name(host):
                 # Without a login, a page of a stranger that lets its name lead here must not read ours (DNS rebinding).
                 return self._plain(421, "this page answers to localhost only, as long as it has no password")
+            if "may enter" not in request.known:
+                request.known["may enter"] = self._may_enter(request.source, request.port)
+            if not request.known["may enter"]:
+                return self._plain(
+                    403,
+                    "As long as it has no password, this page is for the agent's own user, root and the members of control_group. "
+                    "Set a password: homeport cpe web-password",
+                )
         if request.method != "POST":
             return None
         origin, site = request.head.get("origin"), request.head.get("sec-fetch-site")

@@ -54,7 +54,9 @@ class Request:
     head: Head
     body: bytes
     source: str
+    port: int
     secure: bool
+    known: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class PageListener:
         self.time_limit = time_limit
         self.idle = idle
         self.limits = limits
-        self._host = host
+        self.host = host
         self._ports = [0] if port == 0 else range(port, min(port + port_range, 65536))
         self._tls = tls
         self._server: asyncio.Server | None = None
@@ -106,12 +108,12 @@ class PageListener:
         for port in self._ports:
             try:
                 self._server = await loop.create_server(
-                    lambda: _Visitor(self), self._host or None, port, ssl=self._tls, backlog=64
+                    lambda: _Visitor(self), self.host or None, port, ssl=self._tls, backlog=64
                 )
             except OSError as e:
                 if e.errno == errno.EADDRINUSE or "in use" in str(e):
                     continue
-                raise ConfigError(f"web_listen: cannot listen on {self._host}:{port}: {e.strerror or e}") from e
+                raise ConfigError(f"web_listen: cannot listen on {self.host}:{port}: {e.strerror or e}") from e
             self.port = int(self._server.sockets[0].getsockname()[1])
             return self.port
         raise ConfigError(f"web_port: no free port from {self._ports[0]} to {self._ports[-1]}; set another")
@@ -155,12 +157,13 @@ class _Visitor(asyncio.Protocol):
         self._need = 0
         self._working: asyncio.Task[None] | None = None
         self._clogged = False
-        self._source = ""
+        self._source, self._port = "", 0
+        self._known: dict[str, bool] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not subclasses of asyncio's
         peer = transport.get_extra_info("peername")
-        self._source = str(peer[0]) if peer else ""
+        self._source, self._port = (str(peer[0]), int(peer[1])) if peer else ("", 0)
         self._wait(self._listener.time_limit)
         self._listener.arrived(self)
 
@@ -251,7 +254,7 @@ class _Visitor(asyncio.Protocol):
         if not target.startswith("/") or any(c <= " " or c > "~" for c in target):
             raise RemoteProtocolError("the address must be a path")
         path, _, query = target.partition("?")
-        return Request(method, path, query, head, body, self._source, self._listener.secure)
+        return Request(method, path, query, head, body, self._source, self._port, self._listener.secure, self._known)
 
     # --- answering ----------------------------------------------------------------------------------------------------------
 

@@ -81,8 +81,17 @@ class WebPart(Part):
                 loopback=is_loopback(self._agent.settings.web_listen),
                 port=self._listener.port,
                 say=self._agent.config_log.write,
+                may_enter=self._may_enter,
             )
         return await self._app.answer(request)
+
+    def _may_enter(self, source: str, port: int) -> bool:
+        """Whether the user of this machine who connected from there may steer the agent; true where the machine does not tell."""
+        from homeport.cpe.web.local_user import may_steer, user_of
+
+        assert self._listener is not None
+        user = user_of((source, port), (self._listener.host, self._listener.port))
+        return user is None or may_steer(user, self._agent.settings.control_group)
 
     def _tls(self) -> ssl.SSLContext | None:
         settings = self._agent.settings
