@@ -126,7 +126,7 @@ async def test_a_slow_plug_in_does_not_hold_up_the_agent(tmp_path: Path) -> None
     """While one function takes its time for a request, the loop serves the others; the answer carries the value."""
     plugin = write(
         tmp_path,
-        f"import time\n@parameter('{LOAD}', limit=5)\ndef load() -> int:\n    time.sleep(0.4)\n    return 7\n",
+        f"import time\n@parameter('{LOAD}', limit=5)\ndef load() -> int:\n    time.sleep(1.0)\n    return 7\n",
     )
     async with (
         HttpAcs([GetParameterValues((LOAD,))]) as acs,
@@ -138,7 +138,7 @@ async def test_a_slow_plug_in_does_not_hold_up_the_agent(tmp_path: Path) -> None
             longest, before = max(longest, time.monotonic() - before), time.monotonic()
         answer = acs.answers[0][1]
         assert isinstance(answer, GetParameterValuesResponse) and answer.parameter_list[0].value == "7"
-        assert longest < 0.35, "the loop stood still"
+        assert longest < 0.9, "the loop stood still"
 
 
 @on_loop

@@ -308,3 +308,13 @@ def test_a_vendors_parameter_without_a_type_is_refused() -> None:
     box.parameter("Device.DeviceInfo.X_00256D_Boots")(lambda: 12)
     with pytest.raises(ConfigError, match="its type must be said"):
         Plugged(box)
+
+
+def test_a_plug_in_may_serve_devices_of_both_roots() -> None:
+    """What is below the other root is passed over, so that one package serves TR-098 and TR-181 devices."""
+    box = Plugin("box")
+    for root in ("Device.", "InternetGatewayDevice."):
+        box.parameter(f"{root}DeviceInfo.UpTime")(lambda: 9)
+    assert Plugged(box).value(INFO + "UpTime") == "9"
+    igd = Plugged(box, profile=load_profile("igd"))
+    assert igd.value("InternetGatewayDevice.DeviceInfo.UpTime") == "9"

@@ -30,6 +30,8 @@ from homeport.terms import FaultCode, ValueType
 _OUT_OF_USE: Final = frozenset({"deprecated", "obsoleted", "deleted"})
 
 
+_ROOTS: Final = ("Device.", "InternetGatewayDevice.")
+
 MOST_SHOWN: Final = 20
 """Failing parameters of one plug-in that a person is shown."""
 
@@ -131,6 +133,8 @@ class PluginHost(Host):
         """Whether the device has what is declared."""
         path = generic(declared)
         schema, profile = model.schema, model.profile
+        if not path.startswith(schema.root) and path.startswith(_ROOTS):
+            return False  # a plug-in for devices of both roots, or installed for another device on this machine
         if path.endswith("."):
             found: object = schema.object(path)
             present = profile is None or profile.has_object(path)
