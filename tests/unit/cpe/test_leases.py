@@ -282,6 +282,41 @@ def test_an_acs_that_stays_unreachable_gives_way_to_the_one_that_dhcp_names(tmp_
     play(tmp_path, scene)
 
 
+def test_of_two_leases_each_gets_its_turn_while_no_acs_is_reached(tmp_path):
+    """Two lines, two operators, one of them down."""
+
+    async def scene(bench):
+        agent = await bench.start()
+        agent.leases.take(lease("http://a.example/", "eth0"))
+        agent.leases.take(lease("http://b.example/", "eth1"))
+        bench.refuse = True
+        tried = set()
+        agent.trigger("2 PERIODIC")
+        for _ in range(40):
+            await bench.clock.advance(60)
+            tried.add(bench.attempts[-1][1])
+        assert tried == {"http://a.example/", "http://b.example/"}
+
+    play(tmp_path, scene)
+
+
+def test_a_renewal_that_says_nothing_new_costs_the_flash_nothing(tmp_path):
+    """Some servers give leases of five minutes."""
+
+    async def scene(bench):
+        agent = await bench.start()
+        agent.leases.take(lease(provisioning_code="gold"))
+        await bench.clock.settle()
+        written = []
+        agent.store._db.set_trace_callback(lambda text: written.append(text) if text.startswith("INSERT") else None)
+        for _ in range(3):
+            said = agent.leases.take(lease(provisioning_code="gold"))
+        assert written == []
+        assert "changes nothing" in said
+
+    play(tmp_path, scene)
+
+
 @pytest.mark.parametrize("why", ["a person set it", "never found by DHCP", "switched off", "the ACS answers"])
 def test_dhcp_does_not_move_the_agent_otherwise(tmp_path, why):
     """A person's URL stays; so does one that an ACS set on a device that had a fixed URL; 401 and 503 are answers."""

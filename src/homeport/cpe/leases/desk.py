@@ -107,10 +107,19 @@ class LeaseDesk:
         return f"the lease of {lease.where} is gone" if lease else f"there was no lease of {interface}"
 
     def rediscover(self) -> bool:
-        """The ACS stays unreachable: let the leases name it anew, also over a URL that the ACS set. Whether the URL changed."""
+        """The ACS stays unreachable: let another lease name it, also over a URL that the ACS set. Whether the URL changed.
+
+        Of several leases the next one after that which named the present ACS comes first, so that in time each gets its turn.
+        """
         before = self._management.url
-        for key in list(self._leases):
-            self._apply(key, rediscovery=True, again=True)
+        keys = list(self._leases)
+        holder = str(self._store.get(AGENT, _HOLDER, ""))
+        turn = keys.index(holder) + 1 if holder in keys and url_source(self._store) == DHCP else 0
+        for key in keys[turn:] + keys[:turn]:
+            found = facts_of(self._leases[key], self._form).found
+            if found is not None and found.url not in (None, before):
+                self._apply(key, rediscovery=True, again=True)
+                break
         return self._management.url != before
 
     @property
@@ -153,21 +162,37 @@ class LeaseDesk:
             return refusal
         url = found.url or ""
         moved = bool(url) and url != self._management.url
+        beside = {name: value for name, value in _beside_url(found).items() if value}
+        if not moved and self._is_settled(key, url, beside):
+            return f"{facts.option} of {lease.where} changes nothing about the ACS URL"
+        try:
+            self._write(key, lease, facts.option, url, beside)
+        except Fault as e:
+            self._say(f"{facts.option} of {lease.where}: the URL {url} is not accepted: {e.text}")
+            return f"the URL {url} is not accepted: {e.text}"
+        if moved:
+            return f"{facts.option} of {lease.where} names the ACS {url}"
+        return f"{facts.option} of {lease.where} changes nothing about the ACS URL"
+
+    def _is_settled(self, key: str, url: str, beside: dict[str, str]) -> bool:
+        """Whether all that the lease says was taken earlier: the flash need not be written for each renewal."""
+        named = not url or (url_source(self._store) == DHCP and self._store.get(AGENT, _HOLDER) == key)
+        return named and all(self._store.get(AGENT, _GIVEN + name) == value for name, value in beside.items())
+
+    def _write(self, key: str, lease: Lease, option: str, url: str, beside: dict[str, str]) -> None:
+        """All at once. Raises Fault where the device does not take the URL; nothing is changed then."""
         with self._store.transaction() as transaction:
             if url:
                 # The source first: listeners that hear of the new URL ask for it.
                 keep_url_source(transaction, DHCP)
                 transaction.put(AGENT, _HOLDER, key)
-                transaction.put(AGENT, _OPTION, facts.option + (f" of {lease.where}" if lease.interface else ""))
+                transaction.put(AGENT, _OPTION, option + (f" of {lease.where}" if lease.interface else ""))
                 transaction.put(AGENT, _FOUND, True)
                 self._management.set("URL", url)
-            for name, value in _beside_url(found).items():
-                if value and self._may_give(name):
+            for name, value in beside.items():
+                if self._may_give(name):
                     transaction.put(AGENT, _GIVEN + name, value)
                     self._set(name, value)
-        if moved:
-            return f"{facts.option} of {lease.where} names the ACS {url}"
-        return f"{facts.option} of {lease.where} changes nothing about the ACS URL"
 
     def _refusal(self, key: str, lease: Lease, facts: Facts, *, rediscovery: bool) -> str:
         """Why this lease does not count, as a sentence; "" where it does."""
