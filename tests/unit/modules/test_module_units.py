@@ -1,5 +1,7 @@
 """Execution units and their environments: every state that the model names, restarts, run levels, Enable and Reset."""
 
+import asyncio
+
 import pytest
 
 from homeport.codec.messages import UninstallOpStruct, UpdateOpStruct
@@ -130,6 +132,34 @@ def test_idle_and_active_at_once_leave_one_unit_running(live):
             await bench.clock.settle()
         await bench.clock.advance(2)
         assert bench.value(EU + "Status") == "Active" and len(bench.box.living) == 1
+
+    live(scene)
+
+
+def test_a_unit_that_is_being_stopped_cannot_be_started(live, monkeypatch):
+    """RequestedState Active while Stopping is refused with 9001; Idle once more is ignored."""
+
+    async def scene(bench):
+        gate = asyncio.Event()
+        ends = Air.stop
+
+        async def slowly(self, grace):
+            await gate.wait()
+            await ends(self, grace)
+
+        monkeypatch.setattr(Air, "stop", slowly)
+        await bench.install(package())
+        bench.set(EU + "RequestedState", "Active")
+        await bench.clock.advance(1)
+        bench.set(EU + "RequestedState", "Idle")
+        await bench.clock.settle()
+        assert bench.value(EU + "Status") == "Stopping"
+        assert bench.refused(EU + "RequestedState", "Active") == 9001
+        assert bench.refused(EU + "RequestedState", "Idle") == 0
+        gate.set()
+        await bench.clock.advance(1)
+        assert bench.value(EU + "Status") == "Idle"
+        assert bench.refused(EU + "RequestedState", "Active") == 0
 
     live(scene)
 
@@ -331,13 +361,15 @@ def test_what_needs_another_module_waits_for_it(live):
 
 
 def test_a_reset_brings_back_what_the_last_bootstrap_knew(live):
-    """Later units go with their data, updated ones have their old version, removed ones are there again; Reset reads false."""
+    """Later units go with their data, updated ones have their old version, removed ones and settings are there again."""
 
     async def scene(bench):
         other = UUID.replace("1", "2")
         await bench.install(package("stays", "1.0"), "http://files/a", uuid=UUID)
         await bench.install(package("removed", "1.0", **unit(auto_start=True)), "http://files/b", uuid=other)
+        bench.set("ExecEnv.1.InitialExecutionUnitRunLevel", "4")
         bench.service.bootstrapped()
+        bench.set("ExecEnv.1.InitialExecutionUnitRunLevel", "7")
         bench.network.content["http://files/a"] = package("stays", "2.0")
         await bench.change(UpdateOpStruct(UUID), UninstallOpStruct(other))
         await bench.install(package("later", "1.0"), "http://files/c")
@@ -351,6 +383,7 @@ def test_a_reset_brings_back_what_the_last_bootstrap_knew(live):
         names = {bench.value(f"DeploymentUnit.{n}.{p}") for n in rows for p in ("Name", "Version")}
         assert names == {"stays", "removed", "1.0"}
         assert bench.box.started[-1] == "main" and bench.value("ExecEnv.1.Reset") == "false"
+        assert bench.value("ExecEnv.1.InitialExecutionUnitRunLevel") == "4"
         assert bench.box.kept.keys() == {"du-1", "du-2", "du-3"}
         assert not bench.ledger.owes_requests
 

@@ -232,6 +232,7 @@ class Estate:
                 self.shelf.save(restored)
                 if not unit.retired and unit.generation != before.generation:
                     await asyncio.to_thread(environment.remove, unit.place)
+            self.rows.configure(entry.row, self.shelf.settings.get(entry.facts.name, {}))
             for unit in mine:
                 kept = self.shelf.units.get(unit.number)
                 self.build(kept if kept is not None else msgspec.structs.replace(unit, retired=True))
@@ -249,8 +250,9 @@ class Estate:
                 original = Original(unit.generation, unit.spec, unit.url)
                 if unit.original != original:
                     changed.append(msgspec.structs.replace(unit, original=original))
-        if changed or gone:
-            self.shelf.save(*changed, gone=gone)
+        settings = {name: self.rows.configuration(entry.row) for name, entry in self.entries.items()}
+        if changed or gone or settings != self.shelf.settings:
+            self.shelf.save(*changed, gone=gone, settings=settings)
 
     def _in(self, entry: Entry) -> list[ExecutionUnit]:
         return [eu for u in self.shelf.units.values() if u.environment == entry.facts.name for eu in self.of(u)]

@@ -30,6 +30,9 @@ RESET_PERIOD: Final = 300
 
 RUN_LEVEL: Final = 0
 
+_SETTABLE: Final = ("Enable", "InitialRunLevel", "InitialExecutionUnitRunLevel")
+"""Parameters of ExecEnv that a Reset brings back."""
+
 
 @dataclass(frozen=True, slots=True)
 class RestartRules:
@@ -321,6 +324,18 @@ class Rows:
     def forget(self) -> None:
         """What was shown may not have reached the rows: compare all of them the next time."""
         self._shown.clear()
+
+    def configuration(self, row: int) -> dict[str, str]:
+        """What the ACS may set of an environment and keeps its value, by name."""
+        found = {name: self.text(self.environment(row) + name) for name in _SETTABLE}
+        return {name: text for name, text in found.items() if text}
+
+    def configure(self, row: int, values: Mapping[str, str]) -> None:
+        """Set what `configuration` gave. Raises StoreError."""
+        with self._model.transaction(Writer.SYSTEM) as change:
+            for name, text in values.items():
+                self._set(change, self.environment(row), name, text)
+            change.commit()
 
     # --- what the ACS may set -------------------------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ class ModuleService:
 
     def request_state(self, row: int, *, active: bool) -> None:
         """What RequestedState asks of an execution unit. Raises Fault 9001 where it cannot be asked now."""
-        self._check_state(row)
+        self._check_state(row, active=active)
         self._want(row, active=active)
 
     # --- sessions ---------------------------------------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ class ModuleService:
             self.model.source(f"{root}ExecutionUnit.*.{name}", read_group=self._usage)
 
     def _validate_state(self, change: Change, view: Transaction) -> None:
-        self._check_state(_row_of(change.path))
+        self._check_state(_row_of(change.path), active=change.new == "Active")
 
-    def _check_state(self, row: int) -> None:
+    def _check_state(self, row: int, *, active: bool) -> None:
         """Raises Fault 9001 where an execution unit's state cannot be asked for (TR-181 ExecutionUnit.{i}.RequestedState)."""
         unit = self.estate.owner(row)
         entry = self.estate.entries.get(unit.environment) if unit is not None else None
@@ -236,6 +236,8 @@ class ModuleService:
             raise Fault(FaultCode.REQUEST_DENIED, f"the environment {entry.facts.name} is disabled")
         if unit.status is not DuStatus.INSTALLED:
             raise Fault(FaultCode.REQUEST_DENIED, f"its deployment unit is {unit.status.value}")
+        if active and self.estate.running[row].status is EuStatus.STOPPING:
+            raise Fault(FaultCode.REQUEST_DENIED, "it is being stopped; ask again when it is Idle")
 
     def _noticed(self, changes: Sequence[Change], view: Transaction) -> None:
         """Somebody else than this service has set something."""

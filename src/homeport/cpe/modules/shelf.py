@@ -4,7 +4,7 @@ A result, the unit that it is about and, at the end of a request, its report are
 operation has one result, and each request one report.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -21,15 +21,20 @@ MODULE: Final = "module"
 _UNIT: Final = "unit/"
 _REQUEST: Final = "request/"
 _NEXT: Final = "next/"
+_SETTINGS: Final = "settings/"
 
 
 class Shelf:
-    """units, requests: by number, in the order in which they came. Methods raise StoreError; memory is as before then."""
+    """units, requests: by number, in the order in which they came. settings: what environments were set to at the last `0 BOOTSTRAP`.
+
+    Methods raise StoreError; memory is as before then.
+    """
 
     def __init__(self, facts: Facts, outbox: Outbox) -> None:
         self._outbox = outbox
         self.units: dict[int, DeploymentUnit] = {}
         self.requests: dict[int, ChangeRequest] = {}
+        self.settings: dict[str, dict[str, str]] = {}
         self._next = {_UNIT: 1, _REQUEST: 1}
         try:
             for key, value in facts.items(MODULE):
@@ -39,6 +44,8 @@ class Shelf:
                 elif key.startswith(_REQUEST):
                     request = msgspec.convert(value, ChangeRequest)
                     self.requests[request.number] = request
+                elif key.startswith(_SETTINGS):
+                    self.settings[key.removeprefix(_SETTINGS)] = msgspec.convert(value, dict[str, str])
                 elif key.startswith(_NEXT):
                     self._next[key.removeprefix(_NEXT)] = int(value)
         except (msgspec.ValidationError, TypeError, ValueError) as e:
@@ -64,8 +71,9 @@ class Shelf:
         *units: DeploymentUnit,
         request: ChangeRequest | None = None,
         gone: Iterable[DeploymentUnit] = (),
+        settings: Mapping[str, dict[str, str]] | None = None,
     ) -> None:
-        """Put units and a request on disk, and forget those that are gone."""
+        """Put units, a request and settings of environments (by name) on disk, and forget units that are gone."""
         gone = tuple(gone)
         self._check(units)
         with self._outbox.promise() as changes:
@@ -75,7 +83,10 @@ class Shelf:
                 changes.remove(MODULE, _key(_UNIT, unit.number))
             if request is not None:
                 changes.put(MODULE, _key(_REQUEST, request.number), msgspec.to_builtins(request))
+            for name, values in (settings or {}).items():
+                changes.put(MODULE, _SETTINGS + name, values)
         self._keep(units, gone)
+        self.settings.update(settings or {})
         if request is not None:
             self.requests[request.number] = request
 
