@@ -5,7 +5,7 @@ A dump is what a device answered to GetParameterValues or GetParameterNames, sav
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -16,7 +16,6 @@ from homeport.errors import ConfigError, Fault
 from homeport.model.path import generic
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import ObjectDef, ParameterDef, Schema
-from homeport.model.tables import ProfileRow
 from homeport.model.types import check_type
 
 
@@ -135,7 +134,7 @@ def check_dump(
     if device is not None:
         required.update((path, False) for path in device.parameters)
     for name in profiles:
-        required.update(_required(schema, name))
+        required.update(schema.required_by(name)[0])
     heads = {name.rpartition(".")[0] + "." for name in seen if not name.endswith(".")}
     rows_of: dict[str, list[str]] = {}
     for head in sorted(heads):
@@ -200,23 +199,6 @@ def _unknown(name: str) -> Finding:
     if any(part.startswith("X_") for part in name.split(".")):
         return Finding(FindingKind.VENDOR, name, "a vendor's extension; import its model to check it")
     return Finding(FindingKind.UNKNOWN, name, "the model has no such name")
-
-
-def _required(schema: Schema, name: str) -> dict[str, bool]:
-    known: Mapping[str, ProfileRow] = {p.name: p for p in schema.profiles}
-    if name not in known:
-        raise ConfigError(f"{schema.name} has no profile {name}; it has {', '.join(sorted(known)[:12])} ...")
-    required: dict[str, bool] = {}
-    waiting, done = [name], set()
-    while waiting:
-        current = waiting.pop()
-        if current in done or current not in known:
-            continue
-        done.add(current)
-        for path, writable in known[current].parameters:
-            required[path] = required.get(path, False) or writable
-        waiting.extend(known[current].includes)
-    return required
 
 
 # --- one model against another ----------------------------------------------------------------------------------------------------

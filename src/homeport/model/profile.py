@@ -211,18 +211,13 @@ def _selected(
     """Parameters and objects that a profile file asks for by name, by the object around them and by the standard's profiles."""
     parameters: dict[str, None] = {}
     objects: dict[str, None] = {}
-    wanted = {name: name.rpartition("/") for name in profiles}
-    rows = schema.profiles_by_service() if wanted else {}
-    for name, (service, _, own) in wanted.items():
-        if (service, own) not in rows:
-            raise ConfigError(f"{origin}: {schema.name} has no profile {name}; `homeport model list` shows the models")
-        todo = [own]
-        while todo:
-            row = rows[service, todo.pop()]
-            todo += [n for n in row.includes if (service, n) in rows]
-            head = f"{schema.root}Services." if service else ""
-            parameters.update(dict.fromkeys([head + path for path, _ in row.parameters]))
-            objects.update(dict.fromkeys([head + path for path, _ in row.objects]))
+    for name in profiles:
+        try:
+            required, present = schema.required_by(name)
+        except ConfigError as e:
+            raise ConfigError(f"{origin}: {e}") from None
+        parameters.update(dict.fromkeys(required))
+        objects.update(dict.fromkeys(present))
     for path in listed:
         if not path.endswith("."):
             parameters[path] = None

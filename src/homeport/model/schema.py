@@ -474,24 +474,53 @@ class Schema:
             )
         return self._profiles
 
-    def profiles_by_service(self) -> dict[tuple[str, str], ProfileRow]:
-        """The profiles by (service, name): "" and `Baseline:2` for the root model's, `VoiceService` and `Endpoint:1` for a service's.
-
-        A service's profiles spell their paths from the service's own top, without `<root>Services.`.
-        """
-        found: dict[tuple[str, str], ProfileRow] = {}
+    def _profiles_by_service(self) -> dict[tuple[str, str], ProfileRow]:
+        """The profiles by (service, name): "" and `Baseline:2` for the root model's, `VoiceService` and `Endpoint:1` for a service's."""
+        found: dict[tuple[str, str], ProfileRow] = {("", row.name): row for row in self._profiles or ()}
         for index, table in enumerate(self._tables):
             service = table.name.partition(":")[0] if index else ""
             for row in msgspec.msgpack.decode(table.profiles, type=tuple[ProfileRow, ...]):
                 found[service, row.name] = row
         return found
 
+    def required_by(self, name: str) -> tuple[dict[str, bool], tuple[str, ...]]:
+        """What one of the standard's profiles asks for, with what it includes: parameters with whether they are to be writable, objects.
+
+        name: `Baseline:1`, or `VoiceService/Endpoint:1` for a service's; the service may be left out where one alone has the name.
+        Raises ConfigError where the model has none of that name.
+        """
+        rows = self._profiles_by_service()
+        service, _, own = name.rpartition("/")
+        if not service and ("", own) not in rows:
+            service = next((s for s, n in rows if n == own), "")
+        if (service, own) not in rows:
+            names = sorted(f"{s}/{n}" if s else n for s, n in rows)
+            raise ConfigError(f"{self.name} has no profile {name}; it has {', '.join(names[:12])} ...")
+        # A service spells its profiles' paths from its own top.
+        prefix = f"{self.root}Services." if service and self.root else ""
+        parameters: dict[str, bool] = {}
+        objects: dict[str, None] = {}
+        waiting, done = [own], set()
+        while waiting:
+            current = waiting.pop()
+            if current in done or (service, current) not in rows:
+                continue
+            done.add(current)
+            row = rows[service, current]
+            waiting += row.includes
+            for path, writable in row.parameters:
+                parameters[prefix + path] = parameters.get(prefix + path, False) or writable
+            objects.update(dict.fromkeys([prefix + path for path, _ in row.objects]))
+        return parameters, tuple(objects)
+
     def profiles_with(self, path: str) -> list[str]:
         """Names of the profiles that ask for this object or parameter (path with `{i}`)."""
+        services = f"{self.root}Services." if self.root else ""
         return [
-            p.name
-            for p in self.profiles
-            if any(q == path for q, _ in p.parameters) or any(q == path for q, _ in p.objects)
+            row.name
+            for (service, _), row in self._profiles_by_service().items()
+            for wanted in [path.removeprefix(services) if service else path]
+            if any(q == wanted for q, _ in row.parameters) or any(q == wanted for q, _ in row.objects)
         ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from homeport.cpe.clock import SystemClock
 from homeport.cpe.devices.simulated import SimulatedDevice
 from homeport.errors import ConfigError
+from homeport.model.checking import DumpRow, FindingKind, check_dump
 from homeport.model.profile import list_profiles, load_profile, parse_profile
 from homeport.model.tree import DataModel
 
@@ -86,3 +87,15 @@ def test_a_wrong_selection_is_refused(line: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_profile(text, origin="x.toml")
     assert message in str(caught.value)
+
+
+def test_a_services_profile_is_checked_where_the_service_stands() -> None:
+    """TR-104 spells its profiles from its own top; a device has them below Services, and what is missing there is found."""
+    model = DataModel(load_profile("vega-gateway"))
+    rows = [DumpRow(v.name, v.value, v.type, None) for v in model.get("")]
+    left_out = "Device.Services.VoiceService.1.VoiceProfile.1.SIP.ProxyServer"
+    for name in ("VoiceService/SIPEndpoint:1", "SIPEndpoint:1"):
+        assert not check_dump(rows, model.schema, profiles=[name])
+        found = check_dump([r for r in rows if r.name != left_out], model.schema, profiles=[name])
+        assert [(f.kind, f.path) for f in found] == [(FindingKind.MISSING, left_out)]
+    assert "SIPEndpoint:1" in model.schema.profiles_with(left_out.replace(".1.", ".{i}."))
