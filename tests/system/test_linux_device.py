@@ -27,10 +27,14 @@ pytestmark = needs_namespaces
 class Machine:
     """This machine's device at a data model."""
 
-    def __init__(self, directory: Path, root: Path = Path("/")) -> None:
+    def __init__(self, directory: Path, before: "Machine | None" = None) -> None:
+        """before: an earlier life of the agent, whose state is taken over."""
         clock = SystemClock()
-        self.device = LinuxDevice(clock, directory=directory, root=root)
-        self.model = DataModel(load_profile("linux"))
+        self.device = LinuxDevice(clock, directory=directory)
+        self.model = DataModel(load_profile("linux"), state=before.model.dump_state() if before is not None else None)
+        if before is not None:
+            self.device.changes.keep = before.device.changes.keep
+            self.device.changes.resume()
         self.host = PluginHost(self.device.plugins, clock)
         self.device.attach(self.model)
         self.host.attach(self.model)
@@ -374,6 +378,55 @@ def test_a_route_that_belongs_to_an_address_is_not_touched(box: Machine) -> None
     with pytest.raises(Fault, match="belongs to an address"):
         box.delete(row)
     assert ip_json("route", "show", "10.1.0.0/24")
+
+
+def test_after_a_restart_rows_are_what_they_were(box: Machine, tmp_path: Path) -> None:
+    """Disabled rows stay; what went while the agent was away is gone; what was added is made again; numbers are the same."""
+    table = box.row("IP.Interface.", Name="eth0") + "IPv4Address."
+    off, on = box.add(table).replace(".", "__"), box.add(table).replace(".", "__")
+    box.set(**{off + "IPAddress": "10.3.0.1", off + "SubnetMask": "255.255.255.0"})
+    box.set(**{on + "IPAddress": "10.4.0.1", on + "SubnetMask": "255.255.255.0", on + "Enable": "true"})
+    route = box.add("Routing.Router.1.IPv4Forwarding.").replace(".", "__")
+    box.set(
+        **{
+            route + "DestIPAddress": "10.90.0.0",
+            route + "DestSubnetMask": "255.255.0.0",
+            route + "GatewayIPAddress": "10.1.0.1",
+        }
+    )
+    draft = box.add("Routing.Router.1.IPv4Forwarding.")
+    ip("address", "add", "10.5.0.1/24", "dev", "eth0")
+    lost = box.row(table, IPAddress="10.5.0.1")
+    ip("address", "del", "10.5.0.1/24", "dev", "eth0")
+    ip("address", "del", "10.4.0.1/24", "dev", "eth0")
+    again = Machine(tmp_path, box)
+    try:
+        assert again.row(table, IPAddress="10.3.0.1", Enable="false") == off.replace("__", ".")
+        assert again.row(table, IPAddress="10.4.0.1", Status="Enabled") == on.replace("__", ".")
+        assert "10.4.0.1/24" in addresses("eth0")
+        path = route.replace("__", ".")
+        assert again.row("Routing.Router.1.IPv4Forwarding.", DestIPAddress="10.90.0.0", Status="Disabled") == path
+        assert again.model.exists("Device." + draft)
+        assert not again.model.exists("Device." + lost)
+        again.put(path + "Enable", "true")
+        assert ip_json("route", "show", "10.90.0.0/16")
+        again.delete(path)
+        again.delete(on.replace("__", "."))
+        assert list(again.device.changes.held) == ["address eth0 10.3.0.1/24"]
+    finally:
+        again.device.close()
+        again.host.close()
+
+
+def test_an_interface_that_is_plugged_in_again_gets_its_settings(box: Machine) -> None:
+    """A USB adapter, say: what the ACS had asked for is made true when it is back."""
+    row = box.row("IP.Interface.", Name="port1")
+    box.put(row + "MaxMTUSize", "1300")
+    ip("link", "del", "port1")
+    ip("link", "add", "port1", "type", "veth", "peer", "name", "port0")
+    box.device.network.forget()
+    box.device.changes.renew({"port1"})
+    assert ip_json("link", "show", "port1")[0]["mtu"] == 1300
 
 
 def test_rows_follow_what_others_do_to_the_machine(box: Machine) -> None:

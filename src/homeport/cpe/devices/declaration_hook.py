@@ -148,8 +148,10 @@ class DeclarationHook:
             return False
         parts = change.path.split(".")
         below = [at for at in range(self._depth, len(parts)) if parts[at].isdigit()]
-        if below and generic(".".join(parts[: below[-1] + 1]) + ".") in self._host.tables:
-            return False  # the row of a table further down, which has a declaration of its own
+        if below:
+            row = generic(".".join(parts[: below[-1] + 1]) + ".")
+            if any(calls.declaration.path == row for calls in self._host.all):
+                return False  # a row further down, which has a declaration of its own
         if not isinstance(self._declaration, Bundle):
             return True
         segments = Path.parse(change.path).segments

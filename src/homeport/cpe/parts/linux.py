@@ -62,6 +62,7 @@ class LinuxPart(Part):
         self._deadline: float | None = None
         self._news = asyncio.Event()
         self._in_session = False
+        self._unasked = False
         self._stale: set[str] = set()
 
     async def start(self) -> None:
@@ -106,8 +107,9 @@ class LinuxPart(Part):
 
     def session_closed(self) -> None:
         self._in_session = False
-        if self._changes.trial is not None:
-            # Whether the ACS can still be reached is found out now, and not at the next periodic contact.
+        if self._changes.trial is not None and self._unasked:
+            # Whether the ACS can still be reached is found out now, not at the next periodic contact; later tries are the retry policy's.
+            self._unasked = False
             self._agent.contact()
 
     def heard(self) -> None:
@@ -132,6 +134,7 @@ class LinuxPart(Part):
         until = date_time(agent.clock.now() + seconds)
         agent.status.network = f"On trial until {until}: {record.describe()}."
         agent.config_log.write(f"on trial for {seconds:g} s, until the ACS is reached: {record.describe()}")
+        self._unasked = self._in_session
         if not self._in_session:
             agent.contact()
         self._news.set()

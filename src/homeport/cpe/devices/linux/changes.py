@@ -6,7 +6,7 @@ or a power cut, undoes it: nothing counts that was not confirmed. Confirmed fact
 true again at each start.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -112,6 +112,13 @@ class Changes:
         """How the ACS wrote the columns of a row, by the row's fact, where the machine would write them otherwise."""
         return {**(self.keep.get("spelled") or {}), **self._spelled}
 
+    def asked(self, key: str) -> Any:
+        """What was asked for and does not count yet, None where nothing was."""
+        for record in (self._batch, self.trial):
+            if record is not None and key in record.facts:
+                return record.facts[key]
+        return None
+
     def do(self, facts: Sequence[Fact], *, spelled: dict[str, dict[str, Any]] | None = None) -> None:
         """Make facts true, as part of the transaction that runs. Raises Fault with a sentence; all of the transaction is undone then.
 
@@ -180,14 +187,19 @@ class Changes:
                 left = self.backend.keep(facts, trial.before)
             except Refused as e:
                 self.on_trouble(f"{e}; Homeport makes the change again at each start instead")
-        held = dict(self.keep.get("held") or {})
+        held, ours = dict(self.keep.get("held") or {}), set(self.keep.get("ours") or ())
         for fact in facts:
+            if fact.value in (ON, OFF) and fact.key not in held and trial.before.get(fact.key) == GONE:
+                ours.add(fact.key)
             held.pop(fact.key, None)
         for fact in left:
+            if fact.value == GONE and fact.key in ours:
+                continue  # what the ACS added and took away again needs no remembering
             if fact.kind in KEPT:
                 held[fact.key] = fact.value
+        ours &= held.keys()
         spelled = {k: v for k, v in self.spelled.items() if held.get(k, ON) != GONE}
-        self.keep.put({"trial": None, "held": held or None, "spelled": spelled or None})
+        self.keep.put({"trial": None, "held": held or None, "ours": sorted(ours) or None, "spelled": spelled or None})
         self._spelled = {}
         return trial
 
@@ -213,13 +225,24 @@ class Changes:
             self._undo(record)
             undone = record if undone is None else _joined(record, undone)
             self.keep.put({name: None})
+        self._make_held(lambda key: True)
+        return undone
+
+    def renew(self, links: Set[str]) -> None:
+        """Links that have just appeared get what is kept here for them."""
+        self._make_held(
+            lambda key: key.startswith(("up ", "mtu ", "address ", "route ")) and not links.isdisjoint(key.split(" "))
+        )
+
+    def _make_held(self, wanted: Callable[[str], bool]) -> None:
         for key, value in (self.keep.get("held") or {}).items():
+            if not wanted(key):
+                continue
             try:
                 if self.system.value(key) != (GONE if value == OFF else value):
                     self.system.make([Fact(key, value)])
             except Refused as e:
                 self.on_trouble(f"a change that the ACS made earlier does not hold any more: {e}")
-        return undone
 
     def _undo(self, record: Record) -> None:
         """Make true what was. After a restart of the machine only what is in files is left of a change."""

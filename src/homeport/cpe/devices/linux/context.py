@@ -36,7 +36,8 @@ class Context:
         self.root = root
         self.directory = directory
         self._since: dict[str, tuple[str, float]] = {}
-        self._ports: dict[tuple[int, str], Port] = {}
+        self._ports: dict[str, Port] = {}
+        self._ports_of = -1
 
     # --- links ------------------------------------------------------------------------------------------------------------------------
 
@@ -52,13 +53,13 @@ class Context:
         return [x for x in self.network.links if not x.master]
 
     def port(self, link: Link) -> Port:
-        """What /sys says of a link; speed and duplex are read anew where it has come up since."""
-        key = (link.index, f"{link.name} {link.state}")
-        found = self._ports.get(key)
+        """What /sys says of a link; it is read anew when the kernel has told of links since."""
+        if self._ports_of != self.network.link_events:
+            self._ports_of = self.network.link_events
+            self._ports.clear()
+        found = self._ports.get(link.name)
         if found is None:
-            if len(self._ports) > 500:
-                self._ports.clear()
-            found = self._ports[key] = port(link.name, self.root)
+            found = self._ports[link.name] = port(link.name, self.root)
         return found
 
     def status(self, link: Link) -> str:

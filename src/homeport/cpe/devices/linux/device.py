@@ -33,6 +33,9 @@ PRODUCT_CLASS: Final = "Linux"
 QUIET: Final = 0.05
 """Seconds in which further messages of the kernel are waited for: one `ip link set down` brings a dozen."""
 
+REST: Final = 0.5
+"""Seconds between looks: a router that learns routes tells of them a hundred times a second."""
+
 _CONCERNED: Final[Mapping[str, tuple[str, ...]]] = {
     "link": (
         "Device.Ethernet.",
@@ -47,16 +50,14 @@ _CONCERNED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What a message of the kernel can change."""
 
-_GROWABLE: Final = (
-    "Device.IP.Interface.{i}.IPv4Address.{i}.",
-    "Device.IP.Interface.{i}.IPv6Address.{i}.",
-    "Device.Routing.Router.{i}.IPv4Forwarding.{i}.",
-    "Device.Routing.Router.{i}.IPv6Forwarding.{i}.",
-    "Device.DNS.Client.Server.{i}.",
-)
-"""Tables to which an ACS adds rows, with what a row has that is no draft any more in `_MARK`."""
-
-_MARK: Final = ("IPAddress", "DestIPAddress", "DestIPPrefix", "GatewayIPAddress", "NextHop", "DNSServer")
+_MARK: Final = {
+    "Device.IP.Interface.{i}.IPv4Address.{i}.": ("SubnetMask",),
+    "Device.IP.Interface.{i}.IPv6Address.{i}.": ("IPAddress",),
+    "Device.Routing.Router.{i}.IPv4Forwarding.{i}.": ("GatewayIPAddress", "Interface"),
+    "Device.Routing.Router.{i}.IPv6Forwarding.{i}.": ("NextHop", "Interface"),
+    "Device.DNS.Client.Server.{i}.": ("DNSServer",),
+}
+"""Tables to which an ACS adds rows, and the columns of which a row that is no draft any more has one."""
 
 
 class LinuxDevice(Device):
@@ -85,6 +86,7 @@ class LinuxDevice(Device):
         Stack(context, interfaces, self.plugin, stack)
         self.plugins = (self.plugin, stack)
         self._model: DataModel | None = None
+        self._known = {link.name for link in self.network.links}
 
     @property
     def product_class(self) -> str:
@@ -105,10 +107,10 @@ class LinuxDevice(Device):
         assert model is not None and isinstance(host, PluginHost), "a device is attached before it settles"
         model.freshen([model.root])
         gone = []
-        for path in _GROWABLE:
+        for path, columns in _MARK.items():
             table = host.tables.get(path)
             for head, rows in table.parents(model) if table is not None else ():
-                at = [rows.shape.index[name] for name in _MARK if name in rows.shape.index]
+                at = [rows.shape.index[name] for name in columns if name in rows.shape.index]
                 for number, row in rows.rows.items():
                     if f"{head}{number}." not in table.rows and any(row.values[i] for i in at):  # type: ignore[union-attr]
                         gone.append(f"{head}{number}.")
@@ -132,15 +134,26 @@ class LinuxDevice(Device):
                 woken.clear()
                 await asyncio.sleep(QUIET)
                 kinds = self.network.listen()
+                if "link" in kinds:
+                    self._plugged_in()
                 paths = tuple(path for kind in sorted(kinds) for path in _CONCERNED[kind])
                 if paths and self._model is not None:
-                    self._follow(self._model, paths)
+                    if kinds & {"link", "address"}:
+                        self._follow(self._model, paths)
                     yield paths
+                    await asyncio.sleep(REST)
         finally:
             loop.remove_reader(number)
 
+    def _plugged_in(self) -> None:
+        """A link that was not there before gets what an ACS asked for earlier."""
+        names = {link.name for link in self.network.links}
+        new, self._known = names - self._known, names
+        if new:
+            self.changes.renew(new)
+
     def _follow(self, model: DataModel, paths: Sequence[str]) -> None:
-        """Rows come and go at once, not with the next look, so that their numbers of entries can be told."""
+        """Rows come and go at once, not with the next look, so that LastChange counts from the event."""
         try:
             model.freshen(paths)
         except Fault:

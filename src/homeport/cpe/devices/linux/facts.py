@@ -17,6 +17,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -280,6 +281,7 @@ class System:
         if path.is_symlink():
             path.unlink()
         write_file(path, data, "the time zone")
+        time.tzset()
 
 
 def _order(fact: Fact) -> tuple[int, int]:

@@ -204,8 +204,8 @@ class TimeOfDay:
     def __init__(self, context: Context, plugin: Plugin) -> None:
         self._context = context
         plugin.group(TIME, inline=True)(self.values).validate(self.check).apply(self.change).undo(self.undo)
-        table = plugin.table(TIME + "Client.{i}.", key=lambda values: "ntp", inline=True)(self.clients)
-        table.validate(self.check_client).apply(self.change_client).undo(self.undo_client)
+        client = plugin.group(TIME + "Client.{i}.", inline=True)(self.client)
+        client.validate(self.check_client).apply(self.change_client).undo(self.undo_client)
 
     def values(self) -> Mapping[str, object]:
         """The clock as it is now."""
@@ -230,21 +230,17 @@ class TimeOfDay:
         told = machine.clock_synchronised()
         return is_set(self._context.clock.now()) if told is None else told
 
-    def clients(self) -> list[dict[str, Any]]:
-        """One row for the NTP client, where there is one."""
+    def client(self, row: Row) -> Mapping[str, object]:
+        """The NTP client; the profile has its one row from the factory, disabled where none is installed."""
         service = names.time_service(self._context.root)
-        if not service.name:
-            return []
-        return [
-            {
-                "Enable": True,
-                "Status": self._status(),
-                "Mode": "Unicast",
-                "Port": 123,
-                "Version": 4,
-                "Servers": list(service.servers),
-            }
-        ]
+        return {
+            "Enable": bool(service.name),
+            "Status": self._status(),
+            "Mode": "Unicast",
+            "Port": 123,
+            "Version": 4,
+            "Servers": list(service.servers),
+        }
 
     def check(self, name: str, value: Any) -> None:
         """The zone can be set."""

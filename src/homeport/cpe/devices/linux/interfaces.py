@@ -33,7 +33,7 @@ class Interfaces:
         table = plugin.table(IP, key="Name", inline=True)(self.ip_interfaces)
         table.validate(refusing("Enable", "MaxMTUSize")).apply(self.change).undo(self.undo)
         plugin.group(IP + "Stats.", inline=True)(self.statistics)
-        table = plugin.table(BRIDGE, key=lambda values: values["Name"], inline=True)(self.bridges)
+        table = plugin.table(BRIDGE, key="Name", inline=True)(self.bridges)
         table.validate(refusing("Enable")).apply(self.change).undo(self.undo)
         table = plugin.table(PORT, key="Name", inline=True)(self.bridge_ports)
         table.validate(refusing("Enable")).apply(self.change).undo(self.undo)

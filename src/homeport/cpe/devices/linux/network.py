@@ -32,6 +32,8 @@ class Network:
         self._routes: list[Route] | None = None
         self._neighbours: list[Neighbour] | None = None
         self._changed: set[str] = set()
+        self.link_events = 0
+        """How often the kernel told of links: what was found out about one elsewhere holds until the next time."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when a message of the kernel was found, whoever looked first."""
 
@@ -49,6 +51,7 @@ class Network:
         kinds = self.events.drain()
         if kinds:
             self._changed |= kinds
+            self.link_events += "link" in kinds
             self.on_change()
             self.forget(*kinds)
 

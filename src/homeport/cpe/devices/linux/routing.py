@@ -41,7 +41,7 @@ class Routes:
     def __init__(self, context: Context, plugin: Plugin) -> None:
         self._context = context
         self._plugin = plugin
-        plugin.table(ROUTER, key=lambda values: "main", inline=True)(self.routers).validate(refusing())
+        plugin.group(ROUTER, inline=True)(self.router)
         table = plugin.table(V4, key=_V4_KEY, inline=True)(self.v4)
         table.validate(self.check).apply(self.change_v4).undo(self.undo)
         table.add(self.add).delete(self.delete_v4)
@@ -51,9 +51,9 @@ class Routes:
 
     # --- rows ---------------------------------------------------------------------------------------------------------------------------
 
-    def routers(self) -> list[dict[str, Any]]:
-        """There is one: the kernel's main table."""
-        return [{"Enable": True, "Status": "Enabled"}]
+    def router(self, row: Row) -> Mapping[str, object]:
+        """There is one, which the profile has from the factory: the kernel's main table."""
+        return {"Enable": True, "Status": "Enabled"}
 
     def v4(self, router: Row) -> list[dict[str, Any]]:
         """IPv4 routes."""
@@ -169,7 +169,7 @@ class Routes:
         self._check_own(row)
         enabled = column(row, values, "Enable") in (True, "true", "1")
         had = self._fact(row)
-        if had is None and not enabled:
+        if had is None and not enabled and not gateway and not columns["Interface"]:
             return  # still a draft
         metric = max(0, int(columns["ForwardingMetric"] or 0))
         if not metric and ":" in destination:

@@ -87,7 +87,8 @@ class Resolver:
 
     def _put(self, had: str, wanted: str, enabled: bool) -> None:
         changes = self._context.changes
-        used = names.dns_servers(self._context.root)
+        # A service that keeps the file up to date may not have done so yet for the row before this one.
+        used = list(changes.asked("dns") or names.dns_servers(self._context.root))
         off = list(changes.held.get("dns_off") or [])
         at = used.index(had) if had in used else len(used)
         now = [a for a in used if a not in (had, wanted)]
@@ -112,7 +113,7 @@ class Dhcp:
         plugin.group("Device.DHCPv4.Server.", inline=True)(self.server).validate(
             refusing_group("Device.DHCPv4.Server.")
         )
-        plugin.table(POOL, key=lambda values: "dnsmasq", inline=True)(self.pools).validate(refusing())
+        plugin.table(POOL, key=("MinAddress", "MaxAddress"), inline=True)(self.pools).validate(refusing())
         leases = plugin.table(POOL + "Client.{i}.", key="Chaddr", volatile=True, inline=True)(self.leases)
         leases.validate(refusing())
         plugin.table(POOL + "Client.{i}.IPv4Address.{i}.", key="IPAddress", volatile=True, inline=True)(self.leased)
