@@ -144,6 +144,11 @@ def test_a_stopped_agent_and_a_missing_one_are_told_apart(tmp_path):
         said = await person.types("cpe show status", status=3)
         assert "no agent runs; when it ended: yes" in said and "this is what the last one wrote" in said
         assert "first contact" in await person.types("cpe show client-log")
+        said = await person.types(f"cpe show support -o {tmp_path}/after.tar.gz")
+        assert "no agent runs" in said
+        with tarfile.open(tmp_path / "after.tar.gz") as tar:
+            left = {m.name.rpartition("/")[2]: tar.extractfile(m).read() for m in tar.getmembers()}
+        assert b"first contact" in left["client.log"] and b"InformResponse" in left["sessions.capture"]
         lost = Person(tmp_path / "nowhere")
         assert "--state-dir" in await lost.types("cpe show log", status=3)
         assert "homeport cpe run" in await lost.types("cpe restart", status=3)

@@ -157,14 +157,23 @@ def support(
     json: AsJson = False,
 ) -> None:
     """Everything in one archive for whoever helps: status, configuration, logs, parameters, the last sessions; secrets masked."""
-    found = ask(state_dir, "support")
+    from homeport.cpe.support import CONTENTS, archive, folder, left_behind, written
+
+    rows: list[dict[str, Any]] = []
+    try:
+        found = ask(state_dir, "support")
+        records = [ask(state_dir, "session", number=row["number"]) for row in reversed(found["sessions"])]
+        rows = ask(state_dir, "params")
+    except CliError as e:
+        left = left_behind(directory(state_dir)) if e.code == ExitCode.UNREACHABLE else None
+        if left is None:
+            raise
+        found, records = left
+        output.note("no agent runs: this is what the last one left, without configuration and parameters")
     if json:
         output.print_json(found)
         return
-    from homeport.cpe.support import CONTENTS, archive, folder, written
-
-    records = [ask(state_dir, "session", number=row["number"]) for row in reversed(found["sessions"])]
-    content = archive(found, ask(state_dir, "params"), records)
+    content = archive(found, rows, records)
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return

@@ -24,6 +24,7 @@ STYLE: Final = (
 .ladder::before { left: 3rem }
 .ladder::after { right: 3rem }
 .ladder td { overflow-wrap: anywhere }
+.ladder td.dim { white-space: nowrap }
 .ladder .dim { opacity: .7 }
 .ladder .ends { display: flex; justify-content: space-between; font-weight: 700 }
 .ladder .ends span { width: 6rem; text-align: center }

@@ -152,6 +152,7 @@ class Agent:
                 clock=self.clock,
                 say=say,
                 directory=settings.directory,
+                acting=self.changes.acting,
             )
             self.leases.start(option_bytes(settings.option43))
         except BaseException:

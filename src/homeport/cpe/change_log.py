@@ -20,6 +20,8 @@ ACS: Final = "the ACS"
 DEVICE: Final = "the device itself"
 PERSON: Final = "a person at the device"
 
+_WRITERS: Final = {Writer.LOCAL: PERSON, Writer.SYSTEM: DEVICE}
+
 MOST_AT_ONCE: Final = 50
 """Lines for one commit; an ACS that writes thousands of values must not push everything else out of the log."""
 
@@ -28,22 +30,22 @@ _LINE: Final = re.compile(r'(\S+) (.{1,200}?) set (\S+): ("(?:[^"\\]|\\.)*") -> 
 
 
 class ChangeLog:
-    """Listens to a data model and writes what changed; `acting` says who a local writer is."""
+    """Listens to a data model and writes what changed; `acting` says who the writer is where it is not the ACS."""
 
     def __init__(self, journal: Journal, model: DataModel) -> None:
         self._journal = journal
         self._model = model
-        self._person = PERSON
+        self._who = ""
         model.subscribe(self.changed)
 
     @contextmanager
     def acting(self, who: str) -> Iterator[None]:
-        """Inside the block local changes are those of `who`, such as `root on the command line`. The block must not await."""
-        before, self._person = self._person, " ".join(who.split())[:_LONGEST] or PERSON
+        """Inside the block changes are those of `who`, such as `root on the command line` or DHCP. The block must not await."""
+        before, self._who = self._who, " ".join(who.split())[:_LONGEST]
         try:
             yield
         finally:
-            self._person = before
+            self._who = before
 
     def changed(self, changes: Sequence[Change]) -> None:
         """One commit. Rows that come and go with the system (hosts, processes) are its state, not its configuration."""
@@ -56,7 +58,7 @@ class ChangeLog:
             self._journal.write(f"and {len(lines) - MOST_AT_ONCE} more changes in the same request")
 
     def _line(self, change: Change) -> str:
-        who = {Writer.ACS: ACS, Writer.LOCAL: self._person}.get(change.writer, DEVICE)
+        who = ACS if change.writer is Writer.ACS else self._who or _WRITERS[change.writer]
         if change.kind is not ChangeKind.VALUE:
             return f"{who} {'added' if change.kind is ChangeKind.ADD else 'deleted'} {change.path}"
         try:

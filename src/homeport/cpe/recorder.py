@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -127,6 +127,27 @@ class Recorder:
             temporary.replace(self._path)
         except OSError:
             pass  # said above
+
+
+def session_in_short(record: SessionRecord) -> dict[str, Any]:
+    """A session without its messages: `{number, messages, ...}` and all of a SessionReport."""
+    count = sum(m.direction != "note" for m in record.messages)
+    return {"number": record.number, "messages": count, **msgspec.to_builtins(record.report)}
+
+
+def session_as_data(record: SessionRecord) -> dict[str, Any]:
+    """A session with its messages `{at, direction, note, size, body}`."""
+    messages = [
+        {
+            "at": m.at,
+            "direction": m.direction,
+            "note": m.note,
+            "size": m.size,
+            "body": m.body.decode("utf-8", "replace"),
+        }
+        for m in record.messages
+    ]
+    return {"number": record.number, **msgspec.to_builtins(record.report), "messages": messages}
 
 
 def _load(path: Path) -> list[SessionRecord]:

@@ -94,6 +94,32 @@ def archive(
     return out.getvalue()
 
 
+def left_behind(directory: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """What `support` and the sessions would say, as far as an agent that does not run has left it in its state directory.
+
+    None where none has run there. The configuration is not in it: it is in the agent's own store.
+    """
+    import time
+
+    from homeport.cpe import journal, status
+    from homeport.cpe.recorder import Recorder, session_as_data, session_in_short
+    from homeport.cpe.verbs import versions
+
+    last = status.load(directory)
+    if last is None:
+        return None
+    records = Recorder(directory, time.monotonic).sessions
+    found = {
+        "versions": versions(),
+        "status": msgspec.to_builtins(last),
+        "config": {"settings": {}, "parameters": {}, "readable": []},
+        "log": journal.read("config", directory),
+        "client_log": journal.read("client", directory),
+        "sessions": [session_in_short(record) for record in records],
+    }
+    return found, [session_as_data(record) for record in records]
+
+
 def folder(device: str) -> str:
     """The name of the archive without its ending: a device's name may hold anything."""
     return "homeport-support-" + "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in device)[:80]

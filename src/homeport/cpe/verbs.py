@@ -15,6 +15,7 @@ from homeport.cpe import gateway_settings
 from homeport.cpe.change_log import entry
 from homeport.cpe.journal import MASK, Journal, is_secret, masked
 from homeport.cpe.readable import readable
+from homeport.cpe.recorder import session_as_data, session_in_short
 from homeport.errors import HomeportError
 from homeport.settings import describe
 from homeport.terms import EventCode, Writer
@@ -215,14 +216,7 @@ class _Verbs:
 
     async def sessions(self, args: Mapping[str, Any]) -> Any:
         """The last sessions, newest first, without their messages: `{number, messages, ...}` and all of a SessionReport."""
-        return [
-            {
-                "number": s.number,
-                "messages": sum(m.direction != "note" for m in s.messages),
-                **msgspec.to_builtins(s.report),
-            }
-            for s in reversed(self._agent.recorder.sessions)
-        ]
+        return [session_in_short(record) for record in reversed(self._agent.recorder.sessions)]
 
     async def session(self, args: Mapping[str, Any]) -> Any:
         """`number`: one session with its messages `{at, direction, note, size, body}`, secrets masked."""
@@ -232,28 +226,12 @@ class _Verbs:
             raise HomeportError(
                 f"there is no session {number!r} any more; see which there are: homeport cpe show sessions"
             )
-        messages = [
-            {
-                "at": m.at,
-                "direction": m.direction,
-                "note": m.note,
-                "size": m.size,
-                "body": m.body.decode("utf-8", "replace"),
-            }
-            for m in found.messages
-        ]
-        return {"number": found.number, **msgspec.to_builtins(found.report), "messages": messages}
+        return session_as_data(found)
 
     async def support(self, args: Mapping[str, Any]) -> Any:
         """All of the above in one answer, to be sent to whoever helps; the sessions' messages are had one by one with `session`."""
-        import platform
-
         return {
-            "versions": {
-                "homeport": __version__,
-                "python": platform.python_version(),
-                "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-            },
+            "versions": versions(),
             "status": await self.status({}),
             "config": await self.config({}),
             "log": await self.log({}),
@@ -302,6 +280,14 @@ class _Verbs:
             said = agent.leases.take(lease_of(interface, family, given, asked=asked, origin=origin))
         agent.client_log.write(f"<- DHCP lease of {interface}: {said}")
         return {"said": said, "url": agent.management.url}
+
+
+def versions() -> dict[str, str]:
+    """Homeport, Python, system."""
+    import platform
+
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return {"homeport": __version__, "python": platform.python_version(), "system": system}
 
 
 def _who(args: Mapping[str, Any]) -> str:

@@ -44,6 +44,18 @@ def test_each_change_names_who_what_old_and_new(tmp_path):
     assert all(r["time"].endswith("Z") for r in rows)
 
 
+def test_what_dhcp_brought_is_told_as_dhcps(tmp_path):
+    """With the option that brought it."""
+    from homeport.cpe.discovery import encode_option43
+
+    async def scene(bench, verbs):
+        pass
+
+    rows = play(tmp_path, scene, acs_url="", option43=encode_option43(url="http://dhcp.example/").hex())
+    told = [(r["who"], r["new"]) for r in rows if r.get("path") == SERVER + "URL"]
+    assert len(told) == 1 and told[0][0].startswith("DHCP (") and told[0][1] == "http://dhcp.example/"
+
+
 @pytest.mark.case("X07")
 def test_secrets_are_told_as_changed_and_not_shown(tmp_path):
     """Neither the old nor the new one."""

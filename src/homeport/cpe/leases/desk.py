@@ -8,6 +8,7 @@ Where several interfaces have leases that name different ACSs, the one that name
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from homeport.cpe.state import AGENT, Store
 from homeport.errors import Fault, StoreError
 
 Say = Callable[[str], None]
+Acting = Callable[[str], AbstractContextManager[object]]
 
 _HOLDER: Final = "dhcp_holder"
 _OPTION: Final = "dhcp_option"
@@ -56,14 +58,23 @@ class LeaseDesk:
     """Takes leases for one agent."""
 
     def __init__(
-        self, management: Management, store: Store, *, form: str, clock: Clock, say: Say, directory: Path
+        self,
+        management: Management,
+        store: Store,
+        *,
+        form: str,
+        clock: Clock,
+        say: Say,
+        directory: Path,
+        acting: Acting = nullcontext,
     ) -> None:
-        """form: how the codes of option 43 are read. say: one line for the configuration log."""
+        """form: how the codes of option 43 are read. say: one line for the configuration log. acting: tells that log who writes."""
         self._management = management
         self._store = store
         self._form = form
         self._clock = clock
         self._say = say
+        self._acting = acting
         self._directory = directory
         self._leases: dict[str, Lease] = {}
 
@@ -181,7 +192,7 @@ class LeaseDesk:
 
     def _write(self, key: str, lease: Lease, option: str, url: str, beside: dict[str, str]) -> None:
         """All at once. Raises Fault where the device does not take the URL; nothing is changed then."""
-        with self._store.transaction() as transaction:
+        with self._store.transaction() as transaction, self._acting(f"DHCP ({option})"):
             if url:
                 # The source first: listeners that hear of the new URL ask for it.
                 keep_url_source(transaction, DHCP)
