@@ -390,3 +390,21 @@ def test_two_nodes_that_want_one_session_do_not_both_get_it(url: str) -> None:
             assert sorted(map(len, over)) == [0, 1]
 
     run(scene())
+
+
+def test_who_asks_for_a_device_anew_sees_what_another_node_has_just_committed(url: str) -> None:
+    """The notice of it may still be on its way; a session may go by what was read a moment ago, a person may not."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            await a.commit(unit(devices=[a_device()]))
+            while await b.device("S1") is None:
+                await asyncio.sleep(0)
+            b.channel._noted = lambda subjects: None
+            await b.fresh("S1")
+            await a.commit(unit(patches=[("S1", {"tags": ("new",)})]))
+            found = await b.fresh("S1")
+            assert found is not None
+            assert found.tags == ("new",)
+
+    run(scene())

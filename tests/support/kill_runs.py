@@ -14,11 +14,11 @@ from urllib.parse import quote
 from support.acs_wire import Connection
 from support.agent_load import LoadAgent
 
-KILLS = int(os.environ.get("HOMEPORT_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("HOMEPORT_TEST_KILLS", "3"))
 """How often the ACS is killed. From 100 on with the load of the full run."""
 
 FULL = KILLS >= 100
-AGENTS, TASKS = (200, 2_000) if FULL else (24, 80)
+AGENTS, TASKS = (200, 2_000) if FULL else (16, 50)
 SETTLE_WITHIN = 300.0 if FULL else 60.0
 
 FINAL = {"done", "failed", "expired", "cancelled"}

@@ -16,7 +16,7 @@ from support.ends import Acs
 from support.haproxy import Haproxy, needs_haproxy
 from support.kill_runs import OPTIONS, Operator, play
 from support.nursery import Nursery
-from support.postgres import Server, needs_postgres
+from support.postgres import needs_postgres, shared_server
 
 pytestmark = pytest.mark.system
 
@@ -63,26 +63,20 @@ def test_kill_9_of_an_acs_on_sqlite_at_random_points_loses_no_task_and_reports_n
 @pytest.mark.postgres
 def test_kill_9_of_one_of_two_nodes_behind_haproxy_loses_no_task_and_reports_none_twice(tmp_path: Path) -> None:
     """The devices of the killed node go on at the other one, through the load balancer of the examples."""
-    server = Server().start()
-    nodes: list[Acs] = []
-    try:
-        url = server.new_database()
-        options = (*OPTIONS, "--database", url, "--trusted-proxies", "127.0.0.1")
-        nodes = [Acs(tmp_path / name, *options) for name in ("one", "two")]
-        with Nursery() as nursery, contextlib.ExitStack() as ends:
-            for node in nodes:
-                node.nursery = nursery
-                ends.callback(node.kill)
-                node.start()
-            token = token_of(nodes[0])
-            front = ends.enter_context(Haproxy(tmp_path / "haproxy", nodes))
-            operator = Operator(lambda: front.rest_url, lambda: token)
+    options = (*OPTIONS, "--database", shared_server().new_database(), "--trusted-proxies", "127.0.0.1")
+    nodes = [Acs(tmp_path / name, *options) for name in ("one", "two")]
+    with Nursery() as nursery, contextlib.ExitStack() as ends:
+        for node in nodes:
+            node.nursery = nursery
+            ends.callback(node.kill)
+            node.start()
+        token = token_of(nodes[0])
+        front = ends.enter_context(Haproxy(tmp_path / "haproxy", nodes))
+        operator = Operator(lambda: front.rest_url, lambda: token)
 
-            async def kill(chance: random.Random) -> None:
-                await kill_and_start(chance.choice(nodes), chance)
+        async def kill(chance: random.Random) -> None:
+            await kill_and_start(chance.choice(nodes), chance)
 
-            asyncio.run(play(lambda: front.cwmp_url, operator, kill, SEED, progress))
-    finally:
-        server.remove()
+        asyncio.run(play(lambda: front.cwmp_url, operator, kill, SEED, progress))
     for node in nodes:
         assert "Traceback" not in node.log.read_text(errors="replace")

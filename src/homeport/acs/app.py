@@ -215,7 +215,8 @@ class AcsApp:
         if self._number is None:
             return lambda: [("", now())]
         snapshots = Snapshots(self.settings.data_dir, self._number, self.settings.workers, now)
-        self.worker.also(snapshots.write, every=1.0)
+        snapshots.write()
+        self.worker.also(snapshots.writing, every=1.0)
         return snapshots.all
 
     async def _start_files(self) -> None:

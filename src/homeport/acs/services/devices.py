@@ -37,7 +37,7 @@ class Devices:
 
     async def get(self, id: str) -> DeviceRecord:
         """The device. Raises NotFound."""
-        record = await self._store.device(id)
+        record = await self._store.fresh(id)
         if record is None:
             raise NotFound(f"there is no device {id!r}; list them with GET devices")
         return record

@@ -104,7 +104,7 @@ class Tasks:
         key: str = "",
         wish: str = "",
     ) -> TaskRecord:
-        record = await self._store.device(device)
+        record = await self._store.fresh(device)
         if record is None:
             raise NotFound(f"there is no device {device!r}; list them with GET devices")
         if record.state is not DeviceState.APPROVED:

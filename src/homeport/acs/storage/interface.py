@@ -208,6 +208,9 @@ class Store(Protocol):
     async def device(self, id: str) -> DeviceRecord | None:
         """The device."""
 
+    async def fresh(self, id: str) -> DeviceRecord | None:
+        """The device with all that any process has committed: for people, who ask one process right after they told another one."""
+
     async def reported(self, id: str) -> Mapping[str, StoredValue]:
         """The values that changed lately, among them those of the last Inform: small and quick to get."""
 

@@ -157,6 +157,9 @@ class MemoryStore:
     async def device(self, id: str) -> DeviceRecord | None:
         return self._devices.get(id)
 
+    async def fresh(self, id: str) -> DeviceRecord | None:
+        return self._devices.get(id)
+
     async def reported(self, id: str) -> Mapping[str, StoredValue]:
         return self._reported.get(id, {})
 

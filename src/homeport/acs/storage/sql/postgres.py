@@ -361,6 +361,10 @@ class PostgresStore:
                 record = replace(record, **fields)
         return record
 
+    async def fresh(self, id: str) -> DeviceRecord | None:
+        self._views.pop(id, None)  # a notice of another node's commit may still be on its way
+        return await self.device(id)
+
     async def reported(self, id: str) -> Mapping[str, StoredValue]:
         view = await self._view(id)
         fresh = self._fresh(id) if view.record is not None else []

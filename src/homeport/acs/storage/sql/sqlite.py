@@ -451,6 +451,9 @@ class SqliteStore(SqliteReads):
         hot = self._hots.get(id) or self._load(id)
         return hot.record if hot is not None else None
 
+    async def fresh(self, id: str) -> DeviceRecord | None:
+        return await self.device(id)
+
     async def reported(self, id: str) -> Mapping[str, StoredValue]:
         hot = self._hots.get(id) or self._load(id)
         return hot.reported if hot is not None else {}
