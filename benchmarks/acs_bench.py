@@ -55,7 +55,7 @@ async def main(database, devices, values, tasks):
                 unit.values.append(ValuesChange(id, {name: StoredValue(f"value-{i}-{n % 7}") for i, name in enumerate(names)}))
             for task in range(tasks):
                 unit.tasks.append(TaskChange(TaskRecord(
-                    id=f"{n:08d}-{task}", device=id, rpc="GetParameterValues", args={"parameter_names": names[:100]}), None))
+                    id=f"{n:08d}{task}", device=id, rpc="GetParameterValues", args={"parameter_names": names[:100]}), None))
         await store.commit(unit)
     await store.close()
 
@@ -80,6 +80,8 @@ class Acs:
         facts = json.loads((directory / "acs.json").read_text())
         self.url: str = facts["cwmp_url"]
         self.http_url: str = facts["http_url"]
+        self.file_url: str = facts["file_url"]
+        self.directory = directory
         self.token = (directory / "admin.token").read_text().strip()
         self.process = process
         self.beside: list[int] = []
