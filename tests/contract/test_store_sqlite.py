@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
-from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.records import DeviceRecord, EventRecord, SessionRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import sqlite as module
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
@@ -321,6 +321,40 @@ def test_values_that_cannot_be_read_stop_only_their_device(tmp_path: Path) -> No
             await store.commit(unit(values=[ValuesChange("S1", many)]))
         await store.commit(unit(values=[ValuesChange("S2", many)]))
         assert len(await store.values("S2")) == 100
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_what_does_not_fit_takes_nothing_with_it(tmp_path: Path) -> None:
+    """An event of a device that is gone, among sessions and commits of others in the same moment: only it is lost."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        await store.commit(unit(deleted_devices=["S2"]))
+        ended = [
+            SessionRecord(id=f"s{n}", device=id, started=1.0, ended=2.0, outcome="success")
+            for n, id in enumerate(("S1", "S2", "S1"))
+        ]
+        for record in ended[:2]:
+            store.later(unit(sessions=[SessionChange(record)]))
+        store.later(unit(events=[EventRecord(id="e", device="S2", session="s1", at=1.0, code="1 BOOT")]))
+        store.later(unit(sessions=[SessionChange(ended[2])]))
+        outcomes = await asyncio.gather(
+            store.commit(unit(events=[EventRecord(id="f", device="S2", session="s1", at=1.0, code="1 BOOT")])),
+            store.commit(unit(patches=[("S1", {"model": "m"})])),
+            store.flush(),
+            return_exceptions=True,
+        )
+        assert [type(o).__name__ for o in outcomes] == ["Conflict", "NoneType", "NoneType"]
+        assert {s.id for s in (await store.sessions_of("S1", limit=9, cursor=None)).items} == {"s0", "s2"}
+        await store.close()
+        store = await reopened(tmp_path / "acs.db")
+        found = await store.device("S1")
+        assert found is not None
+        assert found.model == "m"
         await store.close()
 
     asyncio.run(scene())

@@ -91,7 +91,7 @@ class SqliteStore(SqliteReads):
         }
         self._hots: dict[str, _Hot] = {}
         self._dirty: dict[str, _Hot] = {}
-        self._deferred: list[Statement] = []
+        self._deferred: list[list[Statement]] = []
         self._paths: dict[int, PathList] = {}
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -198,7 +198,7 @@ class SqliteStore(SqliteReads):
         touched = self._touched(unit)
         statements = self._statements(unit)
         if not touched:
-            self._deferred += statements
+            self._deferred.append(statements)
             return
 
         def done(error: BaseException | None) -> None:
@@ -244,8 +244,14 @@ class SqliteStore(SqliteReads):
     def _drain(self, writer: Writer) -> bool:
         """Everything that waits, on its way to the disk; False where nothing did."""
         deferred, self._deferred = self._deferred, []
-        if deferred:
-            writer.submit(deferred, None)
+        ended: list[Any] = []  # sessions: nothing stops one of them, so they need no unit each
+        for statements in deferred:
+            if len(statements) == 1 and statements[0].sql is QUERIES["insert_session"]:
+                ended.append(statements[0].values)
+            else:
+                writer.submit(statements, None)
+        if ended:
+            writer.submit([Statement(Mode.MANY, QUERIES["insert_session"], ended)], None)
         if not self._dirty:
             return bool(deferred)
         dirty, self._dirty = self._dirty, {}
