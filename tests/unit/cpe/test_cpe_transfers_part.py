@@ -8,12 +8,13 @@ import pytest
 
 from cpe_support.bench import Bench
 from homeport.codec.messages import Download, DownloadResponse, FaultMessage, GetQueuedTransfers, GetRPCMethods
-from homeport.cpe.parts.transfers import FIRMWARE, TransfersPart
+from homeport.cpe.firmware.install import UPGRADE
+from homeport.cpe.parts.transfers import TransfersPart
 from homeport.cpe.transfers.service import TransferService
 from homeport.errors import StoreError
 
 VERSION = "Device.DeviceInfo.SoftwareVersion"
-FILE = Download("key", FIRMWARE, "http://files.example/image", delay_seconds=60)
+FILE = Download("key", UPGRADE, "http://files.example/image", delay_seconds=60)
 
 
 def play(tmp_path, scene, **settings):
@@ -54,7 +55,7 @@ def test_an_accepted_transfer_is_found_again_after_a_power_cut(tmp_path):
     """It is in the status and in the queue, with its key; the query of its URL is not shown."""
 
     async def scene(bench, agent):
-        (answer,) = await bench.ask(Download("key", FIRMWARE, "http://files.example/i?secret", delay_seconds=60))
+        (answer,) = await bench.ask(Download("key", UPGRADE, "http://files.example/i?secret", delay_seconds=60))
         assert isinstance(answer, DownloadResponse)
         await bench.power_cut()
         agent = await bench.start()
