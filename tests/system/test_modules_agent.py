@@ -346,6 +346,17 @@ def test_a_second_environment_and_trusted_packages_come_from_the_settings(
     wait_for(lambda: made.get(f"{unit}.Status") == "Active", "its start")
 
 
+def test_a_device_without_modules_says_so(one_acs: Acs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The DKT profile has none: the sentence says why, not that a verb is unknown."""
+    agent = Agent(tmp_path / "dkt", one_acs.cwmp_url, "MODS0003", "--web-port", "0").start()
+    try:
+        wait_for(lambda: (agent.state / "control.sock").exists(), "the agent's door")
+        assert run(["cpe", "module", "list", "--state-dir", str(agent.state)]) == 1
+        assert "its profile lacks SoftwareModules" in capsys.readouterr().err
+    finally:
+        agent.stop()
+
+
 def answers(box: Box) -> bool:
     """Whether the agent's door is open."""
     try:

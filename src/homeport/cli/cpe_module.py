@@ -33,7 +33,7 @@ LOOK = 0.2
 @module.command("list")
 def list_modules(state_dir: StateDir = None, json: AsJson = False) -> None:
     """Execution environments, what is installed in them, and what runs."""
-    found = ask(state_dir, "modules")
+    found = _ask(state_dir, "modules")
     if json:
         output.print_json(found)
         return
@@ -126,26 +126,39 @@ def stop(unit: Unit, state_dir: StateDir = None) -> None:
 @module.command()
 def enable(environment: Env, state_dir: StateDir = None) -> None:
     """Enable an execution environment: what starts by itself is started."""
-    ask(state_dir, "module-environment", environment=environment, enable=True)
+    _ask(state_dir, "module-environment", environment=environment, enable=True)
     print(f"{environment} is enabled")
 
 
 @module.command()
 def disable(environment: Env, state_dir: StateDir = None) -> None:
     """Disable an execution environment: everything in it is stopped; what is installed stays."""
-    ask(state_dir, "module-environment", environment=environment, enable=False)
+    _ask(state_dir, "module-environment", environment=environment, enable=False)
     print(f"{environment} is disabled")
 
 
 @module.command()
 def log(unit: Unit, state_dir: StateDir = None) -> None:
     """What an execution unit has printed."""
-    for line in ask(state_dir, "module-log", unit=unit):
+    for line in _ask(state_dir, "module-log", unit=unit):
         print(line)
 
 
+def _ask(state_dir: Path | None, verb: str, **args: Any) -> Any:
+    """The agent's answer. Raises CliError, also where the agent has no software modules."""
+    try:
+        return ask(state_dir, verb, **args)
+    except CliError as e:
+        if not str(e).startswith("unknown verb"):
+            raise
+        raise CliError(
+            "this device has no software modules: its profile lacks SoftwareModules., or module_environments is none "
+            "(a profile that has them: module-host)"
+        ) from e
+
+
 def _change(operation: dict[str, str], wait: float, state_dir: Path | None, json: bool) -> None:
-    asked = ask(state_dir, "module-change", operations=[{k: v for k, v in operation.items() if v}])
+    asked = _ask(state_dir, "module-change", operations=[{k: v for k, v in operation.items() if v}])
     results = _results(asked["request"], wait, state_dir)
     if json:
         output.print_json(results)
@@ -165,7 +178,7 @@ def _change(operation: dict[str, str], wait: float, state_dir: Path | None, json
 def _results(request: int, wait: float, state_dir: Path | None) -> list[dict[str, Any]]:
     end = time.monotonic() + wait
     while True:
-        results: list[dict[str, Any]] | None = ask(state_dir, "module-result", request=request)
+        results: list[dict[str, Any]] | None = _ask(state_dir, "module-result", request=request)
         if results is not None:
             return results
         if time.monotonic() >= end:
@@ -174,7 +187,7 @@ def _results(request: int, wait: float, state_dir: Path | None) -> list[dict[str
 
 
 def _state(unit: str, active: bool, state_dir: Path | None) -> None:
-    found = ask(state_dir, "module-state", unit=unit, active=active)
+    found = _ask(state_dir, "module-state", unit=unit, active=active)
     if found.get("fault", "NoFault") != "NoFault":
         raise CliError(f"{found['unit']}: {found['fault']}: {found['message']}", ExitCode.FAILED)
     print(f"{found.get('unit', unit)} is {found.get('status', 'gone').lower()}")
