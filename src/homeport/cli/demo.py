@@ -145,6 +145,7 @@ def _urls(tour: Tour) -> list[tuple[str, str]]:
         ("devices call", tour.cwmp_url),
         ("REST API", f"{tour.http_url}/api/v1"),
         ("its description", f"{tour.http_url}/api/openapi.json"),
+        ("the device's page", tour.page_url),
         ("logs", f"{tour.household.directory}/*.log"),
     ]
 

@@ -425,6 +425,16 @@ class Tour:
 
         return ControlClient(self.cpe_dir).call(verb, **args)
 
+    @property
+    def page_url(self) -> str:
+        """Where the device's own page is."""
+        from homeport.errors import TransportError
+
+        try:
+            return str(self._agent("status").get("web_url") or "not served")
+        except TransportError:
+            return "where its log says: it is restarting"
+
     def _agent_value(self, name: str) -> str:
         return str(self._agent("get", paths=[name])[name])
 

@@ -279,6 +279,10 @@ class CpeSettings:
             parse_proxy(self.proxy)
         if not 0 <= self.web_port <= 65535:
             raise ConfigError("web_port must be from 0 to 65535, for example 8081")
+        if self.web_password_hash:
+            from homeport.cpe.web.password import check
+
+            check(self.web_password_hash)
         if bool(self.web_certificate) != bool(self.web_key):
             raise ConfigError("web_certificate and web_key are only useful together")
         if bool(self.client_certificate) != bool(self.client_key):

@@ -34,6 +34,7 @@ class ControlServer:
     ) -> None:
         """directory: the state directory, where the socket is unless path names another place. group: who else may open it."""
         self._path = path or directory / SOCKET
+        self._signpost = directory / SOCKET if self._path != directory / SOCKET else None
         self._verbs = verbs
         self._group = group
         self._server: asyncio.Server | None = None
@@ -64,6 +65,13 @@ class ControlServer:
             except ConfigError:
                 listener.close()
                 raise
+        if self._signpost is not None:
+            try:
+                # Whoever names the state directory, as the hooks of DHCP clients do, finds the socket there too.
+                self._signpost.unlink(missing_ok=True)
+                self._signpost.symlink_to(path.absolute())
+            except OSError:
+                pass  # the socket itself works; only this second way to it is missing
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE)
 
     def _give_to_group(self, path: Path) -> None:
@@ -90,6 +98,8 @@ class ControlServer:
             self._server.close()
             self._server = None
             self._path.unlink(missing_ok=True)
+            if self._signpost is not None:
+                self._signpost.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         who = _peer(writer.get_extra_info("socket"))

@@ -106,3 +106,19 @@ def test_without_use_dhcp_option_43_is_not_looked_at(tmp_path):
     play(tmp_path, off, acs_url="")
     option = encode_option43(url="http://dhcp.example/").hex()
     assert play(tmp_path, look, acs_url="", option43=option) == "http://factory.example/"
+
+
+def test_a_vega_gateway_has_all_ten(tmp_path):
+    """The profile and the table agree."""
+    from homeport.model.profile import load_profile
+
+    async def run():
+        bench = Bench(tmp_path, profile=load_profile("vega-gateway"))
+        agent = await bench.start()
+        rows = await verbs_of(agent)["settings"]({})
+        await verbs_of(agent)["set"]({"values": {"cwmp.manage_upgrade": "off"}})
+        after = agent.management.text("UpgradesManaged")
+        await bench.stop()
+        return [row["name"] for row in rows if row["missing"]], after
+
+    assert asyncio.run(run()) == ([], "false")

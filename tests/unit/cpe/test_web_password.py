@@ -66,3 +66,12 @@ def test_the_command_sets_prints_and_removes(tmp_path, monkeypatch, capsys):
     assert fits("a good password", kept(tmp_path))
     assert run(["cpe", "web-password", "--remove", *here]) == 0
     assert kept(tmp_path) == ""
+
+
+def test_a_setting_that_is_no_hash_is_refused_at_the_start():
+    """Not at the first login."""
+    from homeport.cpe.config import CpeSettings
+
+    with pytest.raises(ConfigError, match="web-password --print"):
+        CpeSettings(web_password_hash="secret")
+    assert CpeSettings(web_password_hash=hash_of("a good password")).web_password_hash
