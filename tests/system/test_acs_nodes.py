@@ -404,3 +404,32 @@ def test_one_wish_told_to_two_nodes_at_once_is_one_task(tmp_path: Path, url: str
             assert (await wish(b, "key-1", "FactoryReset")).status == 409
 
     run(scene())
+
+
+def test_a_node_that_stops_hands_its_sessions_to_whoever_their_devices_speak_with_next(
+    tmp_path: Path, url: str
+) -> None:
+    """One waits in the middle of a change, one has said nothing but its Inform: both go on at the other node."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            for serial in ("S1", "S2"):
+                await (await a.device(serial)).session("0 BOOTSTRAP")
+            task = await a.task("AddObject", {"object_name": "Device.T."})
+            changing, silent = await a.device("S1"), await a.device("S2")
+            await changing.inform()
+            names = decode((await changing.post(None)).body)
+            add = decode((await changing.post(tree(names.body), id=names.id)).body)  # type: ignore[arg-type]
+            assert isinstance(add.body, AddObject)
+            await silent.inform()
+            await a.app.stop()
+            for device in (changing, silent):
+                await device.close()
+                device.connection = await Connection.to(b.app.cwmp_url)
+            assert (await changing.post(AddObjectResponse(5, 0), id=add.id)).status == 204
+            assert (await silent.post(None)).status == 204
+            ended = await b.task_now(task)
+            assert (ended["status"], ended["attempts"], ended["result"]["instance_number"]) == ("done", 1, 5)
+            assert await sessions(b, 2) == [("success", 8), ("success", 4)]
+
+    run(scene())
