@@ -356,7 +356,7 @@ def test_a_request_is_done_as_a_whole_or_not_at_all(box: Machine) -> None:
     [
         ("IPv4Address.1.SubnetMask", "255.0.255.0", 9007, "no subnet mask"),
         ("IPv4Address.1.IPAddress", "224.0.0.1", 9007, "cannot be the address of an interface"),
-        ("MaxMTUSize", "64", 9007, "could not be changed"),
+        ("MaxMTUSize", "64", 9007, "the interface eth0 could not be changed"),
         ("LowerLayers", "", 9008, "is read-only"),
     ],
 )

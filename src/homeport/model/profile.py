@@ -224,7 +224,9 @@ def _selected(
             continue
         if schema.object(path) is None:
             raise ConfigError(f"{origin}: {schema.name} has no object {path}")
-        below = [o for o in schema.objects() if o.path.startswith(path) and o.status not in _OUT_OF_USE]
+        # By their paths: asking for every object of the model would unpack all of it, 4 MB.
+        found = [schema.object(p) for p in schema.paths() if p.startswith(path)]
+        below = [o for o in found if o is not None and o.status not in _OUT_OF_USE]
         objects.update(dict.fromkeys([o.path for o in below]))
         parameters.update(dict.fromkeys([p.path for o in below for p in o.parameters if p.status not in _OUT_OF_USE]))
     return list(parameters), list(objects)

@@ -1,7 +1,7 @@
 """A process that knows what it needs of a model lets go of the rest."""
 
-from homeport.model.profile import load_profile
-from homeport.model.schema import Schema, _packaged_table
+from homeport.model.profile import load_profile, parse_profile
+from homeport.model.schema import Schema, _load, _packaged_table
 
 
 def test_what_nobody_asked_for_is_forgotten_and_the_rest_stays_whole() -> None:
@@ -36,3 +36,14 @@ def test_the_linux_profile_has_only_what_its_model_has() -> None:
     assert profile.schema.name == "Device:2.19"
     assert len(profile.parameters) > 300
     assert profile.writable("Device.IP.Interface.{i}.IPv4Address.{i}.")
+
+
+def test_an_object_of_a_profile_file_does_not_unpack_the_whole_model() -> None:
+    """Definitions are unpacked on demand; a profile that names one object pays for that one."""
+    _load.cache_clear()
+    try:
+        profile = parse_profile('name = "x"\nmodel = "Device:2.19"\nparameters = ["Device.Hosts."]\n', origin="x")
+        assert profile.has_object("Device.Hosts.Host.{i}.")
+        assert len(profile.schema._objects) < 40
+    finally:
+        _load.cache_clear()

@@ -163,9 +163,9 @@ class System:
         for fact in sorted(wanted, key=_order):
             kind, _, rest = fact.key.partition(" ")
             if kind == "up":
-                kernel.set_link(self.network.link_named(rest).index, up=bool(fact.value))
+                kernel.set_link(self.network.link_named(rest).index, rest, up=bool(fact.value))
             elif kind == "mtu":
-                kernel.set_link(self.network.link_named(rest).index, mtu=int(fact.value))
+                kernel.set_link(self.network.link_named(rest).index, rest, mtu=int(fact.value))
             elif kind == "address":
                 self._make_address(fact)
             elif kind == "route":

@@ -291,12 +291,12 @@ def setting(path: str, root: Path = Path("/")) -> str:
 
 def clock_synchronised() -> bool | None:
     """Whether the kernel's clock is kept by somebody (adjtimex(2)), None where the kernel does not say."""
-    import ctypes
-
     try:
+        import ctypes
+
         call = ctypes.CDLL(None, use_errno=True).adjtimex
-    except (OSError, AttributeError):
-        return None  # another C library
+    except (ImportError, MemoryError, OSError, AttributeError):
+        return None  # another C library, or a service without memory that can be executed
     # struct timex has 208 bytes on 64 bits and 128 on 32; modes = 0 only reads. The result is the state of the clock, 5 for an error.
     state = call(ctypes.create_string_buffer(256))
     return None if state < 0 else state != 5

@@ -198,17 +198,15 @@ class Netlink:
 
     # --- writing: each raises Refused with a sentence -------------------------------------------------------------------------------
 
-    def set_link(self, index: int, *, up: bool | None = None, mtu: int | None = None, mac: str = "") -> None:
-        """Switch an interface on or off, or set its MTU or hardware address."""
+    def set_link(self, index: int, name: str, *, up: bool | None = None, mtu: int | None = None) -> None:
+        """Switch an interface on or off, or set its MTU. name: for the sentence of a refusal."""
         fields: dict[str, int] = {"index": index}
         if up is not None:
             fields |= {"flags": int(up), "change": 1}
         attributes: list[tuple[str, object]] = []
         if mtu is not None:
             attributes.append(("IFLA_MTU", mtu))
-        if mac:
-            attributes.append(("IFLA_ADDRESS", mac))
-        self._do(_messages().link, _NEWLINK, fields, attributes, 0, f"interface {index} could not be changed")
+        self._do(_messages().link, _NEWLINK, fields, attributes, 0, f"the interface {name} could not be changed")
 
     def add_address(self, index: int, address: str, prefix: int) -> None:
         """Give an interface an address; one that is there already is no error."""
