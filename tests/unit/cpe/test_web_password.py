@@ -3,8 +3,22 @@
 import pytest
 
 from homeport.cli.main import run
+from homeport.cpe.web import password as passwords
 from homeport.cpe.web.password import FILE, check, fits, forget, hash_of, keep, kept, problem
 from homeport.errors import ConfigError
+
+_REAL = passwords._N
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch):
+    """What a hash costs is not what is tested here."""
+    monkeypatch.setattr(passwords, "_N", 1 << 4)
+
+
+def test_a_hash_costs_a_thief_as_much_as_is_recommended():
+    """16 MB of memory five times over."""
+    assert (_REAL, passwords._R, passwords._P) == (1 << 14, 8, 5)
 
 
 def test_a_password_fits_its_hash_and_no_other():
