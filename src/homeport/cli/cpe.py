@@ -17,6 +17,8 @@ from homeport.cli.cpe_doctor import doctor
 from homeport.cli.cpe_enable import disable, enable
 from homeport.cli.cpe_module import module
 from homeport.cli.cpe_show import show
+from homeport.cli.cpe_transfer import confirm as confirm_transfer
+from homeport.cli.cpe_transfer import refuse, request_download, transfer
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.settings_help import command_class
 from homeport.cli.settings_options import typer_command
@@ -30,6 +32,10 @@ app.command()(enable)
 app.command()(disable)
 app.add_typer(module, name="module")
 app.command()(doctor)
+app.add_typer(transfer, name="transfer")
+app.command("confirm")(confirm_transfer)
+app.command()(refuse)
+app.command("request-download")(request_download)
 
 RUN_HELP = (
     "Run the agent on this device, until Ctrl-C.\n\n"

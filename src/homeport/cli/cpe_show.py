@@ -10,6 +10,7 @@ import typer
 from homeport.cli import output
 from homeport.cli.common import AsJson, group
 from homeport.cli.cpe_ask import Follow, StateDir, ask, directory, follow
+from homeport.cli.cpe_transfer import stage
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import ago, ahead
 
@@ -286,16 +287,7 @@ def _lease(row: dict[str, Any]) -> str:
 def _transfer(row: dict[str, Any]) -> str:
     """One transfer in a line: what it is, how far it is, what came of it."""
     what = f"{row['kind']} of {row['file_type']}, key {row['command_key']!r}, {row['url']}: "
-    if row["state"] == "completed":
-        result = f"failed, {row['fault_code']} {row['fault_string']}" if row["fault_code"] else "done"
-        return f"{what}{result}; the ACS is to be told"
-    if row["state"] == "queued" and row["due_in"]:
-        return f"{what}begins in {row['due_in']:.0f} s"
-    if row["state"] != "running":
-        return f"{what}{row['state']}"
-    if row["total"]:
-        return f"{what}{100 * row['done'] // row['total']} % of {row['total'] / 1e6:.1f} MB"
-    return f"{what}{row['done'] / 1e6:.1f} MB so far"
+    return what + stage(row)
 
 
 def _log(state_dir: Path | None, name: str, *, follow: bool, json: bool) -> None:

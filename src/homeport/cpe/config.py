@@ -165,6 +165,22 @@ class CpeSettings:
     transfer_rate: int = setting(0, "Most that a transfer takes of the line, 0 for all", unit="bytes a second")
     transfer_time_limit: float = setting(3600.0, "Time in which one transfer must be complete", unit="seconds")
     transfer_max_size: int = setting(1 << 30, "Largest file that is taken", unit="bytes")
+    transfer_directories: tuple[str, ...] = setting(
+        (),
+        "Directories for further types of downloaded files, such as '2 Web Content=/srv/www' or '4 Tone File=/var/lib/tones'",
+    )
+    transfer_programs: tuple[str, ...] = setting(
+        (),
+        "Programs for further types of files, such as 'X 00256D Splash=/usr/lib/device/splash'; never run by a shell",
+    )
+    transfer_confirmation: bool = setting(
+        True, "Whether a download may wait for a person at the device to agree (`homeport cpe confirm`, the web page)"
+    )
+    idle_after: float = setting(
+        60.0, "Quiet time after which the device counts as idle; 0: downloads cannot wait for that", unit="seconds"
+    )
+    idle_traffic: int = setting(10_000, "Traffic of an idle device at most", unit="bytes a second")
+    idle_load: float = setting(0.3, "Load of an idle device at most, per processor")
     transfer_known_hosts: Path | None = setting(
         None, "Keys of sftp servers that are trusted, as OpenSSH writes them; without it none is"
     )
@@ -243,6 +259,14 @@ class CpeSettings:
             raise ConfigError("firmware_trial and transfer_time_limit must be more than 0 seconds, for example 600")
         if self.network_trial <= 0:
             raise ConfigError("network_trial must be more than 0 seconds, for example 180")
+        if self.idle_after < 0 or self.idle_traffic < 0 or self.idle_load < 0:
+            raise ConfigError(
+                "idle_after, idle_traffic and idle_load must not be negative; idle_after=0 switches it off"
+            )
+        if self.transfer_directories or self.transfer_programs:
+            from homeport.cpe.transfers.handed_on import check_settings
+
+            check_settings(self.transfer_directories, self.transfer_programs)
         if self.transfer_rate < 0 or self.transfer_max_size < 1:
             raise ConfigError("transfer_rate must not be negative and transfer_max_size at least 1 byte")
         if set(self.dhcp_request) - {"43", "125"} or not self.dhcp_request:

@@ -250,7 +250,7 @@ def test_modes_are_supported_where_the_device_can_keep_to_them(live: Live) -> No
     """3 needs to know idleness, 4 needs somebody to ask."""
 
     async def scene(bench: Bench) -> None:
-        bench.options.update(idle=lambda: True, consent=lambda *_: None)
+        bench.options.update(idle=lambda: True, asks=True)
         service = await bench.on(run=False)
         assert len(service.modes) == 4
 

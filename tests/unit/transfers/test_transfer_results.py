@@ -23,7 +23,7 @@ from homeport.cpe.transfers.file_types import Restart
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.records import Kind, State
 from homeport.cpe.transfers.rules import TransferRules
-from homeport.errors import StoreUnavailable
+from homeport.errors import HomeportError, StoreUnavailable
 from homeport.terms import UNKNOWN_TIME
 from homeport.transport.files import FileTransferError, Trouble
 
@@ -351,32 +351,50 @@ def test_consent_and_idleness_are_waited_for(live: Live) -> None:
     """Modes 3 and 4: begun only when the device is idle, or its user said yes to the message."""
 
     async def scene(bench: Bench) -> None:
-        answer: list[Any] = [None]
-        messages: list[str] = []
-
-        def consent(_: Any, message: str) -> bool | None:
-            messages.append(message)
-            return answer[0]
-
         idle = [False]
-        bench.options.update(consent=consent, idle=lambda: idle[0])
+        bench.options.update(asks=True, idle=lambda: idle[0])
         service = await bench.on()
         bench.network.content["http://files/a"] = b"x"
         service.handle(schedule((0, 500, "4 Confirmation Needed", 0), key="ask"))
-        await bench.quiet()
-        answer[0] = False
         bench.clock.advance(10)
         await bench.quiet()
-        assert bench.network.asked == [] and messages[0] == "please"
-        answer[0] = True
-        service.poke()
+        (shown,) = service.status()
+        assert bench.network.asked == [] and shown.question == "please"
+        service = await bench.again(10)
+        service.answer_user(shown.number, yes=True)
         await bench.until(lambda: len(bench.reports) == 1)
+        with pytest.raises(HomeportError, match="asks nobody"):
+            service.answer_user(shown.number, yes=True)
         service.handle(schedule((0, 500, "3 When Idle", 0), key="idle"))
         await bench.quiet()
-        assert len(bench.network.asked) == 1
+        assert len(bench.network.asked) == 1 and service.status()[-1].waits_for == "idle"
         idle[0] = True
         bench.clock.advance(5)
         await bench.until(lambda: len(bench.reports) == 2)
+
+    live(scene)
+
+
+def test_a_user_who_does_not_want_it_ends_the_window(live: Live) -> None:
+    """9001 at once where there is no other window; a second window may still do it."""
+
+    async def scene(bench: Bench) -> None:
+        bench.options["asks"] = True
+        service = await bench.on()
+        bench.network.content["http://files/a"] = b"x"
+        service.handle(schedule((0, 500, "4 Confirmation Needed", 5), key="no"))
+        service.answer_user(service.status()[0].number, yes=False)
+        await bench.until(lambda: len(bench.reports) == 1)
+        assert bench.reports[0].fault_struct.fault_code == 9001
+        windows = (0, 50, "4 Confirmation Needed", 5), (60, 90, "1 At Any Time", 0)
+        service.handle(schedule(*windows, key="later"))
+        service.answer_user(service.status()[-1].number, yes=False)
+        bench.clock.advance(55)
+        await bench.quiet()
+        assert not bench.network.asked
+        bench.clock.advance(10)
+        await bench.until(lambda: len(bench.reports) == 2)
+        assert bench.reports[1].fault_struct.fault_code == 0
 
     live(scene)
 

@@ -309,7 +309,7 @@ class Listener:
 
 
 class Moment:
-    """A function for one moment in the life of a plug-in: `start` or `stop`."""
+    """A function for one moment in the life of a plug-in: `start`, `stop`, or `idle` whenever that is asked."""
 
     def __init__(self, function: Callable[..., object], when: str) -> None:
         self.function = function
@@ -320,6 +320,17 @@ class Moment:
 
     def bound(self, owner: object) -> "Moment":
         return Moment(self.function.__get__(owner), self.when)
+
+
+class FileHandler(Moment):
+    """A function for one type of files. when: `download` or `upload`. file_type: such as `5 Ringer File`."""
+
+    def __init__(self, function: Callable[..., object], when: str, file_type: str) -> None:
+        super().__init__(function, when)
+        self.file_type = file_type
+
+    def bound(self, owner: object) -> "FileHandler":
+        return FileHandler(self.function.__get__(owner), self.when, self.file_type)
 
 
 def normal(path: str) -> str:

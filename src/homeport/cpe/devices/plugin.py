@@ -27,6 +27,7 @@ from typing import Any, Final, Self, TypeVar
 from homeport.cpe.devices.declarations import (
     Bundle,
     Declaration,
+    FileHandler,
     Function,
     Group,
     Key,
@@ -42,8 +43,8 @@ from homeport.errors import ConfigError, Fault
 from homeport.terms import FaultCode
 
 __all__ = [
-    "LATER", "Fault", "FaultCode", "Plugin", "Reference", "Row", "bundle", "group", "listen", "parameter", "refer", "start", "stop",
-    "table",
+    "LATER", "Fault", "FaultCode", "Plugin", "Reference", "Row", "bundle", "downloaded", "group", "idle", "listen", "parameter", "refer",
+    "start", "stop", "table", "uploaded",
 ]  # fmt: skip
 
 D = TypeVar("D", bound="Declaration")
@@ -123,6 +124,24 @@ def start(function: Callable[..., object]) -> Moment:
 def stop(function: Callable[..., object]) -> Moment:
     """Marks a function, plain or async, that is called when the agent ends."""
     return Moment(function, "stop")
+
+
+def idle(function: Callable[[], object]) -> Moment:
+    """Marks a function that says whether an interruption would hurt nobody now (ScheduleDownload's `3 When Idle`); it must be quick."""
+    return Moment(function, "idle")
+
+
+def downloaded(file_type: str) -> Callable[[Callable[..., object]], FileHandler]:
+    """Marks `take(file, name)`, which puts a downloaded file of that type to use, such as `5 Ringer File` or `X 00256D Splash`.
+
+    file: a Path, gone afterwards. name: TargetFileName or the name in the URL. It runs in a thread; ValueError refuses the file (9018).
+    """
+    return lambda function: FileHandler(function, "download", file_type)
+
+
+def uploaded(file_type: str) -> Callable[[Callable[..., object]], FileHandler]:
+    """Marks `give(file)`, which writes what an Upload of that type sends into the file (a Path). It runs in a thread."""
+    return lambda function: FileHandler(function, "upload", file_type)
 
 
 # --- plug-ins -------------------------------------------------------------------------------------------------------------------
@@ -234,6 +253,23 @@ class Plugin:
         """See `stop`."""
         self.moments.append(stop(function))
         return self.moments[-1]
+
+    def idle(self, function: Callable[[], object]) -> Moment:
+        """See `idle`."""
+        self.moments.append(idle(function))
+        return self.moments[-1]
+
+    def downloaded(self, file_type: str) -> Callable[[Callable[..., object]], FileHandler]:
+        """See `downloaded`."""
+        return lambda function: self._handles(downloaded(file_type)(function))
+
+    def uploaded(self, file_type: str) -> Callable[[Callable[..., object]], FileHandler]:
+        """See `uploaded`."""
+        return lambda function: self._handles(uploaded(file_type)(function))
+
+    def _handles(self, handler: FileHandler) -> FileHandler:
+        self.moments.append(handler)
+        return handler
 
     def changed(self, *paths: str) -> None:
         """Says that something changed by itself; from any thread. The ACS is told where it asked for notifications.

@@ -7,7 +7,8 @@ Source: TR-069a6 A.3.2.8, A.4.1.5; the order of DKT's firmware upgrade from its 
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from homeport.codec.messages import (
@@ -30,6 +31,7 @@ from homeport.terms import CwmpVersion
 
 if TYPE_CHECKING:
     from homeport.cpe.agent import Agent
+    from homeport.cpe.devices.declarations import Moment
     from homeport.cpe.firmware import DirectoryUpdater, FirmwareInstaller, Updater
     from homeport.cpe.parts.firmware_rows import FirmwareRows
     from homeport.cpe.transfers.file_types import FileTypes
@@ -48,6 +50,9 @@ _ANSWERED: Final[tuple[type[Request], ...]] = (
     GetQueuedTransfers,
     GetAllQueuedTransfers,
 )
+
+_VERBS: Final = ("transfer-start", "transfer-result", "transfer-cancel", "transfer-answer", "request-download")
+"""The names of transfers.verbs.VERBS."""
 
 _REPORT_FIRST: Final = ("dkt-",)
 """Beginnings of the names of profiles whose devices report a firmware upgrade before they restart."""
@@ -82,6 +87,21 @@ class TransfersPart(Part):
 
     def handlers(self) -> Mapping[type[Request], Callable[[Any], Response]]:
         return dict.fromkeys(_ANSWERED, self._handle)
+
+    def verbs(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
+        return {name: functools.partial(self._verb, name) for name in _VERBS}
+
+    async def _verb(self, name: str, args: Mapping[str, Any]) -> Any:
+        from homeport.cpe.transfers.verbs import VERBS
+
+        if self._trouble:
+            raise StoreError(self._trouble)
+        answer = VERBS[name](self._build(), args)
+        self._needed.set()
+        if name != "transfer-result":
+            what = args.get("transfer") or args.get("file_type") or ""
+            self._agent.config_log.write(f"{name} {what}, by {args.get('who') or 'a person at the device'}")
+        return answer
 
     def transfers(self) -> list[TransferStatus]:
         """All transfers, for people; URLs without their query, which may hold a secret."""
@@ -196,13 +216,17 @@ class TransfersPart(Part):
             ),
             options=FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts),
             policy=lambda: policy_of(agent.model),
+            idle=self._idle(),
+            asks=settings.transfer_confirmation,
         )
         if self._in_session:
             self._service.session_opened()
         return self._service
 
     def _types(self) -> "FileTypes":
+        from homeport.cpe.devices.declarations import FileHandler
         from homeport.cpe.transfers.file_types import FileTypes
+        from homeport.cpe.transfers.handed_on import FunctionForFiles, add_handlers
         from homeport.cpe.transfers.vendor_files import VendorConfiguration, VendorLogs
 
         agent = self._agent
@@ -225,7 +249,34 @@ class TransfersPart(Part):
         logs = VendorLogs(self._files.logs, others=agent.vendor_files)
         for name in ("2 Vendor Log File", "4 Vendor Log File"):
             types.on_upload(name, logs)
+        add_handlers(types, agent.settings.transfer_directories, agent.settings.transfer_programs)
+        for moment in self._moments():
+            if isinstance(moment, FileHandler):
+                handler = FunctionForFiles(moment)
+                if moment.when == "download":
+                    types.on_download(moment.file_type, handler)
+                else:
+                    types.on_upload(moment.file_type, handler)
         return types
+
+    def _moments(self) -> "list[Moment]":
+        """What plug-ins do now and then."""
+        host = getattr(self._agent.device, "host", None)
+        return [m for plugin in host.plugins for m in plugin.moments] if host is not None else []
+
+    def _idle(self) -> Callable[[], bool] | None:
+        """How it is found out that the device is idle, None where it cannot be."""
+        from homeport.cpe.transfers.idle import QuietWatch, idle_of
+
+        settings, quiet = self._agent.settings, None
+        if settings.idle_after:
+            quiet = QuietWatch(
+                self._agent.clock.monotonic,
+                after=settings.idle_after,
+                traffic=settings.idle_traffic,
+                load=settings.idle_load,
+            )
+        return idle_of([m for m in self._moments() if m.when == "idle"], quiet)
 
     def _owed(self) -> None:
         self._news = True

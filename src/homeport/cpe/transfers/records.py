@@ -66,7 +66,7 @@ class Transfer(msgspec.Struct, frozen=True):
 
     attempts: starts so far; window, window_attempts: the window in which the last ones were made, and how many.
     fault_code 0 is success. restart: the device must restart once the report is confirmed. autonomous: not asked by the ACS.
-    sha256: of the file that was fetched.
+    sha256: of the file that was fetched. consent: the window to whose question the user of the device said yes, -1 for none.
     """
 
     number: int
@@ -93,6 +93,7 @@ class Transfer(msgspec.Struct, frozen=True):
     autonomous: bool = False
     announce_url: str = ""
     sha256: str = ""
+    consent: int = -1
 
     @property
     def is_download(self) -> bool:

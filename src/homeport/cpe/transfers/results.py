@@ -3,6 +3,7 @@
 A result is on disk together with the report that it owes, or is tried again until it is. Source: TR-069a6 A.3.3.2, A.3.3.3.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ from homeport.errors import ConfigError, StoreError
 from homeport.terms import FaultCode
 from homeport.transport import files
 from homeport.transport.files import FileTransferError
+
+MOST_FINISHED: Final = 16
 
 BETWEEN_ATTEMPTS: Final = 30.0
 """Seconds between looks at what cannot be done now: a disk without room for a report."""
@@ -43,6 +46,8 @@ class Results:
         retry_wait: float,
     ) -> None:
         self.restart_reason = ""
+        self.finished: deque[Transfer] = deque(maxlen=MOST_FINISHED)
+        """The last ones that ended in this run, for whoever waits at the device."""
         self._queue, self._worker, self._timetable, self._clock = queue, worker, timetable, clock
         self._policy, self._on_owed, self._wake = policy, on_owed, wake
         self._retry_wait = retry_wait
@@ -95,7 +100,7 @@ class Results:
 
     def window_missed(self, transfer: Transfer) -> None:
         """No window is left for it."""
-        if transfer.attempts and transfer.fault_code:
+        if transfer.fault_code:
             self.complete(transfer, transfer.fault_code, transfer.fault_string)
         else:
             self.complete(
@@ -111,6 +116,7 @@ class Results:
             fault_string=text[:LONGEST_FAULT_STRING] if code else "",
             completed=date_time(self._clock.now()),
         )
+        self.finished.append(over)
         wanted = not transfer.autonomous or self._policy().reports(
             is_download=transfer.is_download, success=not code, file_type=transfer.queue_file_type
         )

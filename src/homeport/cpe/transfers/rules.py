@@ -23,7 +23,11 @@ class TransferRules:
 
 @dataclass(frozen=True, slots=True)
 class TransferStatus:
-    """One transfer for status pages and the command line. done, total: bytes. due_in: seconds, None where it is not waiting."""
+    """One transfer for status pages and the command line. done, total: bytes. due_in: seconds, None where it is not waiting.
+
+    question: what the person at the device is asked before it may begin, "" where nobody is. waits_for: `idle`, or "".
+    autonomous: not asked for by the ACS.
+    """
 
     number: int
     kind: str
@@ -36,6 +40,9 @@ class TransferStatus:
     due_in: float | None
     fault_code: int
     fault_string: str
+    question: str = ""
+    waits_for: str = ""
+    autonomous: bool = False
 
 
 RowOwner = Callable[[int], Sequence[Path] | None]

@@ -19,7 +19,7 @@ import msgspec
 from homeport.codec.messages import ArgStruct, Request, RequestDownload, Response
 from homeport.cpe.clock import Clock
 from homeport.cpe.transfers import admission
-from homeport.cpe.transfers.answers import Answers
+from homeport.cpe.transfers.answers import Answers, check_may_cancel
 from homeport.cpe.transfers.file_types import FileTypes, Restart
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.queue import Facts, Outbox, TransferQueue
@@ -27,10 +27,11 @@ from homeport.cpe.transfers.records import Kind, State, Transfer
 from homeport.cpe.transfers.results import Results
 from homeport.cpe.transfers.resume import Resumption
 from homeport.cpe.transfers.rules import TransferRules, TransferStatus
+from homeport.cpe.transfers.shown import shown
 from homeport.cpe.transfers.timetable import Timetable
-from homeport.cpe.transfers.windows import AT_ANY_TIME, CONFIRMATION_NEEDED, IMMEDIATELY, WHEN_IDLE
+from homeport.cpe.transfers.windows import AT_ANY_TIME, CONFIRMATION_NEEDED, IMMEDIATELY, WHEN_IDLE, attempts_in
 from homeport.cpe.transfers.work import Fetch, Put, Worker
-from homeport.errors import Fault
+from homeport.errors import Fault, HomeportError
 from homeport.terms import EventCode, FaultCode
 from homeport.transport import files
 from homeport.transport.files import Credentials, FileLimits, FileOptions
@@ -55,7 +56,7 @@ class TransferService:
         rules: TransferRules | None = None,
         policy: Callable[[], AutonomousPolicy] = AutonomousPolicy,
         idle: Callable[[], bool] | None = None,
-        consent: Callable[[Transfer, str], bool | None] | None = None,
+        asks: bool = False,
         refuse: Callable[[Transfer], str] = lambda _: "",
         fetch: Fetch = files.fetch,
         put: Put = files.put,
@@ -64,8 +65,8 @@ class TransferService:
 
         directory: where files lie while they are under way. on_owed: a report is owed, a session is wanted. on_restart: restart the
         device now, with the reason; called only while no session is open.
-        idle: whether an interruption would hurt nobody (mode `3 When Idle`). consent: what the user said to the UserMessage,
-        None while nothing (mode `4 Confirmation Needed`). refuse: why a transfer is denied (9001), "" where it is not.
+        idle: whether an interruption would hurt nobody (mode `3 When Idle`). asks: a person at the device can be asked
+        (mode `4 Confirmation Needed`). refuse: why a transfer is denied (9001), "" where it is not.
         Raises StoreError.
         """
         self.queue = TransferQueue(facts, outbox)
@@ -79,11 +80,11 @@ class TransferService:
         self._refuse = refuse
         self._modes: tuple[str, ...] = (AT_ANY_TIME, IMMEDIATELY)
         self._modes += (WHEN_IDLE,) if idle is not None else ()
-        self._modes += (CONFIRMATION_NEEDED,) if consent is not None else ()
+        self._modes += (CONFIRMATION_NEEDED,) if asks else ()
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self._closed.set()
-        self._timetable = Timetable(clock, look=self._rules.look, idle=idle, consent=consent)
+        self._timetable = Timetable(clock, look=self._rules.look, idle=idle)
         self._worker = Worker(
             queue=self.queue,
             types=types,
@@ -202,6 +203,44 @@ class TransferService:
         )
         return self.admit(transfer).number
 
+    def answer_user(self, number: int, *, yes: bool) -> None:
+        """The person at the device agrees to a transfer that asks, or does not. Raises HomeportError where it asks nothing, StoreError."""
+        transfer = self.queue.get(number)
+        asked = self._timetable.question(transfer, self._clock.monotonic()) if transfer is not None else None
+        if transfer is None or asked is None:
+            raise HomeportError(f"transfer {number} asks nobody")
+        window = asked[0]
+        if yes:
+            self.queue.save(msgspec.structs.replace(transfer, consent=window))
+        else:
+            # The window is used up; a second one may still do it, or ask again.
+            self.queue.save(
+                msgspec.structs.replace(
+                    transfer,
+                    window=window,
+                    window_attempts=attempts_in(transfer.windows[window]),
+                    fault_code=int(FaultCode.REQUEST_DENIED),
+                    fault_string="the user of the device did not want it",
+                )
+            )
+        self._wake.set()
+
+    def cancel_own(self, number: int) -> None:
+        """The person at the device stops one of the device's own transfers. Raises Fault 9021, HomeportError for the ACS's, StoreError."""
+        transfer = self.queue.get(number)
+        if transfer is None or not transfer.autonomous:
+            what = "asked for by the ACS, which alone may cancel it" if transfer is not None else "not there"
+            raise HomeportError(f"transfer {number} is {what}")
+        check_may_cancel((transfer,))
+        self.drop((transfer,))
+
+    def finished(self, number: int) -> Transfer | None:
+        """A transfer of this run that has ended, None where it has not. Raises HomeportError where it is not known."""
+        found = next((t for t in reversed(self._results.finished) if t.number == number), None)
+        if found is None and self.queue.get(number) is None:
+            raise HomeportError(f"there is no transfer {number}; it was cancelled, or ended before the agent restarted")
+        return found
+
     def request_download(self, file_type: str, arguments: dict[str, str] | None = None) -> None:
         """Ask the ACS for a Download of that type (`9 REQUEST DOWNLOAD`)."""
         args = tuple(ArgStruct(name, value) for name, value in (arguments or {}).items())
@@ -273,27 +312,7 @@ class TransferService:
 
     def status(self) -> list[TransferStatus]:
         """All transfers, for people."""
-        now = self._clock.monotonic()
-        rows = []
-        for t in self.queue:
-            done, total = self._worker.progress.get(t.number, (0, t.file_size or None))
-            due = self._timetable.due(t, now) if t.state is State.QUEUED else None
-            rows.append(
-                TransferStatus(
-                    number=t.number,
-                    kind=t.kind.value,
-                    command_key=t.command_key,
-                    file_type=t.file_type,
-                    url=t.url,
-                    state=t.state.value,
-                    done=done,
-                    total=total,
-                    due_in=None if due is None else max(0.0, due - now),
-                    fault_code=t.fault_code,
-                    fault_string=t.fault_string,
-                )
-            )
-        return rows
+        return shown(self.queue, self._timetable, self._worker.progress, self._clock.monotonic())
 
     # --- starting what is due -----------------------------------------------------------------------------------------------------
 

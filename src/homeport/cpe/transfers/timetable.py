@@ -6,14 +6,14 @@ No disk and no bytes here. Without a set clock then or now a delay or window is 
 from collections.abc import Callable
 
 from homeport.cpe.clock import Clock, is_set
-from homeport.cpe.transfers.records import Transfer
+from homeport.cpe.transfers.records import State, Transfer
 from homeport.cpe.transfers.windows import CONFIRMATION_NEEDED, WHEN_IDLE, Chance, Moment, moment
 
 
 class Timetable:
     """Due times of the transfers of one device; monotonic seconds throughout.
 
-    idle, consent: see TransferService. look: seconds between looks at those two.
+    idle: see TransferService. look: seconds between looks at it.
     """
 
     def __init__(
@@ -22,11 +22,10 @@ class Timetable:
         *,
         look: float,
         idle: Callable[[], bool] | None,
-        consent: Callable[[Transfer, str], bool | None] | None,
     ) -> None:
         self._clock = clock
         self._look = look
-        self._idle, self._consent = idle, consent
+        self._idle = idle
         self._accepted: dict[int, float] = {}
         self._not_before: dict[int, float] = {}
 
@@ -78,6 +77,23 @@ class Timetable:
         elapsed = now - self._accepted[transfer.number]
         return moment(transfer.windows, elapsed, used_window=transfer.window, used=transfer.window_attempts)
 
+    def question(self, transfer: Transfer, now: float) -> tuple[int, str] | None:
+        """The window whose mode asks the user, and what it asks, where the answer is missing and the window is open or the next one."""
+        if transfer.state is not State.QUEUED or not transfer.windows:
+            return None
+        found = self.moment(transfer, now)
+        window = transfer.windows[found.window]
+        if found.chance is Chance.OVER or window.window_mode != CONFIRMATION_NEEDED or transfer.consent == found.window:
+            return None
+        return found.window, window.user_message
+
+    def waits_for_idle(self, transfer: Transfer, now: float) -> bool:
+        """Whether nothing but idleness is missing."""
+        if transfer.state is not State.QUEUED or not transfer.windows:
+            return False
+        found = self.moment(transfer, now)
+        return found.chance is Chance.GO and transfer.windows[found.window].window_mode == WHEN_IDLE
+
     def window_left(self, transfer: Transfer) -> float:
         """Seconds until the end of the window of the present attempt; infinite for a transfer without windows."""
         if not transfer.windows:
@@ -90,5 +106,5 @@ class Timetable:
         if window.window_mode == WHEN_IDLE:
             return self._idle is not None and self._idle()
         if window.window_mode == CONFIRMATION_NEEDED:
-            return self._consent is not None and self._consent(transfer, window.user_message) is True
+            return transfer.consent == index
         return True

@@ -79,9 +79,16 @@ async def client_log(visit: Visit) -> Made:
 
 
 async def transfers(visit: Visit) -> Made:
-    """Files that are under way, with how far they are."""
+    """Files that are under way, with how far they are, and the question of one that waits for a person."""
+    error = ""
+    if visit.posted:
+        yes = visit.form.get("answer") == "yes"
+        answer = await visit.ask("transfer-answer", transfer=visit.form.get("transfer", ""), yes=yes)
+        if answer["ok"]:
+            return Made(to="/transfers")
+        error = answer["error"]
     found = (await visit.ask("status"))["result"]
-    return Made("transfers.html", {"rows": found["transfers"]})
+    return Made("transfers.html", {"rows": found["transfers"], "error": error}, status=400 if error else 200)
 
 
 async def sessions(visit: Visit) -> Made:
@@ -183,7 +190,7 @@ PAGES: Final = (
     Page("/status/config-log", config_log),
     Page("/status/client-log", client_log),
     Page("/configuration", configuration, takes_forms=True),
-    Page("/transfers", transfers),
+    Page("/transfers", transfers, takes_forms=True),
     Page("/sessions", sessions, below=True),
     Page("/parameters", parameters),
     Page("/parameters/one", parameter, takes_forms=True),
