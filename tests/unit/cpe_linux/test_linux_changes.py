@@ -208,7 +208,8 @@ def test_a_back_end_keeps_what_it_can_and_homeport_the_rest() -> None:
 
 def test_a_back_end_that_fails_is_told_of_and_nothing_is_lost() -> None:
     """Homeport keeps the change then, as on a machine without one."""
-    keep, troubles = MemoryKeep(), []
+    keep = MemoryKeep()
+    troubles: list[str] = []
     backend = Backend()
     backend.broken = True
     here = Changes(Kernel(), boot="b1", keep=keep, backend=backend)

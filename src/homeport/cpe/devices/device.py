@@ -96,7 +96,7 @@ def close_device(device: Device | None) -> None:
 
 
 def _own_device(profile: str, settings: CpeSettings, clock: Clock, *, started: float) -> Device:
-    if profile == "linux":
+    if profile == "linux" or profile.startswith("linux-"):
         from homeport.cpe.devices.linux.device import LinuxDevice
 
         return LinuxDevice(clock, directory=settings.directory)
