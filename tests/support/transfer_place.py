@@ -1,0 +1,52 @@
+"""A device with an ACS, the line between them and a file server, for tests of transfers by the real programs."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from homeport.cpe.control import ControlClient
+from support.ends import Acs, Agent, wait_for
+from support.file_store import FileStore
+from support.kills import finished, known
+from support.tap import CPE, Tap
+
+
+class Place:
+    """A device, its ACS, the line between them and a file server."""
+
+    def __init__(
+        self, acs: Acs, folder: Path, *options: str, serial: str = "HERE0001", agent: type[Agent] = Agent
+    ) -> None:
+        self.acs, self.folder = acs, folder
+        self.store, self.tap = FileStore(), Tap(acs.cwmp_url)
+        self.store.__enter__()
+        self.tap.__enter__()
+        self.agent = agent(folder / "agent", self.tap.url, serial, *options).start()
+        self.id = known(acs, serial)
+        self.ask = ControlClient(self.agent.state).call
+        wait_for(lambda: self.ask("status")["sessions_succeeded"], "the first session's end")
+
+    def end(self) -> None:
+        self.agent.kill()
+        self.tap.__exit__(None, None, None)
+        self.store.__exit__(None, None, None)
+
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`homeport cpe WORDS` at this device."""
+        command = [sys.executable, "-m", "homeport", "cpe", *words, "--state-dir", str(self.agent.state)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def task(self, rpc: str, **args: Any) -> str:
+        return self.acs.task(self.id, rpc, args, connection_request=True)
+
+    def code(self, rpc: str, **args: Any) -> int:
+        """The fault of a task, 0 where it was done."""
+        task = self.task(rpc, **args)
+        finished(self.acs, [task])
+        fault = self.acs.rest("GET", f"tasks/{task}")["fault"]
+        return int(fault["code"]) if fault else 0
+
+    def sent(self, element: str) -> list[str]:
+        tag = f":{element}>".encode()
+        return [m.body.decode() for m in self.tap.soap() if m.sender == CPE and tag in m.body]
