@@ -1,15 +1,24 @@
 """A device with an ACS, the line between them and a file server, for tests of transfers by the real programs."""
 
-import subprocess
-import sys
+import contextlib
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from homeport.cli.main import run
 from homeport.cpe.control import ControlClient
 from support.ends import Acs, Agent, wait_for
 from support.file_store import FileStore
 from support.kills import finished, known
 from support.tap import CPE, Tap
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class Place:
@@ -32,10 +41,12 @@ class Place:
         self.tap.__exit__(None, None, None)
         self.store.__exit__(None, None, None)
 
-    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`homeport cpe WORDS` at this device."""
-        command = [sys.executable, "-m", "homeport", "cpe", *words, "--state-dir", str(self.agent.state)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def cli(self, *words: str) -> Said:
+        """`homeport cpe WORDS` at this device; in this process, which saves the start of another one."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = run(["cpe", *words, "--state-dir", str(self.agent.state)])
+        return Said(status, out.getvalue(), err.getvalue())
 
     def task(self, rpc: str, **args: Any) -> str:
         return self.acs.task(self.id, rpc, args, connection_request=True)

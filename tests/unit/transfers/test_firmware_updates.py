@@ -20,6 +20,7 @@ from homeport.cpe.firmware import (
     SignaturePolicy,
 )
 from homeport.cpe.firmware.image import build_image, read_image
+from homeport.cpe.firmware.install import fetch_signature
 from homeport.cpe.firmware.interface import SlotStatus
 from homeport.cpe.firmware.signature import TRAILER, signature_url
 from homeport.cpe.ledger import Ledger
@@ -27,7 +28,7 @@ from homeport.cpe.state import Store
 from homeport.cpe.transfers.file_types import FileTypes
 from homeport.cpe.transfers.records import State
 from homeport.errors import ConfigError
-from homeport.transport.files import FileTransferError, Trouble
+from homeport.transport.files import NO_CREDENTIALS, FileOptions, FileTransferError, Trouble
 
 from .conftest import Bench
 
@@ -390,3 +391,11 @@ def test_an_image_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(build_image(b"payload", version="3.1", models=["a", "b"]) + TRAILER + b"s" * 64)
     header = read_image(tmp_path / "i")
     assert (header.version, header.models, header.size) == ("3.1", ("a", "b"), 7)
+
+
+def test_a_signature_is_fetched_as_the_device_speaks_to_file_servers(tmp_path: Path) -> None:
+    """Its own protocols and certificates count for the signature as for the image; without it the image is not trusted."""
+    options = FileOptions(schemes=("https",))
+    with pytest.raises(FileTransferError, match="http is not") as refused:
+        asyncio.run(fetch_signature("http://127.0.0.1:9/i", tmp_path / "i.sig", NO_CREDENTIALS, options=options))
+    assert refused.value.trouble is Trouble.UNTRUSTED

@@ -41,13 +41,16 @@ class Order(StrEnum):
     RESTART_FIRST = "restart-first"  # 1 BOOT, 7 TRANSFER COMPLETE and M Download from the new image
 
 
-async def fetch_signature(url: str, place: Path, credentials: Credentials) -> bytes:
-    """The 64 bytes beside an image, from the same server with the same credentials. Raises FileTransferError."""
+async def fetch_signature(
+    url: str, place: Path, credentials: Credentials, *, options: FileOptions = files.DEFAULT_OPTIONS
+) -> bytes:
+    """The 64 bytes beside an image, from the same server with the same credentials. Raises FileTransferError.
+
+    options: the device's own, whom it trusts among them.
+    """
     limits = FileLimits(connect=30, stall=30, total=60, max_size=4 * SIGNATURE_SIZE, reserve=0)
     try:
-        fetched = await files.fetch(
-            signature_url(url), place, credentials=credentials, limits=limits, options=FileOptions()
-        )
+        fetched = await files.fetch(signature_url(url), place, credentials=credentials, limits=limits, options=options)
     except FileTransferError as e:
         raise FileTransferError(Trouble.UNTRUSTED, f"the firmware image is not signed, and {e}") from e
     data = await asyncio.to_thread(fetched.path.read_bytes)

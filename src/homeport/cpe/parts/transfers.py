@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from homeport.cpe.parts.firmware_rows import FirmwareRows
     from homeport.cpe.transfers.file_types import FileTypes
     from homeport.cpe.transfers.service import TransferService
+    from homeport.transport.files import FileOptions
 
 CONFIGURATION: Final = "3 Vendor Configuration File"
 
@@ -188,19 +189,9 @@ class TransfersPart(Part):
             return self._service
         from homeport.cpe.transfers.policy import policy_of
         from homeport.cpe.transfers.service import TransferService
-        from homeport.transport.files import FileLimits, FileOptions
-        from homeport.transport.tls import TlsSettings, client_context
+        from homeport.transport.files import FileLimits
 
         agent, settings = self._agent, self._agent.settings
-        tls = None
-        if settings.ca_file is not None or settings.client_certificate is not None:
-            tls = client_context(
-                TlsSettings(
-                    ca_file=settings.ca_file,
-                    client_certificate=settings.client_certificate,
-                    client_key=settings.client_key,
-                )
-            )
         self._service = TransferService(
             facts=agent.store,
             outbox=agent.ledger,
@@ -214,7 +205,7 @@ class TransfersPart(Part):
                 total=settings.transfer_time_limit,
                 max_size=settings.transfer_max_size,
             ),
-            options=FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts),
+            options=self._options(),
             policy=lambda: policy_of(agent.model),
             idle=self._idle(),
             asks=settings.transfer_confirmation,
@@ -222,6 +213,22 @@ class TransfersPart(Part):
         if self._in_session:
             self._service.session_opened()
         return self._service
+
+    def _options(self) -> "FileOptions":
+        """How this device speaks to file servers."""
+        from homeport.transport.files import FileOptions
+        from homeport.transport.tls import TlsSettings, client_context
+
+        settings, tls = self._agent.settings, None
+        if settings.ca_file is not None or settings.client_certificate is not None:
+            tls = client_context(
+                TlsSettings(
+                    ca_file=settings.ca_file,
+                    client_certificate=settings.client_certificate,
+                    client_key=settings.client_key,
+                )
+            )
+        return FileOptions(schemes=settings.transfer_schemes, tls=tls, known_hosts=settings.transfer_known_hosts)
 
     def _types(self) -> "FileTypes":
         from homeport.cpe.devices.declarations import FileHandler
@@ -343,6 +350,7 @@ class TransfersPart(Part):
         """The installer of firmware. Raises StoreError."""
         if self._installer is None:
             from homeport.cpe.firmware import FirmwareInstaller, Order, SignaturePolicy
+            from homeport.cpe.firmware.install import fetch_signature
 
             agent, updater = self._agent, self._made_updater()
             assert updater is not None
@@ -354,6 +362,7 @@ class TransfersPart(Part):
                 order=Order(self._order()),
                 signature=SignaturePolicy(agent.settings.firmware_keys),
                 limit=agent.settings.firmware_trial,
+                fetch_signature=functools.partial(fetch_signature, options=self._options()),
                 on_staged=self._images.installed if self._images is not None else None,
             )
         return self._installer
