@@ -33,6 +33,11 @@ PROMISED = {
     ("get", "/api/v1/faults"),
     ("get", "/api/v1/events"),
     ("get", "/metrics"),
+    ("get", "/api/v1/users"),
+    ("post", "/api/v1/login"),
+    ("get", "/api/v1/tokens"),
+    ("get", "/api/v1/audit"),
+    ("post", "/api/v1/webhooks"),
 }
 
 

@@ -25,6 +25,7 @@ from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
 from homeport.acs.ports import Ports, file_base, take_directory
+from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
@@ -36,6 +37,8 @@ from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
+from homeport.acs.services.users import Users
+from homeport.acs.services.webhooks import Webhooks, post
 from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
@@ -90,6 +93,9 @@ class AcsApp:
         self.files: Files
         self.tftp: TftpDoor | None = None
         self.worker: Worker
+        self.users: Users
+        self.webhooks: Webhooks
+        self._sender: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[_Server] = []
@@ -149,13 +155,21 @@ class AcsApp:
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         if self._first:
             await self._admin_token()
+        self.users = Users(self.hub)
+        self.webhooks = Webhooks(self.hub, post, monotonic=time.monotonic)
+        audit = Audit(self.hub)
+        self.worker.also(self.users.sweep, every=600.0)
+        self.worker.also(audit.prune, every=3_600.0)
         api = build(
             Services(
                 hub=self.hub,
                 devices=Devices(self.hub),
                 tasks=tasks,
                 files=self.files,
-                token_holder=lambda header: token_holder(self.store, header),
+                users=self.users,
+                webhooks=self.webhooks,
+                audit=audit,
+                token_holder=lambda header: token_holder(self.store, header, self.hub.clock()),
                 snapshots=self._snapshots(),
             )
         )
@@ -173,6 +187,8 @@ class AcsApp:
         await self._serve(api, ports.http, timeout_keep_alive=30)
         await self.worker.recall()
         self.worker.start()
+        await self.webhooks.reload()
+        self._sender = asyncio.create_task(self.webhooks.run())
         if self._given is None:
             write_addresses(settings, ports, os.getpid())
 
@@ -191,6 +207,11 @@ class AcsApp:
             await self._file_server.stop()
             self.files.close()
         await asyncio.gather(*(server.shutdown() for server in self._servers))
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+        if hasattr(self, "users"):
+            self.users.close()
         if hasattr(self, "contacts"):
             await self.worker.stop()
             await self.contacts.stop()

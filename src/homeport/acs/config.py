@@ -99,6 +99,11 @@ class AcsSettings:
     )
     keep_sessions_days: float = setting(30.0, "How long session histories and events are kept.", unit="days")
     keep_tasks_days: float = setting(90.0, "How long finished tasks are kept.", unit="days")
+    keep_audit_days: float = setting(365.0, "How long the audit log is kept.", unit="days")
+    webhook_keep_hours: float = setting(
+        24.0, "How long an event waits for a webhook that does not answer, before it is dropped.", unit="hours"
+    )
+    login_hours: float = setting(12.0, "How long a login of a user lasts.", unit="hours")
     trace_limit: int = setting(65_536, "How much of one message is kept in a session's history.", unit="bytes")
 
     def check(self) -> None:

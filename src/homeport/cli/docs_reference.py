@@ -185,10 +185,13 @@ def _openapi() -> dict[str, Any]:
     """The REST API's own description, of an ACS that is put together but not started."""
     from homeport.acs.api.app import Services, build
     from homeport.acs.config import AcsSettings
+    from homeport.acs.services.audit import Audit
     from homeport.acs.services.devices import Devices
     from homeport.acs.services.files import Files
     from homeport.acs.services.hub import Hub
     from homeport.acs.services.tasks import Tasks
+    from homeport.acs.services.users import Users
+    from homeport.acs.services.webhooks import Webhooks, post
     from homeport.acs.storage.blobs import Blobs
     from homeport.acs.storage.memory import MemoryStore
 
@@ -198,7 +201,19 @@ def _openapi() -> dict[str, Any]:
     hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)
     files = Files(hub, Blobs(Path("files")), b"", lambda address: "")
     tasks = Tasks(hub, lambda device, task: None, files)
-    app = build(Services(hub=hub, devices=Devices(hub), tasks=tasks, files=files, token_holder=nobody, snapshots=list))
+    app = build(
+        Services(
+            hub=hub,
+            devices=Devices(hub),
+            tasks=tasks,
+            files=files,
+            users=Users(hub),
+            webhooks=Webhooks(hub, post, monotonic=lambda: 0.0),
+            audit=Audit(hub),
+            token_holder=nobody,
+            snapshots=list,
+        )
+    )
     return app.openapi()
 
 

@@ -36,6 +36,10 @@ VERBS: dict[str, Verb] = {
     "file": Verb(
         "homeport.cli.file", "Keep files for devices (firmware, configurations), and see what devices have sent."
     ),
+    "user": Verb("homeport.cli.user", "People who may log in to an ACS, and the login itself."),
+    "token": Verb("homeport.cli.token", "Bearer tokens for programs that use an ACS."),
+    "webhook": Verb("homeport.cli.webhook", "Programs that an ACS tells of events."),
+    "audit": Verb("homeport.cli.audit", "Who changed what at an ACS."),
     "cpe": Verb("homeport.cli.cpe", "Run the agent on a device (CPE), and see and change what it does."),
     "decode": Verb("homeport.cli.decode", "Pretty-print and check one SOAP body or a saved session."),
     "option43": Verb(

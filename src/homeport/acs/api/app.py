@@ -7,16 +7,22 @@ import structlog
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 from msgspec import Struct
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Scope_
 
 from homeport._version import __version__
 from homeport.acs.api import errors
 from homeport.acs.api.metrics import Metrics
-from homeport.acs.records import Scope, TokenRecord
+from homeport.acs.records import AuditRecord, Scope, TokenRecord
+from homeport.acs.services.audit import Audit
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.snapshots import Snapshot
 from homeport.acs.services.tasks import Tasks
+from homeport.acs.services.users import Users
+from homeport.acs.services.webhooks import Webhooks
+from homeport.errors import StoreError
 
 Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
 """The token in an Authorization header, None where it is not good."""
@@ -33,6 +39,9 @@ class Services(Struct, frozen=True):
     devices: Devices
     tasks: Tasks
     files: Files
+    users: Users
+    webhooks: Webhooks
+    audit: Audit
     token_holder: Holder
     snapshots: Callable[[], list[tuple[str, Snapshot]]]
 
@@ -44,7 +53,7 @@ def services(request: Request) -> Services:
 
 
 async def authorized(request: Request) -> TokenRecord:
-    """The token that came with the request. Raises 401, or 403 where it does not open this. Changes are written to the log."""
+    """The token that came with the request. Raises 401, or 403 where it does not open this. Changes go into the audit log first."""
     token = await services(request).token_holder(request.headers.get("authorization"))
     if token is None:
         raise HTTPException(
@@ -55,8 +64,22 @@ async def authorized(request: Request) -> TokenRecord:
     if request.method not in _READING:
         if token.scope is Scope.READ:
             raise HTTPException(403, f"the token {token.name} may only read; take one with the scope operate")
-        _log.info("change asked for", by=token.name, method=request.method, path=request.url.path)
+        _log.info("change asked for", by=token.user or token.name, method=request.method, path=request.url.path)
+        if getattr(request.state, "audit", None) is None:
+            request.state.audit = await _asked(request, token)
     return token
+
+
+async def _asked(request: Request, token: TokenRecord) -> AuditRecord:
+    """The row of the audit log, on the disk before anything is changed. Bodies of forms (files) are not looked at."""
+    json = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    return await services(request).audit.asked(
+        token,
+        address=request.client.host if request.client is not None else "",
+        method=request.method,
+        path=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        body=await request.body() if json else b"",
+    )
 
 
 async def administrator(token: Annotated[TokenRecord, Depends(authorized)]) -> None:
@@ -65,12 +88,37 @@ async def administrator(token: Annotated[TokenRecord, Depends(authorized)]) -> N
         raise HTTPException(403, f"the token {token.name} has the scope {token.scope}; this needs admin")
 
 
+class Outcomes:
+    """ASGI middleware: what came of a change is written into its row of the audit log."""
+
+    def __init__(self, app: ASGIApp, audit: Audit) -> None:
+        self._app = app
+        self._audit = audit
+
+    async def __call__(self, scope: Scope_, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self._app(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record = scope.get("state", {}).get("audit")
+                if record is not None:
+                    try:
+                        self._audit.answered(record, message["status"])
+                    except StoreError as e:
+                        _log.warning("what came of a change is not stored", reason=str(e))
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+
 Use = Annotated[Services, Depends(services)]
 
 
 def build(given: Services) -> FastAPI:
     """The application."""
-    from homeport.acs.api import devices, files, histories, tasks, tokens
+    from homeport.acs.api import audit, devices, files, histories, tasks, tokens, users, webhooks
 
     app = FastAPI(
         title="Homeport ACS",
@@ -83,8 +131,11 @@ def build(given: Services) -> FastAPI:
     )
     app.state.services = given
     errors.install(app)
-    for router in (devices.router, tasks.router, files.router, histories.router, tokens.router):
-        app.include_router(router, prefix="/api/v1", dependencies=[Depends(authorized)])
+    rooms = (devices, tasks, files, histories, tokens, users, webhooks, audit)
+    for room in rooms:
+        app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized)])
+    app.include_router(users.door, prefix="/api/v1")
+    app.add_middleware(Outcomes, audit=given.audit)
     metrics = Metrics(given)
 
     @app.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(authorized)], tags=["operation"])

@@ -11,6 +11,7 @@ from homeport.acs.engine.args import ArgumentsError
 from homeport.acs.services.files import BadFile
 from homeport.acs.services.hub import NotFound, Refused
 from homeport.acs.services.multipart import BadForm
+from homeport.acs.services.users import NotLetIn, TooSoon
 from homeport.acs.storage.blobs import TooLarge
 from homeport.acs.where import WhereError
 from homeport.errors import HomeportError, StoreError
@@ -24,12 +25,15 @@ _CODES = {
     409: "conflict",
     413: "too_large",
     422: "invalid",
+    429: "too_many_requests",
     503: "unavailable",
 }
 
 _STATUS: tuple[tuple[type[HomeportError], int], ...] = (
     (NotFound, 404),
     (Refused, 409),
+    (NotLetIn, 401),
+    (TooSoon, 429),
     (ArgumentsError, 422),
     (WhereError, 422),
     (BadFile, 422),
@@ -50,7 +54,10 @@ def install(app: FastAPI) -> None:
 
     async def refused(_: Request, e: Exception) -> JSONResponse:
         status = next((s for kind, s in _STATUS if isinstance(e, kind)), 500)
-        return answer(status, str(e), headers={"Retry-After": "30"} if status == 503 else None)
+        headers = {"Retry-After": "30"} if status == 503 else None
+        if isinstance(e, TooSoon):
+            headers = {"Retry-After": str(max(1, round(e.wait)))}
+        return answer(status, str(e), headers=headers)
 
     async def http(_: Request, e: Exception) -> JSONResponse:
         assert isinstance(e, HTTPException)

@@ -26,7 +26,19 @@ class NewToken(BaseModel):
 
 
 def _shape(record: TokenRecord) -> dict[str, Any]:
-    return {"name": record.name, "scope": record.scope.value, "created": shapes.moment(record.created)}
+    return {
+        "name": record.name,
+        "scope": record.scope.value,
+        "created": shapes.moment(record.created),
+        "user": record.user or None,
+        "expires": shapes.moment(record.expires),
+    }
+
+
+@router.get("/tokens")
+async def list_tokens(use: Use) -> dict[str, Any]:
+    """All tokens that open something, by name: those of programs, of the ACS itself, and of users that are logged in."""
+    return {"items": [_shape(t) for t in await Tokens(use.hub).all()], "next": None}
 
 
 @router.post("/tokens", status_code=201)

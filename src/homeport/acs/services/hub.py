@@ -71,12 +71,14 @@ class Bus:
         """Called when the first listener comes."""
         self._far_until = 0.0
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self.tap: Callable[[dict[str, Any]], None] | None = None
+        """Told of what happened in this process, and not of what others tell."""
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     @property
     def listening(self) -> bool:
         """Whether anybody reads the event stream, at any process."""
-        return bool(self._listeners) or self._far
+        return bool(self._listeners) or self.tap is not None or self._far
 
     @property
     def local(self) -> bool:
@@ -94,6 +96,8 @@ class Bus:
     def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Tell all listeners."""
         event = {"kind": kind, **data}
+        if self.tap is not None:
+            self.tap(event)
         self.deliver(event)
         if self._far:
             self.far(event)

@@ -1,7 +1,8 @@
 """Messages as people may see them: secrets masked, length cut."""
 
+import json
 import re
-from typing import Final
+from typing import Any, Final
 
 from homeport.acs.engine.effects import SECRET_ENDINGS, TAILS, is_secret
 from homeport.codec import messages as m
@@ -16,6 +17,8 @@ _VALUE: Final = re.compile(r"(<Name[^>]*>\s*([^<]*?)\s*</Name>\s*<Value[^>]*>)([
 _SIGNED_URL: Final = re.compile(r"(/[du]/[0-9a-f]+-[0-9a-zA-Z]+-[0-9a-f]+-)[a-z2-7]{32}(/)")
 _PASSWORD: Final = re.compile(r"(<Password[^>]*>)([^<]+)(</Password>|\Z)")
 
+
+_SECRET_KEYS: Final = ("password", "secret", "token", "passphrase", "key")
 
 _NAMES_ONLY: Final = (
     m.InformResponse,
@@ -53,3 +56,32 @@ def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
         if "/d/" in text or "/u/" in text:
             text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)
     return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body)} bytes]"
+
+
+def masked_json(body: bytes) -> str:
+    """A JSON body of the REST API without secrets; what is no JSON is told by its size only."""
+    try:
+        content = json.loads(body) if body else None
+    except ValueError:
+        content = None
+        if body:
+            return f"({len(body)} bytes)"
+    return "" if content is None else json.dumps(_masked(content), ensure_ascii=False)
+
+
+def _masked(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_masked(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    hidden = isinstance(content.get("name"), str) and "value" in content and is_secret(content["name"])
+    out = {}
+    for key, value in content.items():
+        secret = (hidden and key == "value") or (value and not isinstance(value, dict | list) and _names_secret(key))
+        out[key] = MASK if secret else _masked(value)
+    return out
+
+
+def _names_secret(key: str) -> bool:
+    last = key.lower().rpartition("_")[2]
+    return last in _SECRET_KEYS and key.lower() not in ("command_key", "parameter_key")

@@ -30,14 +30,15 @@ async def make_token(store: Store, name: str, now: float, scope: Scope = Scope.A
     return token
 
 
-async def token_holder(store: Store, header: str | None) -> TokenRecord | None:
+async def token_holder(store: Store, header: str | None, now: float) -> TokenRecord | None:
     """The token that an `Authorization: Bearer` header carries; None where it is not a good one."""
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         return None
-    return await store.token(token_digest(token.strip()))
+    found = await store.token(token_digest(token.strip()))
+    return None if found is None or (found.expires is not None and found.expires <= now) else found
 
 
 class Tokens:
@@ -55,6 +56,12 @@ class Tokens:
             )
         token = await make_token(self._store, name, self._hub.clock(), scope)
         return await self.get(name), token
+
+    async def all(self) -> list[TokenRecord]:
+        """Tokens that open something, by name."""
+        now = self._hub.clock()
+        found = await self._store.tokens()
+        return [t for t in found if not t.digest.startswith(_REVOKED) and (t.expires is None or t.expires > now)]
 
     async def get(self, name: str) -> TokenRecord:
         """The token's record. Raises NotFound."""

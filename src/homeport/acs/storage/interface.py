@@ -88,6 +88,7 @@ class UnitOfWork:
         "deleted_files",
         "devices",
         "documents",
+        "ended_tokens",
         "events",
         "faults",
         "files",
@@ -110,6 +111,7 @@ class UnitOfWork:
         self.faults: list[FaultRecord] = []
         self.credentials: list[CredentialRecord] = []
         self.tokens: list[TokenRecord] = []
+        self.ended_tokens: list[str] = []  # by name
         self.files: list[FileRecord] = []
         self.documents: list[DocumentChange] = []
         self.leases: list[LeaseRecord] = []  # each replaces the one of its device
@@ -132,6 +134,7 @@ class UnitOfWork:
             or self.devices
             or self.credentials
             or self.tokens
+            or self.ended_tokens
             or self.files
             or self.documents
             or self.leases

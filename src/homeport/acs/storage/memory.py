@@ -104,6 +104,8 @@ class MemoryStore:
         self._events.update((e.id, e) for e in unit.events)
         self._faults.update((f.id, f) for f in unit.faults)
         self._credentials.update((c.username, c) for c in unit.credentials)
+        for digest in [d for d, t in self._tokens.items() if t.name in unit.ended_tokens]:
+            del self._tokens[digest]
         for token in unit.tokens:
             for digest in [d for d, t in self._tokens.items() if t.name == token.name]:
                 del self._tokens[digest]

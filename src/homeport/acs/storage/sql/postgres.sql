@@ -351,3 +351,7 @@ DELETE FROM document WHERE kind = $1 AND name = $2 AND record = $3;
 -- Documents that were due long ago.
 -- name: forget_documents
 DELETE FROM document WHERE kind = $1 AND due < $2;
+
+-- A token that has ended.
+-- name: delete_token
+DELETE FROM token WHERE name = $1;

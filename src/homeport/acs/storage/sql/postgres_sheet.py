@@ -204,7 +204,7 @@ class Job(Struct):
         return bool(self.statements) or (
             unit is not None
             and bool(unit.deleted_devices or unit.deleted_credentials or unit.deleted_files)
-            | bool(unit.credentials or unit.tokens or unit.files or unit.documents)
+            | bool(unit.credentials or unit.tokens or unit.ended_tokens or unit.files or unit.documents)
         )
 
     def devices(self) -> set[str]:

@@ -301,6 +301,7 @@ class GroupWriter:
         for credential in unit.credentials:
             await c.execute(SQL["clear_credential"], credential.username, credential.device)
             await c.execute(SQL["insert_credential"], credential.username, credential.device, rows.encode(credential))
+        await _many(c, "delete_token", [(name,) for name in unit.ended_tokens])
         for token in unit.tokens:
             await c.execute(SQL["clear_token"], token.digest, token.name)
             await c.execute(SQL["insert_token"], token.digest, token.name, rows.encode(token))

@@ -283,3 +283,7 @@ DELETE FROM document WHERE kind = ? AND due < ?;
 -- How many of them there are.
 -- name: count_documents
 SELECT count(*) FROM document WHERE kind = ? AND due < ?;
+
+-- A token that has ended.
+-- name: delete_token
+DELETE FROM token WHERE name = ?;

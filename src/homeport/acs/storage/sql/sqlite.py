@@ -352,6 +352,8 @@ class SqliteStore(SqliteReads):
             out.append(Statement(Mode.ONE, QUERIES["release_lease"], over))
         for c in unit.credentials:
             out.append(Statement(Mode.ONE, QUERIES["put_credential"], (c.username, c.device, rows.encode(c))))
+        for name in unit.ended_tokens:
+            out.append(Statement(Mode.ONE, QUERIES["delete_token"], (name,)))
         for t in unit.tokens:
             out.append(Statement(Mode.ONE, QUERIES["put_token"], (t.digest, t.name, rows.encode(t))))
         for file in unit.files:

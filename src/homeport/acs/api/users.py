@@ -1,0 +1,132 @@
+"""Routes of users: who may log in, as what; and the login itself."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from homeport.acs.api import shapes
+from homeport.acs.api.app import Use, administrator, authorized
+from homeport.acs.records import Scope, TokenRecord, UserRecord
+from homeport.acs.services.users import LOGIN
+
+router = APIRouter(tags=["users"], dependencies=[Depends(administrator)])
+door = APIRouter(tags=["users"])
+
+Password = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+class NewUser(BaseModel):
+    """Somebody who may log in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, examples=["eve"])
+    password: Password
+    role: Scope = Field(Scope.READ, description="As the scope of a token: read, operate or admin.")
+    full_name: str = Field("", max_length=200)
+
+
+class UserPatch(BaseModel):
+    """What is to change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: Password | None = None
+    role: Scope | None = None
+    enabled: bool | None = None
+    full_name: str | None = Field(None, max_length=200)
+
+
+class Login(BaseModel):
+    """Who wants to come in."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=2_000)
+
+
+class NewPassword(BaseModel):
+    """A user's own change of the password."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    old: str = Field(max_length=2_000)
+    new: Password
+
+
+def _shape(user: UserRecord) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "full_name": user.full_name,
+        "role": user.scope.value,
+        "enabled": user.enabled,
+        "created": shapes.moment(user.created),
+        "last_login": shapes.moment(user.last_login),
+    }
+
+
+@router.get("/users")
+async def list_users(use: Use) -> dict[str, Any]:
+    """All users, by name."""
+    return {"items": [_shape(u) for u in await use.users.all()], "next": None}
+
+
+@router.post("/users", status_code=201)
+async def create_user(use: Use, body: NewUser) -> dict[str, Any]:
+    """Make a user."""
+    return _shape(await use.users.make(body.name, body.password, body.role, body.full_name))
+
+
+@router.get("/users/{name}")
+async def get_user(use: Use, name: str) -> dict[str, Any]:
+    """One user."""
+    return _shape(await use.users.get(name))
+
+
+@router.patch("/users/{name}")
+async def change_user(use: Use, name: str, body: UserPatch) -> dict[str, Any]:
+    """Change a user; a new password or role, and switching off, end the logins."""
+    changed = await use.users.change(
+        name, password=body.password, scope=body.role, enabled=body.enabled, full_name=body.full_name
+    )
+    return _shape(changed)
+
+
+@router.delete("/users/{name}", status_code=204)
+async def delete_user(use: Use, name: str) -> Response:
+    """Take a user away; the logins end."""
+    await use.users.remove(name)
+    return Response(status_code=204)
+
+
+@door.post("/login")
+async def login(use: Use, request: Request, body: Login) -> dict[str, Any]:
+    """A token for a user's name and password; it ends by itself."""
+    address = request.client.host if request.client is not None else ""
+    record, token = await use.users.login(body.name, body.password, address)
+    return {
+        "token": token,
+        "name": record.user,
+        "role": record.scope.value,
+        "expires": shapes.moment(record.expires),
+    }
+
+
+@door.post("/logout", status_code=204)
+async def logout(use: Use, token: Annotated[TokenRecord, Depends(authorized)]) -> Response:
+    """End the login whose token comes with the request."""
+    if not token.name.startswith(LOGIN):
+        raise HTTPException(409, f"the token {token.name} is no login; take it back with DELETE tokens/{token.name}")
+    await use.users.logout(token)
+    return Response(status_code=204)
+
+
+@door.get("/me")
+async def me(token: Annotated[TokenRecord, Depends(authorized)]) -> dict[str, Any]:
+    """Who asks, and what they may do."""
+    return {
+        "name": token.user or token.name,
+        "user": bool(token.user),
+        "role": token.scope.value,
+        "expires": shapes.moment(token.expires),
+    }

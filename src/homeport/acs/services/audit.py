@@ -1,0 +1,83 @@
+"""The audit log: who asked for which change, when, from where, and what came of it.
+
+The row is on the disk before the change is tried, its outcome soon after; a row without an outcome tells of an ACS that died in between.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from homeport.acs.records import AuditRecord, Document, TokenRecord
+from homeport.acs.services.hub import Hub
+from homeport.acs.services.masking import masked_json
+from homeport.acs.storage.interface import DocumentChange, UnitOfWork
+
+KIND: Final = "audit"
+MOST_SHOWN: Final = 2_000
+"""Characters of a request's body that are kept."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AuditRecord).decode
+
+
+class Audit:
+    """The verbs of the audit log."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._store = hub.store
+
+    async def asked(self, by: TokenRecord, *, address: str, method: str, path: str, body: bytes) -> AuditRecord:
+        """Write down that somebody asks for a change, before it is tried. Raises StoreUnavailable: nothing is then changed."""
+        record = AuditRecord(
+            id=self._hub.new_id(),
+            at=self._hub.clock(),
+            by=by.user or by.name,
+            scope=by.scope.value,
+            address=address,
+            method=method,
+            path=path[:500],
+            what=masked_json(body)[:MOST_SHOWN],
+        )
+        await self._store.commit(_unit(record))
+        return record
+
+    def answered(self, record: AuditRecord, status: int) -> None:
+        """Write down what came of it, soon."""
+        self._store.later(_unit(replace(record, status=status)))
+
+    async def page(
+        self, *, by: str | None, path: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[AuditRecord], str | None]:
+        """Rows, youngest first, and the cursor of the next page. by: of one user or token; path: whose path begins so."""
+        found: list[AuditRecord] = []
+        while True:
+            page = await self._store.documents(KIND, limit=500, cursor=cursor, youngest=True)
+            for document in page.items:
+                record = _decode(document.record)
+                if (by is None or record.by == by) and (path is None or record.path.startswith(path)):
+                    found.append(record)
+                    if len(found) == limit:
+                        more = document is not page.items[-1] or page.next is not None
+                        return found, document.name if more else None
+            cursor = page.next
+            if cursor is None:
+                return found, None
+
+    async def prune(self) -> None:
+        """Delete what is older than the settings keep."""
+        days = self._hub.settings.keep_audit_days
+        await self._store.forget_documents(KIND, due_before=self._hub.clock() - days * 86_400)
+
+
+def shape(record: AuditRecord) -> Mapping[str, Any]:
+    """A row for people."""
+    return msgspec.structs.asdict(record)
+
+
+def _unit(record: AuditRecord) -> UnitOfWork:
+    unit = UnitOfWork()
+    unit.documents.append(DocumentChange(Document(KIND, record.id, _encode(record), record.at)))
+    return unit

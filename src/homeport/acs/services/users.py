@@ -1,0 +1,256 @@
+"""People who log in with a name and a password: made, changed, taken away, and let in.
+
+Passwords are kept as Argon2id hashes; a login gives a bearer token that ends by itself. Guessing is slowed down for the name and for the
+address from which it comes, without locking anybody out for longer than a minute.
+"""
+
+import asyncio
+import re
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from homeport.acs.records import Document, Scope, TokenRecord, UserRecord
+from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.tokens import token_digest
+from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
+from homeport.errors import HomeportError
+
+KIND: Final = "user"
+SHORTEST_PASSWORD: Final = 10
+LONGEST_PASSWORD: Final = 1_000
+LOGIN: Final = "login:"
+"""How the names of the tokens begin that logins make."""
+
+SLOWEST: Final = 60.0
+"""Seconds that a login waits at most after many that failed."""
+
+MOST_REMEMBERED: Final = 10_000
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(UserRecord).decode
+
+
+class NotLetIn(HomeportError):
+    """The name or the password is wrong, or the user is switched off; which of them is not said."""
+
+
+class TooSoon(HomeportError):
+    """Too many logins failed; wait: seconds to wait before the next."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many logins failed; try again in {wait:.0f} s")
+        self.wait = wait
+
+
+class Throttle:
+    """Waits that double with every failure and are forgotten after a success. Pure: the time is an argument."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, tuple[int, float]] = {}
+
+    def left(self, keys: tuple[str, ...], now: float) -> float:
+        """Seconds until a login with one of these keys is looked at again; 0 where it is now."""
+        return max(0.0, *(self._until(key) - now for key in keys))
+
+    def _until(self, key: str) -> float:
+        count, last = self._failures.get(key, (0, 0.0))
+        return last + min(SLOWEST, 2.0 ** (count - 3)) if count >= 3 else 0.0
+
+    def failed(self, keys: tuple[str, ...], now: float) -> None:
+        """Note a failure for each key; after three the waits begin."""
+        for key in keys:
+            count, _ = self._failures.pop(key, (0, 0.0))
+            self._failures[key] = (min(count + 1, 16), now)
+        while len(self._failures) > MOST_REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+
+    def succeeded(self, keys: tuple[str, ...]) -> None:
+        """Forget the failures."""
+        for key in keys:
+            self._failures.pop(key, None)
+
+
+class Users:
+    """The verbs of users. Made once for each process: it remembers failed logins."""
+
+    def __init__(self, hub: Hub) -> None:
+        from argon2 import PasswordHasher  # only where somebody logs in
+
+        self._hub = hub
+        self._store = hub.store
+        self._hasher = PasswordHasher()
+        self._pool = ThreadPoolExecutor(1, "argon2")  # one at a time: a hash takes 64 MB and a core
+        self._throttle = Throttle()
+        self._nobody = ""
+
+    # --- the list of users ---
+
+    async def all(self) -> list[UserRecord]:
+        """All users, by name."""
+        found: list[UserRecord] = []
+        cursor: str | None = None
+        while True:
+            page = await self._store.documents(KIND, limit=500, cursor=cursor)
+            found += [_decode(d.record) for d in page.items]
+            cursor = page.next
+            if cursor is None:
+                return found
+
+    async def get(self, name: str) -> UserRecord:
+        """The user. Raises NotFound."""
+        return _decode((await self._document(name)).record)
+
+    async def _document(self, name: str) -> Document:
+        found = await self._store.document(KIND, name)
+        if found is None:
+            raise NotFound(f"there is no user {name!r}")
+        return found
+
+    async def make(self, name: str, password: str, scope: Scope, full_name: str = "") -> UserRecord:
+        """A new user. Raises Refused where the name is taken or the password is none."""
+        if not _NAME.fullmatch(name):
+            raise Refused("a user's name is 1 to 64 small letters, digits or _.@- and begins with a letter or digit")
+        hashed = await self._hash(name, password)
+        user = UserRecord(name=name, password=hashed, scope=scope, created=self._hub.clock(), full_name=full_name)
+        try:
+            await self._put(user, expect=b"")
+        except Conflict:
+            raise Refused(f"there is a user {name!r} already") from None
+        return user
+
+    async def change(
+        self,
+        name: str,
+        *,
+        password: str | None = None,
+        scope: Scope | None = None,
+        enabled: bool | None = None,
+        full_name: str | None = None,
+    ) -> UserRecord:
+        """Change what is given; a new password, a smaller role and switching off end the user's logins. Raises NotFound, Refused."""
+        hashed = await self._hash(name, password) if password is not None else None
+        while True:
+            document = await self._document(name)
+            old = _decode(document.record)
+            new = replace(
+                old,
+                password=hashed or old.password,
+                scope=scope or old.scope,
+                enabled=old.enabled if enabled is None else enabled,
+                full_name=old.full_name if full_name is None else full_name,
+            )
+            try:
+                await self._put(new, expect=document.record)
+                break
+            except Conflict:
+                continue  # somebody else changed the same user in this moment: once more with what is there now
+        if hashed is not None or new.scope is not old.scope or not new.enabled:
+            await self._end_logins(name)
+        return new
+
+    async def remove(self, name: str) -> None:
+        """Take the user away, with all logins. Raises NotFound."""
+        await self._document(name)
+        unit = UnitOfWork()
+        unit.documents.append(DocumentChange(Document(KIND, name, b""), gone=True))
+        await self._store.commit(unit)
+        await self._end_logins(name)
+
+    async def _put(self, user: UserRecord, *, expect: bytes | None) -> None:
+        unit = UnitOfWork()
+        unit.documents.append(DocumentChange(Document(KIND, user.name, _encode(user)), expect=expect))
+        await self._store.commit(unit)
+
+    # --- logging in ---
+
+    async def login(self, name: str, password: str, address: str) -> tuple[TokenRecord, str]:
+        """A token for this user, which ends by itself. Raises NotLetIn, TooSoon."""
+        now = self._hub.clock()
+        keys = (f"name {name}", f"from {address}")
+        wait = self._throttle.left(keys, now)
+        if wait > 0:
+            raise TooSoon(wait)
+        self._throttle.failed(keys, now)  # taken back below: so a hundred at once do not all get a try
+        document = await self._store.document(KIND, name)
+        user = _decode(document.record) if document is not None else None
+        good = await self._verify(user.password if user is not None else await self._nobodys(), password)
+        if document is None or user is None or not good or not user.enabled:
+            raise NotLetIn("the name or the password is wrong")
+        self._throttle.succeeded(keys)
+        token = secrets.token_urlsafe(32)
+        record = TokenRecord(
+            digest=token_digest(token),
+            name=f"{LOGIN}{secrets.token_hex(8)}",
+            created=now,
+            scope=user.scope,
+            user=name,
+            expires=now + self._hub.settings.login_hours * 3600,
+        )
+        unit = UnitOfWork()
+        unit.tokens.append(record)
+        unit.documents.append(
+            DocumentChange(Document(KIND, name, _encode(replace(user, last_login=now))), expect=document.record)
+        )
+        try:
+            await self._store.commit(unit)
+        except Conflict:
+            # The user was changed in this moment: with the old password perhaps.
+            raise NotLetIn("the name or the password is wrong") from None
+        return record, token
+
+    async def logout(self, record: TokenRecord) -> None:
+        """End a login."""
+        unit = UnitOfWork()
+        unit.ended_tokens.append(record.name)
+        await self._store.commit(unit)
+
+    async def _end_logins(self, name: str) -> None:
+        unit = UnitOfWork()
+        unit.ended_tokens += [t.name for t in await self._store.tokens() if t.user == name]
+        if unit.ended_tokens:
+            await self._store.commit(unit)
+
+    async def sweep(self) -> None:
+        """Delete the tokens that have ended by themselves."""
+        now = self._hub.clock()
+        unit = UnitOfWork()
+        unit.ended_tokens += [t.name for t in await self._store.tokens() if t.expires is not None and t.expires <= now]
+        if unit.ended_tokens:
+            await self._store.commit(unit)
+
+    # --- hashes ---
+
+    async def _hash(self, name: str, password: str) -> str:
+        if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            raise Refused(
+                f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, this one has {len(password)}"
+            )
+        if password.lower() == name:
+            raise Refused("the password must not be the user's name")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
+
+    async def _verify(self, hashed: str, password: str) -> bool:
+        from argon2.exceptions import Argon2Error, InvalidHashError
+
+        def check() -> bool:
+            try:
+                return self._hasher.verify(hashed, password[: LONGEST_PASSWORD + 1])
+            except (Argon2Error, InvalidHashError):
+                return False
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, check)
+
+    async def _nobodys(self) -> str:
+        """A hash that takes as long to check as a real one, so that the time does not tell which names exist."""
+        if not self._nobody:
+            self._nobody = await self._hash("", secrets.token_urlsafe(16))
+        return self._nobody
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,333 @@
+"""Webhooks: other programs are told of events by signed POSTs, in order, at least once, again and again until they answer.
+
+An event waits in the store, within the write-behind time like all that devices repeat; each webhook has a queue of its own, so a receiver
+that does not answer delays nobody else. Of several processes on one database one sends to a webhook at a time.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from homeport.acs.records import DeliveryRecord, Document, WebhookRecord
+from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
+from homeport.errors import StoreError, StoreUnavailable
+
+KIND: Final = "webhook"
+EVENTS: Final = ("device", "file", "inform", "request", "session", "task", "values")
+"""What there is to be told of; the kinds of `GET events`."""
+
+AT_A_TIME: Final = 50
+RELOAD_EVERY: Final = 5.0
+FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
+"""Seconds before the first repetition, and at most; it doubles in between."""
+
+LEASE: Final = 30.0
+"""Seconds for which a process is the sender of a webhook; it takes it again in time while it lives."""
+
+GONE: Final = 410
+"""The status by which a receiver says that it wants no more: the webhook is switched off."""
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_hook = msgspec.msgpack.Decoder(WebhookRecord).decode
+_delivery = msgspec.msgpack.Decoder(DeliveryRecord).decode
+_encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
+_log = structlog.get_logger("homeport.acs.webhooks")
+
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
+"""(URL, body, headers) -> status. Raises OSError with a sentence where there is no answer."""
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """What stands in `Homeport-Signature`: `t=SECONDS,v1=HEX`, an HMAC-SHA256 with the secret over `SECONDS.` and the body."""
+    mac = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256)
+    return f"t={at},v1={mac.hexdigest()}"
+
+
+class Webhooks:
+    """The verbs of webhooks, and the sending. Made once for each process."""
+
+    def __init__(self, hub: Hub, post: Post, *, monotonic: Callable[[], float]) -> None:
+        self._hub = hub
+        self._store = hub.store
+        self._post = post
+        self._monotonic = monotonic
+        self._hooks: dict[str, WebhookRecord] = {}
+        self._rest: dict[str, tuple[int, float]] = {}
+        """Webhooks that did not answer: how often, and until when (monotonic) they are left alone."""
+        self._lease: dict[str, tuple[float, bytes]] = {}
+        """Webhooks that this process sends to: until when (monotonic), and the row that says so."""
+        self._wake = asyncio.Event()
+        self._sending: dict[str, asyncio.Task[None]] = {}
+
+    # --- the list of webhooks ---
+
+    async def all(self) -> list[WebhookRecord]:
+        """All webhooks, by name."""
+        return [_hook(d.record) for d in (await self._store.documents(KIND, limit=1_000)).items]
+
+    async def get(self, name: str) -> WebhookRecord:
+        """The webhook. Raises NotFound."""
+        return _hook((await self._document(name)).record)
+
+    async def _document(self, name: str) -> Document:
+        found = await self._store.document(KIND, name)
+        if found is None:
+            raise NotFound(f"there is no webhook {name!r}")
+        return found
+
+    async def make(self, name: str, url: str, events: tuple[str, ...], secret: str = "") -> WebhookRecord:
+        """A new webhook. Raises Refused."""
+        if not _NAME.fullmatch(name):
+            raise Refused("a webhook's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
+        _check(url, events)
+        record = WebhookRecord(
+            name=name,
+            url=url,
+            secret=secret or secrets.token_urlsafe(32),
+            created=self._hub.clock(),
+            events=tuple(sorted(set(events))),
+        )
+        try:
+            await self._put(record, expect=b"")
+        except Conflict:
+            raise Refused(f"there is a webhook {name!r} already") from None
+        await self.reload()
+        return record
+
+    async def change(
+        self, name: str, *, url: str | None = None, events: tuple[str, ...] | None = None, enabled: bool | None = None
+    ) -> WebhookRecord:
+        """Change what is given. Raises NotFound, Refused."""
+
+        def changed(old: WebhookRecord) -> WebhookRecord:
+            return replace(
+                old,
+                url=old.url if url is None else url,
+                events=old.events if events is None else tuple(sorted(set(events))),
+                enabled=old.enabled if enabled is None else enabled,
+                trouble="" if enabled else old.trouble,
+            )
+
+        new = changed(await self.get(name))
+        _check(new.url, new.events)
+        new = await self._rewrite(name, changed)
+        self._rest.pop(name, None)
+        await self.reload()
+        return new
+
+    async def remove(self, name: str) -> None:
+        """Take the webhook away, with what waits for it. Raises NotFound."""
+        await self._document(name)
+        unit = UnitOfWork()
+        unit.documents.append(DocumentChange(Document(KIND, name, b""), gone=True))
+        await self._store.commit(unit)
+        await self.reload()
+        await self._store.forget_documents(_queue(name), due_before=self._hub.clock() + 1e9)
+
+    async def ping(self, name: str) -> WebhookRecord:
+        """Send a test event now and wait for the answer. Raises NotFound."""
+        hook = await self.get(name)
+        delivery = self._made(hook, {"kind": "ping"})
+        await self._tell(hook, delivery)
+        return await self.get(name)
+
+    async def _put(self, record: WebhookRecord, *, expect: bytes | None) -> None:
+        unit = UnitOfWork()
+        unit.documents.append(DocumentChange(Document(KIND, record.name, _encode(record)), expect=expect))
+        await self._store.commit(unit)
+
+    async def _rewrite(self, name: str, changed: Callable[[WebhookRecord], WebhookRecord]) -> WebhookRecord:
+        while True:
+            document = await self._document(name)
+            new = changed(_hook(document.record))
+            try:
+                await self._put(new, expect=document.record)
+            except Conflict:
+                continue  # the sender and an operator met: once more with what is there now
+            return new
+
+    # --- events ---
+
+    async def reload(self) -> None:
+        """Learn which webhooks there are; from then on events are taken down for them."""
+        self._hooks = {h.name: h for h in await self.all() if h.enabled}
+        self._hub.bus.tap = self._happened if self._hooks else None
+
+    def _happened(self, event: dict[str, Any]) -> None:
+        unit = UnitOfWork()
+        for hook in self._hooks.values():
+            if not hook.events or event["kind"] in hook.events:
+                delivery = self._made(hook, event)
+                unit.documents.append(
+                    DocumentChange(Document(_queue(hook.name), delivery.id, _encode(delivery), delivery.made))
+                )
+        if unit.documents:
+            try:
+                self._store.later(unit)
+            except StoreUnavailable as e:
+                _log.warning("an event is lost for the webhooks", reason=str(e), kind=event["kind"])
+            self._wake.set()
+
+    def _made(self, hook: WebhookRecord, event: dict[str, Any]) -> DeliveryRecord:
+        id, now = self._hub.new_id(), self._hub.clock()
+        data = {key: value for key, value in event.items() if key != "kind"}
+        body = _json({"id": id, "kind": event["kind"], "at": now, "data": data})
+        return DeliveryRecord(id=id, webhook=hook.name, kind=event["kind"], body=body, made=now)
+
+    # --- sending ---
+
+    async def run(self) -> None:
+        """Send what waits, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.reload()
+                    self._start_sending()
+                except StoreError as e:
+                    _log.warning("webhooks wait for the store", reason=str(e))
+                try:
+                    async with asyncio.timeout(RELOAD_EVERY):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+        finally:
+            for task in self._sending.values():
+                task.cancel()
+            await asyncio.gather(*self._sending.values(), return_exceptions=True)
+
+    def _start_sending(self) -> None:
+        self._sending = {name: task for name, task in self._sending.items() if not task.done()}
+        for hook in self._hooks.values():
+            rests = self._rest.get(hook.name, (0, 0.0))[1] > self._monotonic()
+            if hook.name not in self._sending and not rests:
+                self._sending[hook.name] = asyncio.create_task(self._send_all(hook))
+
+    async def _send_all(self, hook: WebhookRecord) -> None:
+        """Everything that waits for one webhook, the oldest first, until it does not answer."""
+        try:
+            if not await self._may_send(hook):
+                return
+            kept = self._hub.clock() - self._hub.settings.webhook_keep_hours * 3600
+            dropped = await self._store.forget_documents(_queue(hook.name), due_before=kept)
+            if dropped:
+                _log.warning("events for a webhook were dropped", webhook=hook.name, events=dropped)
+            while True:
+                now = self._hub.clock()
+                page = await self._store.documents(_queue(hook.name), limit=AT_A_TIME, due=now)
+                if not page.items or not await self._may_send(hook):
+                    return
+                for document in page.items:
+                    if not await self._tell(hook, _delivery(document.record)):
+                        return
+                    unit = UnitOfWork()
+                    unit.documents.append(DocumentChange(document, gone=True))
+                    self._store.later(unit)
+        except NotFound:
+            return  # the webhook was taken away meanwhile
+        except StoreError as e:
+            _log.warning("a webhook waits for the store", webhook=hook.name, reason=str(e))
+
+    async def _may_send(self, hook: WebhookRecord) -> bool:
+        """Whether this process is the one that sends to the webhook."""
+        node, channel = self._store.node, self._store.channel
+        if channel is None:
+            return True
+        until, mine = self._lease.get(hook.name, (0.0, b""))
+        if until - self._monotonic() > LEASE / 2:
+            return True
+        now = self._hub.clock()
+        row = await self._store.document("webhook-sender", hook.name)
+        if row is not None and row.record != mine and (row.due or 0.0) > now:
+            return False
+        record = _encode({"node": node, "at": now})
+        unit = UnitOfWork()
+        taken = Document("webhook-sender", hook.name, record, now + LEASE)
+        unit.documents.append(DocumentChange(taken, expect=row.record if row is not None else b""))
+        try:
+            await self._store.commit(unit)
+        except Conflict:
+            return False
+        self._lease[hook.name] = (self._monotonic() + LEASE, record)
+        return True
+
+    async def _tell(self, hook: WebhookRecord, delivery: DeliveryRecord) -> bool:
+        """Whether the receiver took it; what it said is kept in the webhook's row where that is news."""
+        at = int(self._hub.clock())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "Homeport",
+            "Homeport-Event": delivery.kind,
+            "Homeport-Delivery": delivery.id,
+            "Homeport-Signature": signature(hook.secret, at, delivery.body),
+        }
+        try:
+            status, trouble = await self._post(hook.url, delivery.body, headers), ""
+        except OSError as e:
+            status, trouble = 0, str(e)
+        good = 200 <= status < 300
+        if not good and not trouble:
+            trouble = f"it answered {status}"
+        if good:
+            self._rest.pop(hook.name, None)
+        else:
+            count = self._rest.get(hook.name, (0, 0.0))[0] + 1
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (count - 1))
+            self._rest[hook.name] = (count, self._monotonic() + wait)
+            _log.warning("a webhook did not take an event", webhook=hook.name, reason=trouble, again_in=wait)
+        known = self._hooks.get(hook.name, hook)
+        if (known.status, known.trouble) != (status, trouble) or known.at is None or at - known.at > 60:
+            told = await self._rewrite(
+                hook.name,
+                lambda old: replace(
+                    old, at=float(at), status=status, trouble=trouble, enabled=old.enabled and status != GONE
+                ),
+            )
+            if hook.name in self._hooks:
+                self._hooks[hook.name] = told
+        return good
+
+
+def _queue(name: str) -> str:
+    return f"delivery:{name}"
+
+
+def _check(url: str, events: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits or len(url) > 2_000 or not url.isprintable():
+        raise Refused(f"{url[:100]!r} is no address for a webhook; write https://HOST/PATH")
+    for kind in events:
+        if kind not in EVENTS:
+            raise Refused(f"there are no events of the kind {kind!r}; there are {', '.join(EVENTS)}")
+
+
+async def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = 10.0) -> int:
+    """POST by aiohttp; redirects are not followed, and the answer's body is not read. Raises OSError with a sentence."""
+    import aiohttp  # only where there is a webhook
+
+    try:
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+            session.post(url, data=body, headers=dict(headers), allow_redirects=False) as answer,
+        ):
+            return answer.status
+    except TimeoutError:
+        raise OSError(f"it did not answer within {seconds:g} s") from None
+    except (aiohttp.ClientError, ValueError) as e:
+        raise OSError(str(e) or type(e).__name__) from e

@@ -1,0 +1,44 @@
+"""`homeport audit`: who changed what at an ACS."""
+
+from typing import Annotated
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.common import Acs, AsJson, Token, connect, group
+from homeport.cli.when import ago
+
+app = group("Who asked for which change at the ACS, and what came of it.")
+
+
+@app.command("list")
+def list_changes(
+    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Of one user or token.")] = None,
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="PATH", help="Of REST paths that begin so, such as /api/v1/files.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 50,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List changes, the newest first."""
+    rows = list(connect(acs, token).items("/audit", {"by": by, "path": path}, limit=limit))
+    if json:
+        output.print_json(rows)
+        return
+    output.print_table(
+        ("WHEN", "WHO", "FROM", "ASKED FOR", "ANSWER", "WHAT"),
+        [
+            (
+                ago(r["at"]),
+                r["by"],
+                r["address"],
+                f"{r['method']} {r['path'].removeprefix('/api/v1/')}",
+                str(r["status"] or "none"),
+                r["what"][:80],
+            )
+            for r in rows
+        ],
+        empty="no changes",
+    )

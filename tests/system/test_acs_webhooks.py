@@ -1,0 +1,160 @@
+"""Programs that are told of events: signed, in order, again until they answer, also after a restart."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.acs.services import webhooks
+from homeport.acs.services.webhooks import signature
+from support.acs_wire import Bed, acs, id_of, run
+
+pytestmark = pytest.mark.system
+
+
+@dataclass
+class Receiver:
+    """A program that takes POSTs. status: what it answers."""
+
+    status: int = 200
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
+            headers = {name.lower(): value.strip() for name, _, value in lines}
+            body = await reader.readexactly(int(headers["content-length"]))
+            self.headers.append(headers)
+            self.bodies.append(body)
+            self.heard.append(json.loads(body))
+            writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+        writer.close()
+
+    async def until(self, good: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not good():
+                await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def receiver(**fields: Any) -> AsyncIterator[Receiver]:
+    made = Receiver(**fields)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    try:
+        yield made
+    finally:
+        server.close()
+
+
+async def a_hook(bed: Bed, url: str, name: str = "billing", **more: Any) -> Any:
+    answer = await bed.rest("POST", "webhooks", {"name": name, "url": url, **more})
+    assert answer.status == 201, answer.body
+    return answer.json
+
+
+def test_a_webhook_is_told_of_what_it_asked_for_with_a_signature(tmp_path: Path) -> None:
+    """In the order in which it happened; the signature is over the time and the very bytes."""
+
+    async def scene() -> None:
+        async with receiver() as there, acs(tmp_path, write_behind=0.05) as bed:
+            hook = await a_hook(bed, there.url, events=["inform", "device"])
+            await (await bed.device()).session("1 BOOT")
+            await bed.rest("PUT", f"devices/{id_of()}/tags/gold")
+            await there.until(lambda: len(there.heard) >= 2)
+            assert [e["kind"] for e in there.heard] == ["inform", "device"]
+            assert there.heard[0]["data"]["device"] == id_of()
+            for headers, body in zip(there.headers, there.bodies, strict=True):
+                at = int(headers["homeport-signature"].partition(",")[0].removeprefix("t="))
+                assert headers["homeport-signature"] == signature(hook["secret"], at, body)
+                assert headers["homeport-delivery"] == json.loads(body)["id"]
+            shown = (await bed.rest("GET", "webhooks/billing")).json
+            assert (shown["last"]["status"], shown["last"]["trouble"]) == (200, None)
+            assert "secret" not in shown
+
+    run(scene())
+
+
+def test_an_event_waits_for_a_receiver_that_fails_and_for_a_restart(tmp_path: Path) -> None:
+    """What was not taken comes again, first of all; a restart of the ACS loses nothing; another webhook is not held up."""
+
+    async def scene() -> None:
+        async with receiver(status=500) as sick, receiver() as well:
+            async with acs(tmp_path, write_behind=0.05) as bed:
+                await a_hook(bed, sick.url, events=["inform"])
+                await a_hook(bed, well.url, "other", events=["inform"])
+                device = await bed.device()
+                await device.session("1 BOOT")
+                await device.session("4 VALUE CHANGE")
+                await well.until(lambda: len(well.heard) == 2)
+                await sick.until(lambda: len(sick.heard) >= 1)
+                shown = (await bed.rest("GET", "webhooks/billing")).json
+                assert shown["last"]["trouble"] == "it answered 500"
+            sick.status = 200
+            tried = len(sick.heard)
+            async with acs(tmp_path, write_behind=0.05):
+                await sick.until(lambda: len(sick.heard) >= tried + 2)
+            taken = sick.heard[tried:]
+            assert [e["data"]["events"] for e in taken] == [["1 BOOT"], ["4 VALUE CHANGE"]]
+            assert taken[0]["id"] == sick.heard[0]["id"], "the same event has the same id"
+
+    run(scene())
+
+
+def test_a_receiver_that_answers_410_is_told_nothing_more(tmp_path: Path) -> None:
+    """It says itself that it has gone; an operator switches the webhook on again."""
+
+    async def scene() -> None:
+        async with receiver(status=410) as there, acs(tmp_path, write_behind=0.05) as bed:
+            await a_hook(bed, there.url)
+            assert (await bed.rest("POST", "webhooks/billing/ping")).json["enabled"] is False
+            there.status = 200
+            assert (await bed.rest("PATCH", "webhooks/billing", {"enabled": True})).json["enabled"] is True
+            assert (await bed.rest("POST", "webhooks/billing/ping")).json["last"]["status"] == 200
+            assert (await bed.rest("DELETE", "webhooks/billing")).status == 204
+            assert (await bed.rest("GET", "webhooks/billing")).status == 404
+
+    run(scene())
+
+
+def test_a_receiver_that_is_not_there_is_named_in_words(tmp_path: Path) -> None:
+    """What the operator needs: no answer, and why."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await a_hook(bed, "http://127.0.0.1:1/none")
+            last = (await bed.rest("POST", "webhooks/billing/ping")).json["last"]
+            assert last["status"] is None
+            assert "127.0.0.1" in last["trouble"]
+
+    run(scene())
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "file:///etc/passwd", "http://", "http://[::1", "javascript:alert(1)"])
+def test_an_address_that_cannot_be_posted_to_is_refused(tmp_path: Path, url: str) -> None:
+    """Only http and https, with a host."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            assert (await bed.rest("POST", "webhooks", {"name": "x", "url": url})).status == 409
+
+    run(scene())
+
+
+def test_the_kinds_of_events_are_those_that_are_told() -> None:
+    """The list in the API is the list in the service."""
+    from typing import get_args
+
+    from homeport.acs.api.webhooks import Kind
+
+    assert get_args(Kind) == webhooks.EVENTS

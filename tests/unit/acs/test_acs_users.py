@@ -1,0 +1,40 @@
+"""Users' throttle, the webhooks' signature, and what the audit log shows of a request."""
+
+import hashlib
+import hmac
+
+from homeport.acs.services.masking import MASK, masked_json
+from homeport.acs.services.users import SLOWEST, Throttle
+from homeport.acs.services.webhooks import signature
+
+
+def test_logins_that_fail_wait_longer_and_longer():
+    """Three tries are free; then 1, 2, 4 ... seconds for the name and the address, at most a minute; a success forgets all."""
+    throttle, keys = Throttle(), ("name eve", "from 192.0.2.7")
+    waits = []
+    for _ in range(12):
+        throttle.failed(keys, 100.0)
+        waits.append(throttle.left(keys, 100.0))
+    assert waits[:6] == [0.0, 0.0, 1.0, 2.0, 4.0, 8.0]
+    assert waits[-1] == SLOWEST
+    assert throttle.left(("name eve", "from 192.0.2.8"), 100.0) == SLOWEST, "another address does not help"
+    assert throttle.left(keys, 100.0 + SLOWEST) == 0.0
+    throttle.succeeded(keys)
+    assert throttle.left(keys, 100.0) == 0.0
+
+
+def test_a_signature_is_what_the_guide_says():
+    """HMAC-SHA256 with the secret over the time, a dot and the body."""
+    expected = hmac.new(b"key", b'1700000000.{"id":"1"}', hashlib.sha256).hexdigest()
+    assert signature("key", 1_700_000_000, b'{"id":"1"}') == f"t=1700000000,v1={expected}"
+
+
+def test_what_the_audit_log_keeps_of_a_request_holds_no_secret():
+    """Passwords and keys by name, values of secret parameters by theirs; command keys are no secrets."""
+    assert masked_json(b'{"name": "eve", "password": "geheim"}') == f'{{"name": "eve", "password": "{MASK}"}}'
+    spv = b'{"args": {"parameter_list": [{"name": "Device.WiFi.AccessPoint.1.Security.KeyPassphrase", "value": "s3"}]}}'
+    assert "s3" not in masked_json(spv)
+    assert masked_json(b'{"command_key": "k", "parameter_key": "p"}') == '{"command_key": "k", "parameter_key": "p"}'
+    assert "geheim" not in masked_json(b'{"operations": [{"url": "http://x", "password": "geheim"}]}')
+    assert masked_json(b"\xff\x00") == "(2 bytes)"
+    assert masked_json(b"") == ""
