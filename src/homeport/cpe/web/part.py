@@ -75,7 +75,7 @@ class WebPart(Part):
 
             assert self._listener is not None
             self._app = PageApp(
-                verbs_of(self._agent),
+                verbs_of(self._agent) | self._agent.parts.verbs(),
                 directory=self._agent.settings.directory,
                 password_hash=self._agent.settings.web_password_hash,
                 loopback=is_loopback(self._agent.settings.web_listen),
