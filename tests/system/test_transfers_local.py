@@ -116,11 +116,11 @@ def test_a_scheduled_download_waits_for_idleness_or_for_a_person(place: Callable
     assert here.acs.rest("GET", f"tasks/{no}")["fault"]["code"] == 9001
     assert len(here.store.asked) == 1 and (tmp_path / "ring").read_bytes() == b"tune"
     (tmp_path / "idle").touch()
-    assert finished(here.acs, [quiet]) == ["done"]
     here.store.files["/noise"] = b"noise"
     assert here.code("Download", command_key="n", file_type="5 Ringer File", url=here.store.url("/noise")) == 9018
     assert here.code("Upload", command_key="c", file_type="X 00256D Calls", url=here.store.url("/calls")) == 0
     assert here.store.files["/calls"] == b"nobody called"
+    assert finished(here.acs, [quiet]) == ["done"]
 
 
 @pytest.mark.case("T06")
