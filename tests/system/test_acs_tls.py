@@ -4,10 +4,11 @@ import asyncio
 import datetime
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.acs_wire import Connection, Device, acs, run
+from support.acs_wire import OUI, Connection, Device, acs, id_of, run
 
 pytestmark = pytest.mark.system
 
@@ -85,10 +86,121 @@ def test_a_session_over_tls(tmp_path: Path) -> None:
 @pytest.mark.case("X05")
 def test_the_listener_speaks_nothing_older_than_tls_1_2(tmp_path: Path) -> None:
     """By default and without a switch."""
-    from homeport.acs.app import _tls
     from homeport.acs.config import AcsSettings
+    from homeport.acs.tls import context as tls_context
 
     chain, private = make_certificate(tmp_path)
-    context = _tls(AcsSettings(tls_certificate=chain, tls_key=private))
+    context = tls_context(AcsSettings(tls_certificate=chain, tls_key=private))
     assert context is not None
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+class Authority:
+    """A certificate authority of the test. file: its certificate."""
+
+    def __init__(self, directory: Path) -> None:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "device makers")])
+        self.file = directory / "authority.pem"
+        self.file.write_bytes(self._signed(self._name, self._key, ca=True))
+
+    def _signed(self, name: Any, key: Any, *, ca: bool) -> bytes:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+
+        start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + datetime.timedelta(days=10))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    def client(self, common_name: str) -> ssl.SSLContext:
+        """The context of a device with a certificate of this authority."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+        path = self._directory / f"{common_name}.pem"
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.write_bytes(secret + self._signed(name, key, ca=False))
+        context = trusting()
+        context.load_cert_chain(path)
+        return context
+
+
+def test_http_and_https_together_with_the_laboratory_s_own_certificate(tmp_path: Path) -> None:
+    """Without a certificate one is made at the first start and kept; who trusts it gets in by https, and others by http."""
+
+    async def scene() -> None:
+        settings = {"cwmp_tls_listen": "127.0.0.1:0", "cpe_auth": "open"}
+        async with acs(tmp_path / "data", **settings) as bed:
+            chain = tmp_path / "data" / "laboratory.crt"
+            made = chain.read_bytes()
+            assert (tmp_path / "data" / "laboratory.key").stat().st_mode & 0o777 == 0o600
+            trusted = ssl.create_default_context(cafile=str(chain))
+            device = Device(await connect(bed.app.ports.cwmp_tls_url, trusted), "S1")
+            assert (await device.inform("1 BOOT")).status == 200
+            await device.close()
+            assert bed.app.cwmp_url.startswith("http://")
+            assert (await (await bed.device("S2")).inform("1 BOOT")).status == 200
+            assert (await bed.rest("GET", "devices")).json["items"][1]["serial_number"] == "S2"
+        async with acs(tmp_path / "data", **settings):
+            assert chain.read_bytes() == made
+
+    run(scene())
+
+
+@pytest.mark.parametrize("mode", ["quarantine", "required"])
+def test_a_client_certificate_logs_the_device_in_that_it_names(tmp_path: Path, mode: str) -> None:
+    """It is approved at once, without a password; another device with that certificate is turned away; without one a login is asked for."""
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        settings = {"cwmp_tls_listen": "127.0.0.1:0", "tls_client_ca": authority.file, "cpe_auth": mode}
+        async with acs(tmp_path / "data", **settings) as bed:
+            url = bed.app.ports.cwmp_tls_url
+            statuses = {}
+            for name, serial in ((f"{OUI}-S1", "S1"), (id_of("S2"), "S2"), (f"{OUI}-S1", "S3")):
+                device = Device(await connect(url, authority.client(name)), serial)
+                statuses[serial] = (await device.inform("1 BOOT")).status
+                await device.close()
+            assert statuses == {"S1": 200, "S2": 200, "S3": 403}
+            states = {d["serial_number"]: d["state"] for d in (await bed.rest("GET", "devices")).json["items"]}
+            assert states == {"S1": "approved", "S2": "approved"}
+            plain = Device(await connect(url, trusting()), "S4")
+            assert (await plain.inform("1 BOOT")).status == (401 if mode == "required" else 200)
+            await plain.close()
+
+    run(scene())
+
+
+def test_a_certificate_of_another_authority_gets_no_connection(tmp_path: Path) -> None:
+    """TLS ends before anything of CWMP is read."""
+    (tmp_path / "other").mkdir()
+    authority, other = Authority(tmp_path), Authority(tmp_path / "other")
+
+    async def scene() -> None:
+        settings = {"cwmp_tls_listen": "127.0.0.1:0", "tls_client_ca": authority.file, "cpe_auth": "required"}
+        async with acs(tmp_path / "data", **settings) as bed:
+            with pytest.raises((OSError, asyncio.IncompleteReadError)):
+                device = Device(await connect(bed.app.ports.cwmp_tls_url, other.client(f"{OUI}-S1")), "S1")
+                await device.inform("1 BOOT")
+            assert (await bed.rest("GET", "devices")).json["items"] == []
+
+    run(scene())

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import uvicorn
 
+from homeport.acs import tls
 from homeport.acs.api.app import Services, build
 from homeport.acs.auth import CpeAuth
 from homeport.acs.config import AcsSettings, host_port
@@ -99,7 +100,7 @@ class AcsApp:
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[_Server] = []
-        self._cwmp: CwmpServer | None = None
+        self._cwmp: list[CwmpServer] = []
         self._file_server: FileServer | None = None
 
     def _make_store(self) -> Store:
@@ -175,15 +176,9 @@ class AcsApp:
         )
         ports = self.ports
         self.cwmp_url, self.http_url = ports.cwmp_url, ports.http_url
-        self._cwmp = CwmpServer(
-            self.door,
-            read_timeout=settings.read_timeout,
-            keep_alive=settings.keep_alive,
-            max_connections=settings.max_connections,
-            secure=ports.secure,
-            proxies=TrustedProxies(settings.trusted_proxies),
-        )
-        await self._cwmp.start(ports.cwmp, _tls(settings))
+        if ports.cwmp_tls is not None:
+            await self._serve_devices(ports.cwmp_tls, tls.context(settings, laboratory=True))
+        await self._serve_devices(ports.cwmp, None if ports.cwmp_tls is not None else tls.context(settings))
         await self._serve(api, ports.http, timeout_keep_alive=30)
         await self.worker.recall()
         self.worker.start()
@@ -199,8 +194,8 @@ class AcsApp:
         for server in self._servers:
             server.should_exit = True
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        if self._cwmp is not None:
-            await self._cwmp.stop()
+        for door in self._cwmp:
+            await door.stop()
         if self.tftp is not None:
             await self.tftp.stop()
         if self._file_server is not None:
@@ -250,7 +245,7 @@ class AcsApp:
         self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
         await self.files.open()
         self._file_server = FileServer(self.files, self.hub)
-        await self._file_server.start(listening, _tls(settings))
+        await self._file_server.start(listening, tls.context(settings))
         if settings.tftp_listen and self._first:
             host, port = host_port(settings.tftp_listen, "tftp_listen")
             door = TftpDoor(self.files, directory / "tftp", host, port)
@@ -271,6 +266,20 @@ class AcsApp:
             name = f"{ADMIN} of {socket.gethostname()}:{self.settings.data_dir.resolve()}"
         token = await make_token(self.store, name, self.hub.clock())
         _write_private(self.token_file, token + "\n")
+
+    async def _serve_devices(self, listening: socket.socket, secured: ssl.SSLContext | None) -> None:
+        settings = self.settings
+        server = CwmpServer(
+            self.door,
+            read_timeout=settings.read_timeout,
+            keep_alive=settings.keep_alive,
+            max_connections=settings.max_connections,
+            secure=secured is not None,
+            client_certificates=secured is not None and settings.tls_client_ca is not None,
+            proxies=TrustedProxies(settings.trusted_proxies),
+        )
+        await server.start(listening, secured)
+        self._cwmp.append(server)
 
     async def _serve(self, app: Any, listening: socket.socket, **options: Any) -> None:
         config = uvicorn.Config(
@@ -307,22 +316,11 @@ def write_addresses(settings: AcsSettings, ports: Ports, pid: int, workers: Sequ
         "file_url": ports.file_url,
         "pid": pid,
     }
+    if ports.cwmp_tls is not None:
+        facts["cwmp_tls_url"] = ports.cwmp_tls_url
     if workers:
         facts["workers"] = list(workers)
     _write_private(settings.data_dir / "acs.json", msgspec.json.encode(facts).decode() + "\n")
-
-
-def _tls(settings: AcsSettings) -> ssl.SSLContext | None:
-    """The context of the https listener; None without a certificate. TLS 1.2 is the least (X05)."""
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except OSError as e:
-        raise ConfigError(f"cannot use tls_certificate {settings.tls_certificate} with tls_key: {e}") from e
-    return context
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -370,6 +368,10 @@ def _run_workers(settings: AcsSettings) -> int:
     """The parent of several workers: it holds the ports and the directory, and serves nobody itself."""
     with take_directory(settings.data_dir):
         ports = Ports.bind(settings)
+        if ports.cwmp_tls is not None:
+            tls.context(
+                settings, laboratory=True
+            )  # the certificate of the laboratory is made once, and not by each worker
         parent, printed = os.getpid(), False
 
         def work(number: int, tether: Tether) -> int:
@@ -438,6 +440,10 @@ def _print_start(settings: AcsSettings, ports: Ports) -> None:
         f"files for devices  {ports.file_url}",
         f"admin token        {settings.data_dir / TOKEN_FILE}",
     ]
+    if ports.cwmp_tls is not None:
+        lines.insert(1, f"             https   {ports.cwmp_tls_url}")
+        if settings.tls_certificate is None:
+            lines.append(f"devices must trust {settings.data_dir / 'laboratory.crt'}")
     if settings.workers > 1:
         lines.insert(3, f"worker processes   {settings.workers}")
     if settings.cpe_auth == "open":

@@ -21,12 +21,19 @@ class Login(Struct, frozen=True):
     """What became of a device's credentials.
 
     credential: the one it proved to know; None where it gave none. refused: it gave wrong ones. stale: only the nonce was too old.
+    certificate: the common name of the client certificate that it showed in place of a password.
     """
 
     credential: CredentialRecord | None = None
     refused: bool = False
     stale: bool = False
     reason: str = ""
+    certificate: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the device has proved that it may come in."""
+        return self.credential is not None or bool(self.certificate)
 
 
 NO_LOGIN: Final = Login()

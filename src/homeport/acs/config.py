@@ -54,10 +54,24 @@ class AcsSettings:
     cpe_username: str = setting("", "Shared user name that devices log in with before they have their own.")
     cpe_password: str = setting("", "Password to the shared user name.", secret=True)
     basic_over_http: bool = setting(False, "Accept and offer Basic authentication without TLS (laboratory only).")
+    cwmp_tls_listen: str = setting(
+        "", "Address and port where devices find https beside the plain listener, such as 0.0.0.0:7548; empty: none."
+    )
     tls_certificate: Path | None = setting(
-        None, "Certificate chain (PEM); with tls_key the CWMP listener speaks https."
+        None,
+        "Certificate chain (PEM) of https; without cwmp_tls_listen the CWMP listener itself speaks https. None: for"
+        " cwmp_tls_listen one for the laboratory is made at the first start.",
     )
     tls_key: Path | None = setting(None, "Private key (PEM) to tls_certificate.")
+    tls_client_ca: Path | None = setting(
+        None, "Certificates (PEM) of the authorities whose client certificates log devices in."
+    )
+    tls_client_identity: str = setting(
+        "device",
+        "device: a client certificate logs in the device that its common name names (OUI-SerialNumber or the device's id);"
+        " any: every certificate of the authority is as good as a shared password.",
+        choices=("device", "any"),
+    )
     allow_remote_http: bool = setting(False, "Let the REST API listen on other addresses than loopback without TLS.")
     workers: int = setting(1, "Number of processes that serve devices and operators; more than 1 needs PostgreSQL.")
 
@@ -138,6 +152,10 @@ class AcsSettings:
             if ":" not in pair:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
         host_port(self.cwmp_listen, "cwmp_listen")
+        if self.cwmp_tls_listen:
+            host_port(self.cwmp_tls_listen, "cwmp_tls_listen")
+        if self.tls_client_ca and not (self.tls_certificate or self.cwmp_tls_listen):
+            raise ConfigError("tls_client_ca needs https: give cwmp_tls_listen, or tls_certificate and tls_key")
         host_port(self.file_listen, "file_listen")
         if self.stun_listen:
             host_port(self.stun_listen, "stun_listen")

@@ -24,6 +24,8 @@ class Ports(Struct, frozen=True):
     http: socket.socket
     files: socket.socket
     secure: bool
+    cwmp_tls: socket.socket | None = None
+    """https for devices, beside the plain `cwmp`."""
 
     @classmethod
     def bind(cls, settings: AcsSettings) -> "Ports":
@@ -33,13 +35,22 @@ class Ports(Struct, frozen=True):
                 taken.enter_context(_bound(getattr(settings, name), name))
                 for name in ("cwmp_listen", "http_listen", "file_listen")
             )
-            taken.pop_all()  # all three are there: they stay open
-        return cls(cwmp=cwmp, http=http, files=files, secure=settings.tls_certificate is not None)
+            tls = None
+            if settings.cwmp_tls_listen:
+                tls = taken.enter_context(_bound(settings.cwmp_tls_listen, "cwmp_tls_listen"))
+            taken.pop_all()  # all are there: they stay open
+        return cls(cwmp=cwmp, http=http, files=files, secure=settings.tls_certificate is not None, cwmp_tls=tls)
 
     @property
     def cwmp_url(self) -> str:
         """Where devices find this ACS, as this machine itself reaches it."""
-        return f"{self.scheme}://{_reachable(self.cwmp)}/"
+        scheme = "http" if self.cwmp_tls is not None else self.scheme
+        return f"{scheme}://{_reachable(self.cwmp)}/"
+
+    @property
+    def cwmp_tls_url(self) -> str:
+        """Where they find it by https, too; "" where they do not."""
+        return f"https://{_reachable(self.cwmp_tls)}/" if self.cwmp_tls is not None else ""
 
     @property
     def http_url(self) -> str:
@@ -58,8 +69,9 @@ class Ports(Struct, frozen=True):
 
     def close(self) -> None:
         """Let go of them in this process."""
-        for taken in (self.cwmp, self.http, self.files):
-            taken.close()
+        for taken in (self.cwmp, self.http, self.files, self.cwmp_tls):
+            if taken is not None:
+                taken.close()
 
 
 def _bound(where: str, name: str) -> socket.socket:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.cookies import COOKIE, Cookies
@@ -27,7 +28,7 @@ from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.codec.limits import CodecLimits
-from homeport.codec.messages import FaultMessage, InformResponse, Message, Request, VendorMessage
+from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
 from homeport.errors import LocalProtocolError, RemoteProtocolError, StoreUnavailable
 from homeport.http.compression import decompress
@@ -78,6 +79,7 @@ class Door:
         self._auth = auth
         self._clock = clock
         self._mode = settings.cpe_auth
+        self._certificates = settings.tls_client_identity
         self._timeout = settings.session_timeout
         self._most = settings.max_sessions
         self._body_limit = settings.body_limit
@@ -199,7 +201,9 @@ class Door:
                 body=request.body,
                 secure=request.secure,
             )
-            if login.refused or (login.credential is None and self._mode == "required"):
+            if request.certificate and not login.refused:
+                login = replace(login, certificate=request.certificate)
+            if login.refused or (not login.trusted and self._mode == "required"):
                 return self._challenge(request, login)
         if len(self.live) >= self._most:
             return self._busy("too many sessions at once")
@@ -224,7 +228,11 @@ class Door:
         if credential is not None and credential.device and credential.device != id:
             _log.warning("a device claims to be another", user=credential.username, claims=id, peer=request.host)
             return plain(403, "these credentials belong to another device")
-        if self._mode != "open" and (credential is None or not credential.device):
+        pinned = bool(login.certificate) and self._certificates == "device"
+        if pinned and login.certificate not in (id, _short_id(received.inform)):
+            _log.warning("a device claims to be another", certificate=login.certificate, claims=id, peer=request.host)
+            return plain(403, "this certificate belongs to another device")
+        if self._mode != "open" and not pinned and (credential is None or not credential.device):
             own = await self._hub.store.credential_of(id)
             if own is not None:
                 return self._challenge(request)
@@ -240,7 +248,7 @@ class Door:
             known,
             urn=received.envelope.urn,
             address=request.host,
-            trusted=self._mode == "open" or credential is not None,
+            trusted=self._mode == "open" or login.trusted,
         )
         if known is not None and known.behaviour is not NO_HABITS:
             habits = known.behaviour
@@ -410,3 +418,8 @@ class Door:
                 for at, who, element, body, clean in live.trace
             ),
         ]
+
+
+def _short_id(inform: Inform) -> str:
+    """OUI-SerialNumber: the common name that a device's certificate has by the standard (TR-069a6 3.3)."""
+    return f"{inform.device_id.oui}-{inform.device_id.serial_number}"

@@ -4,7 +4,9 @@ from typing import Final, NamedTuple
 
 
 class HttpRequest(NamedTuple):
-    """A request with its whole body. host, port: of the peer. The header fields are "" where they were not sent."""
+    """A request with its whole body. host, port: of the peer. certificate: the common name of a verified
+    client certificate. The header fields are "" where they were not sent.
+    """
 
     method: str
     target: str
@@ -12,6 +14,7 @@ class HttpRequest(NamedTuple):
     host: str
     port: int
     secure: bool = False
+    certificate: str = ""
     cookie: str = ""
     authorization: str = ""
     content_type: str = ""

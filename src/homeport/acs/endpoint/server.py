@@ -21,6 +21,7 @@ import structlog
 
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
+from homeport.acs.tls import common_name
 from homeport.http.forwarded import TrustedProxies
 
 MOST_HEAD: Final = 16_384
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_busy",
         "_close",
+        "_certificate",
         "_complete",
         "_fields",
         "_fresh",
@@ -139,6 +141,9 @@ class Connection(asyncio.Protocol):
         self._port: int = peer[1]
         self._secure = self._server.secure
         server = self._server
+        self._certificate = ""
+        if server.client_certificates:
+            self._certificate = common_name(transport.get_extra_info("peercert"))
         self._proxied = bool(server.proxies) and server.proxies.trusts(self._host)
         self.overdue_at = server.now + server.read_timeout
         if len(server.connections) >= server.max_connections:
@@ -227,6 +232,7 @@ class Connection(asyncio.Protocol):
             self._host,
             self._port,
             self._secure,
+            self._certificate,
             **self._fields,
         )
         if self._proxied:
@@ -318,7 +324,8 @@ class _Refused(Exception):
 class CwmpServer:
     """Listens for devices.
 
-    read_timeout, keep_alive: seconds, for a whole request and for silence between two. proxies: the load balancers in front.
+    read_timeout, keep_alive: seconds, for a whole request and for silence between two. client_certificates: those that a device
+    shows were verified, and log it in. proxies: the load balancers in front.
     """
 
     def __init__(
@@ -329,6 +336,7 @@ class CwmpServer:
         keep_alive: float,
         max_connections: int,
         secure: bool = False,
+        client_certificates: bool = False,
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.door = door
@@ -336,6 +344,7 @@ class CwmpServer:
         self.keep_alive = keep_alive
         self.max_connections = max_connections
         self.secure = secure
+        self.client_certificates = client_certificates
         self.connections: set[Connection] = set()
         self.proxies = proxies or TrustedProxies()
         self.stopping = False
