@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from homeport.codec.messages import GetParameterValuesResponse, Message, ParameterValueStruct, Request
+from homeport.codec.messages import (
+    GetParameterValuesResponse,
+    Message,
+    ParameterValueStruct,
+    Request,
+    SetParameterValues,
+)
 from homeport.http.auth import basic_header
 from homeport.http.digest import DigestClient
 from support.acs_wire import Bed, Device, acs, id_of, run
@@ -214,5 +220,36 @@ def test_no_secret_stands_in_the_database(tmp_path: Path) -> None:
         assert b"very-secret-word" not in stored
         assert token.encode() not in stored
         assert b"00D0F1-XR500-S1" in stored
+
+    run(scene())
+
+
+async def given_login(device: Any, header: str) -> tuple[str, str]:
+    """The user and password that a session gives the device; its answer to them is lost."""
+    assert (await device.post_inform(header, "0 BOOTSTRAP")).status == 200
+    request = (await device.post(None)).message
+    assert isinstance(request, SetParameterValues), request
+    given = {v.name.rpartition(".")[2]: v.value for v in request.parameter_list}
+    device.cookie = ""
+    return given["Username"], given["Password"]
+
+
+def test_a_device_of_the_shared_login_is_given_its_own(tmp_path: Path) -> None:
+    """Until it has used the new one the shared login opens, for the answer may have been lost; from then on only its own does."""
+
+    async def scene() -> None:
+        shared = {"cpe_username": "boot", "cpe_password": "strap", "cpe_login": "provision"}
+        async with acs(tmp_path, cpe_auth="required", **shared) as bed:
+            device = await bed.device()
+            lost = await given_login(device, await login(device, "boot", "strap"))
+            username, password = await given_login(device, await login(device, "boot", "strap"))
+            assert (username, password != lost[1]) == (id_of(), True)
+            assert (await device.post_inform(await login(device, *lost))).status == 401
+            assert (await device.post_inform(await login(device, username, password))).status == 200
+            assert isinstance((await device.post(None)).message, SetParameterValues | None)
+            device.cookie = ""
+            assert (await device.post_inform(await login(device, "boot", "strap"))).status == 401
+            other = await bed.device("S2")
+            assert (await other.post_inform(await login(other, "boot", "strap"))).status == 200
 
     run(scene())

@@ -63,6 +63,12 @@ class AcsSettings:
         " cwmp_tls_listen one for the laboratory is made at the first start.",
     )
     tls_key: Path | None = setting(None, "Private key (PEM) to tls_certificate.")
+    cpe_login: str = setting(
+        "keep",
+        "provision: a device that logs in with the shared user is given a login of its own, after which the shared one no longer"
+        " opens for it; keep: the devices' logins are left as they are.",
+        choices=("keep", "provision"),
+    )
     tls_client_ca: Path | None = setting(
         None, "Certificates (PEM) of the authorities whose client certificates log devices in."
     )

@@ -45,6 +45,7 @@ class Want(StrEnum):
     """What the ACS itself still wants from a device: kept until done, over sessions and restarts."""
 
     DISCOVER = "discover"  # names and values of the whole tree
+    LOGIN = "login"  # user and password of its own for its sessions
     CREDENTIALS = "credentials"  # connection request user and password, set by the ACS
 
 
@@ -265,7 +266,8 @@ class FaultRecord(Struct, frozen=True, kw_only=True):
 class CredentialRecord(Struct, frozen=True, kw_only=True):
     """What a CPE logs in with: the Digest H(A1) per algorithm, never the password.
 
-    device: the one device that may use it, or "" where it is shared (bootstrap of a group).
+    device: the one device that may use it, or "" where it is shared (bootstrap of a group). pending: it was sent to the device, which
+    has not used it yet: until then the shared one opens, too.
     """
 
     username: str
@@ -273,6 +275,7 @@ class CredentialRecord(Struct, frozen=True, kw_only=True):
     ha1_md5: str
     ha1_sha256: str
     created: float = 0.0
+    pending: bool = False
 
 
 class Scope(StrEnum):

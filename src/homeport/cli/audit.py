@@ -1,17 +1,17 @@
-"""`homeport audit`: who changed what at an ACS."""
+"""`homeport audit`: who changed what at an ACS. A verb with one meaning, so it has no sub-verbs."""
 
 from typing import Annotated
 
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, Token, connect, group
+from homeport.cli.common import Acs, AsJson, Token, connect
 from homeport.cli.when import ago
 
-app = group("Who asked for which change at the ACS, and what came of it.")
+app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command("list")
+@app.command("audit")
 def list_changes(
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Of one user or token.")] = None,
     path: Annotated[
@@ -22,7 +22,7 @@ def list_changes(
     token: Token = None,
     json: AsJson = False,
 ) -> None:
-    """List changes, the newest first."""
+    """Who asked for which change at the ACS, and what came of it, the newest first."""
     rows = list(connect(acs, token).items("/audit", {"by": by, "path": path}, limit=limit))
     if json:
         output.print_json(rows)

@@ -234,8 +234,10 @@ class Door:
             return plain(403, "this certificate belongs to another device")
         if self._mode != "open" and not pinned and (credential is None or not credential.device):
             own = await self._hub.store.credential_of(id)
-            if own is not None:
+            if own is not None and not own.pending:
                 return self._challenge(request)
+        if credential is not None and credential.pending:
+            await self._sessions.login_used(credential)
         if known is not None and known.state is DeviceState.REFUSED:
             return plain(403, "this device is not wanted here")
         if received.refuse is not None:
@@ -249,6 +251,7 @@ class Door:
             urn=received.envelope.urn,
             address=request.host,
             trusted=self._mode == "open" or login.trusted,
+            shared=credential is not None and not credential.device,
         )
         if known is not None and known.behaviour is not NO_HABITS:
             habits = known.behaviour

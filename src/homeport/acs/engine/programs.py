@@ -346,6 +346,15 @@ def set_credentials(root: str, username: str, password: str, keep: frozenset[str
     return Result(TaskStatus.DONE, {"username": username})
 
 
+def set_login(root: str, username: str, password: str) -> Program:
+    """Gives the device the user and password with which it logs in from its next session on."""
+    values = ((f"{root}ManagementServer.Username", username), (f"{root}ManagementServer.Password", password))
+    answer = yield Step(m.SetParameterValues(tuple(m.ParameterValueStruct(n, v, "string") for n, v in values)))
+    if isinstance(answer, m.FaultMessage):
+        return failed(answer)
+    return Result(TaskStatus.DONE, {"username": username})
+
+
 def pieces(names: "Sequence[str] | dict[str, None]", most: int | None = None) -> list[tuple[str, ...]]:
     """The names in lists short enough for one request. most: what this device takes at a time, where that is known."""
     most = min(most or MOST_NAMES, MOST_NAMES)

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
     DISCOVER = "discover"
     CREDENTIALS = "credentials"
+    LOGIN = "login"
 
 
 class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +54,8 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return programs.refused(self.why)
             case Kind.DISCOVER:
                 return programs.discover(self.root, self.habits)
+            case Kind.LOGIN:
+                return programs.set_login(self.root, self.username, self.password)
             case Kind.CREDENTIALS:
                 return programs.set_credentials(self.root, self.username, self.password, frozenset(self.keep))
         assert self.task is not None

@@ -17,6 +17,7 @@ from homeport.acs.engine.inform import Policy, assess, identity
 from homeport.acs.engine.recipes import Kind, Recipe, Run
 from homeport.acs.records import (
     NO_HABITS,
+    CredentialRecord,
     DeviceRecord,
     DeviceState,
     EventRecord,
@@ -31,6 +32,7 @@ from homeport.acs.records import (
     Want,
 )
 from homeport.acs.services.continuation import TooLarge
+from homeport.acs.services.devices import credential
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.leases import Leases
@@ -78,6 +80,7 @@ class Sessions:
         if settings.discover == "bootstrap":
             wants += (Want.DISCOVER,)
         self._wants = wants
+        self._gives_logins = settings.cpe_login == "provision"
         self._keep = frozenset(pair.partition(":")[0] for pair in settings.connection_request_users)
         self._policies = {trusted: self._policy(trusted) for trusted in (False, True)}
 
@@ -90,14 +93,28 @@ class Sessions:
         id = identity(inform)
         return id, await self._store.device(id)
 
+    async def login_used(self, given: CredentialRecord) -> None:
+        """The device has logged in with what it was given: from now on nothing else opens for it. Raises StoreUnavailable."""
+        unit = UnitOfWork()
+        unit.credentials.append(replace(given, pending=False))
+        await self._store.commit(unit)
+
     # --- the Inform ---
 
     async def inform(
-        self, inform: m.Inform, known: DeviceRecord | None, *, urn: str, address: str, trusted: bool
+        self,
+        inform: m.Inform,
+        known: DeviceRecord | None,
+        *,
+        urn: str,
+        address: str,
+        trusted: bool,
+        shared: bool = False,
     ) -> Work:
         """The session that this Inform opens; everything that the device now forgets is then on the disk.
 
-        trusted: the device has proved who it is. Raises StoreUnavailable.
+        trusted: the device has proved who it is. shared: by a login that others have, too, and it has none of its own yet.
+        Raises StoreUnavailable.
         """
         hub, store = self._hub, self._store
         now = hub.clock()
@@ -109,7 +126,11 @@ class Sessions:
         state = known.state if known is not None else self._policies[trusted].newcomer
         work.manage = state is DeviceState.APPROVED
         settled = await self._settle(work, inform.event, now) if work.manage and known is not None else []
-        if not seen.durable and not settled:
+        wants = seen.fields.get("wants", known.wants if known is not None else ())
+        # A login of its own is wanted for who comes with a shared one, and no longer for who comes otherwise.
+        gives = shared and self._gives_logins and work.manage
+        as_wanted = gives == (Want.LOGIN in wants)
+        if not seen.durable and not settled and as_wanted:
             store.touch(id, seen.fields, seen.changed)
             hub.bus.wake(contact(id))
             if hub.peers is not None and EventCode.CONNECTION_REQUEST in work.events:
@@ -122,6 +143,9 @@ class Sessions:
             unit.devices.append(seen.new)
         else:
             unit.patches.append((id, seen.fields))
+        if not as_wanted:
+            rest = tuple(w for w in wants if w is not Want.LOGIN)
+            unit.patches.append((id, {"wants": (Want.LOGIN, *rest) if gives else rest}))
         if seen.changed:
             unit.values.append(ValuesChange(id, seen.changed))
         repeated = await self._repeated(id, inform) if known is not None and inform.retry_count else frozenset()
@@ -142,7 +166,7 @@ class Sessions:
             await store.commit(unit)
         except Conflict:
             # Another session of the same device was quicker to make it, or to settle its task: theirs counts.
-            return await self._again(inform, urn=urn, address=address, trusted=trusted, failed=unit)
+            return await self._again(inform, urn=urn, address=address, trusted=trusted, shared=shared, failed=unit)
         self._tell(work, unit)
         hub.bus.wake(contact(id))
         if hub.peers is not None:
@@ -151,11 +175,13 @@ class Sessions:
             hub.bus.publish("inform", {"device": id, "session": work.id, "events": list(work.events), "new": not known})
         return work
 
-    async def _again(self, inform: m.Inform, *, urn: str, address: str, trusted: bool, failed: UnitOfWork) -> Work:
+    async def _again(
+        self, inform: m.Inform, *, urn: str, address: str, trusted: bool, shared: bool, failed: UnitOfWork
+    ) -> Work:
         id, known = await self.known(inform)
         if known is None and failed.devices:
             raise StoreUnavailable(f"the device {id} could not be stored")
-        return await self.inform(inform, known, urn=urn, address=address, trusted=trusted)
+        return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared)
 
     async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
         """What becomes of tasks whose answer was lost with an earlier session."""
@@ -358,6 +384,16 @@ class Sessions:
         if record is None:
             return False
         if await self._pick_task(work, unit):
+            return True
+        if Want.LOGIN in record.wants and Want.LOGIN not in work.tried and record.root:
+            work.tried.add(Want.LOGIN)
+            work.want, work.secret = Want.LOGIN, secrets.token_urlsafe(18)
+            # It is on the disk before it is on the way; the shared login opens until the device has used this one.
+            given = UnitOfWork()
+            made = credential(record.id[:256], work.secret, device=record.id, now=self._hub.clock())
+            given.credentials.append(replace(made, pending=True))
+            await self._store.commit(given)
+            work.run = Run(Recipe(kind=Kind.LOGIN, root=record.root, username=record.id[:256], password=work.secret))
             return True
         if Want.CREDENTIALS in record.wants and Want.CREDENTIALS not in work.tried and record.root:
             work.tried.add(Want.CREDENTIALS)
