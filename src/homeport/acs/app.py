@@ -40,6 +40,8 @@ from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.services.users import Users
 from homeport.acs.services.webhooks import Webhooks, post
+from homeport.acs.services.xmpp_calls import ANNOUNCE_EVERY as XMPP_ANNOUNCE_EVERY
+from homeport.acs.services.xmpp_calls import XmppCalls, link_settings
 from homeport.acs.storage.blobs import Blobs
 from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
@@ -49,6 +51,7 @@ from homeport.acs.workers import Tether, supervise
 from homeport.errors import ConfigError, HomeportError, TransportError
 from homeport.http.forwarded import TrustedProxies
 from homeport.transport.connection_request import request_connection
+from homeport.transport.xmpp import XmppRequester
 
 TOKEN_FILE: Final = "admin.token"
 
@@ -91,6 +94,7 @@ class AcsApp:
         self.door: Door
         self.contacts: Contacts
         self.udp: UdpCalls | None = None
+        self.xmpp: XmppCalls | None = None
         self.files: Files
         self.tftp: TftpDoor | None = None
         self.worker: Worker
@@ -152,7 +156,9 @@ class AcsApp:
                 raise ConfigError(f"stun_listen: {e}; choose another port, or stop what uses it") from e
         if self.hub.peers is not None:
             self.worker.also(Relay(self.hub, self.udp).announce, every=ANNOUNCE_EVERY)
-        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp)
+        if settings.xmpp_jid:
+            self.xmpp = self._xmpp_calls()
+        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp, xmpp=self.xmpp)
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         if self._first:
             await self._admin_token()
@@ -180,6 +186,8 @@ class AcsApp:
             await self._serve_devices(ports.cwmp_tls, tls.context(settings, laboratory=True))
         await self._serve_devices(ports.cwmp, None if ports.cwmp_tls is not None else tls.context(settings))
         await self._serve(api, ports.http, timeout_keep_alive=30)
+        if self.xmpp is not None:
+            self.xmpp.start()
         await self.worker.recall()
         self.worker.start()
         await self.webhooks.reload()
@@ -212,6 +220,8 @@ class AcsApp:
             await self.contacts.stop()
             if self.udp is not None:
                 self.udp.stop()
+            if self.xmpp is not None:
+                await self.xmpp.stop()
             await self.door.handover.all()
         await self.store.close()
         if hasattr(self, "ports"):
@@ -221,6 +231,16 @@ class AcsApp:
             self._lock = None
 
     # --- start ---
+
+    def _xmpp_calls(self) -> XmppCalls:
+        """The way of XMPP; the connection is the first worker's. Raises ConfigError."""
+        wanted = link_settings(self.settings)
+        calls = XmppCalls(
+            self.hub, (lambda on_state: XmppRequester(wanted, on_state=on_state)) if self._first else None
+        )
+        if self._first and self.hub.peers is not None:
+            self.worker.also(calls.announce, every=XMPP_ANNOUNCE_EVERY)
+        return calls
 
     def _snapshots(self) -> Callable[[], list[tuple[str, Snapshot]]]:
         """The counters of all workers; alone, only our own, without a number."""

@@ -112,6 +112,22 @@ class AcsSettings:
     stun_listen: str = setting(
         "", "Address and port of the STUN server and of UDP connection requests, such as 0.0.0.0:3478; empty: none."
     )
+    xmpp_jid: str = setting(
+        "",
+        "The account of the ACS for connection requests by XMPP, such as acs@xmpp.example.org; empty: none. "
+        "Needs homeport[xmpp].",
+    )
+    xmpp_password: str = setting("", "Password to xmpp_jid.", secret=True)
+    xmpp_server: str = setting(
+        "", "HOST:PORT of the XMPP server; empty: what DNS (SRV) names for the domain of xmpp_jid."
+    )
+    xmpp_tls: bool = setting(True, "Speak TLS with the XMPP server; without it only SCRAM logs in.")
+    xmpp_ca: Path | None = setting(
+        None, "Certificates (PEM) that the XMPP server's must lead to; default the system's."
+    )
+    xmpp_domains: tuple[str, ...] = setting(
+        (), "Domains of devices' Jabber ids that may be called beside that of xmpp_jid."
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(
@@ -157,6 +173,18 @@ class AcsSettings:
         for pair in self.connection_request_users:
             if ":" not in pair:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
+        if self.xmpp_jid:
+            username, at, domain = self.xmpp_jid.partition("/")[0].partition("@")
+            if not (username and at and domain):
+                raise ConfigError(f"xmpp_jid is {self.xmpp_jid!r}; it reads like acs@xmpp.example.org")
+            if not self.xmpp_password:
+                raise ConfigError("xmpp_jid needs xmpp_password; give it in the environment or the configuration file")
+            if self.xmpp_server:
+                host_port(self.xmpp_server, "xmpp_server")
+                if self.xmpp_server.startswith(":"):
+                    raise ConfigError(f"xmpp_server is {self.xmpp_server!r}, without a host; write HOST:PORT")
+        elif self.xmpp_password or self.xmpp_server:
+            raise ConfigError("xmpp_password and xmpp_server need xmpp_jid, the account that they belong to")
         host_port(self.cwmp_listen, "cwmp_listen")
         if self.cwmp_tls_listen:
             host_port(self.cwmp_tls_listen, "cwmp_tls_listen")

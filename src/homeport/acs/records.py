@@ -92,7 +92,8 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     inform_interval: seconds between periodic Informs as far as known, 0 where it is not.
     wants: what the ACS itself has still to do. quirks: habits of this device's messages that were seen.
     behaviour: how to speak with it. udp_address: UDPConnectionRequestAddress, where it reports one.
-    call_way: the way in which it was called last with success, http or udp.
+    jabber_id: ConnReqJabberID, where it reports one.
+    call_way: the way in which it was called last with success: http, udp or xmpp.
     """
 
     id: str
@@ -122,6 +123,7 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     behaviour: Behaviour = NO_HABITS
     udp_address: str = ""
     call_way: str = ""
+    jabber_id: str = ""
 
 
 class StoredValue(Struct, frozen=True, gc=False, array_like=True):
@@ -150,7 +152,7 @@ class ParameterFaultDetail(Struct, frozen=True):
 
 
 class ConnectionRequestDetail(Struct, frozen=True):
-    """How the last connection request for a task went. status: HTTP status, 0 where none was received."""
+    """How the last connection request for a task went. status: HTTP status or its like in XMPP, 0 where none was received."""
 
     ok: bool
     status: int

@@ -38,6 +38,11 @@ class Metrics:
         for number, snapshot in snapshots:
             gauge.add_metric([number] if several else [], snapshot.open)
         yield gauge
+        if hub.settings.xmpp_jid:
+            up = any(snapshot.counts.get("xmpp_connected") for _, snapshot in snapshots)
+            yield GaugeMetricFamily(
+                "homeport_xmpp_connected", "1 while connection requests by XMPP can be sent", float(up)
+            )
         for name, text, count in _COUNTS:
             counter = CounterMetricFamily(name, text, labels=worker)
             for number, snapshot in snapshots:

@@ -63,6 +63,7 @@ def device(d: DeviceRecord, now: float) -> Json:
         "connection_request_url": d.connection_request_url,
         "connection_request_username": d.connection_request_username,
         "udp_connection_request_address": d.udp_address or None,
+        "jabber_id": d.jabber_id or None,
         "connection_request_way": d.call_way or None,
         "wanted": [w.value for w in d.wants],
         "quirks": list(d.quirks),

@@ -30,6 +30,7 @@ PROMOTED: Final[Mapping[str, str]] = {
     "DeviceInfo.ProvisioningCode": "provisioning_code",
     "ManagementServer.ConnectionRequestURL": "connection_request_url",
     "ManagementServer.UDPConnectionRequestAddress": "udp_address",
+    "ManagementServer.ConnReqJabberID": "jabber_id",
 }
 """Parameters, below the root, that have a field in the device's record."""
 

@@ -5,10 +5,13 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from homeport.acs.records import ConnectionRequestDetail, DeviceRecord
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import contact
 from homeport.acs.services.udp_calls import UdpCalls
+from homeport.acs.services.xmpp_calls import XmppCalls
 from homeport.errors import HomeportError, LocalProtocolError, RemoteProtocolError, StoreUnavailable
 from homeport.transport.addresses import Address, parse_address
 
@@ -22,6 +25,10 @@ MOST_DETAILS: Final = 10_000
 
 HTTP: Final = "http"
 UDP: Final = "udp"
+XMPP: Final = "xmpp"
+
+_ORDER: Final = (HTTP, XMPP, UDP)
+"""UDP last: it gives no answer, so that only half a minute of silence tells that it did not work."""
 
 MOST_CALLS: Final = 200
 """Devices that are being called at the same moment; a wish for a whole fleet must not fill the network with calls."""
@@ -40,6 +47,12 @@ class Answer(Protocol):
 
 Request = Callable[[str, Sequence[tuple[str, str]], float, Callable[[str], bool]], Awaitable[Answer]]
 """(url, credentials, timeout, allowed host) -> answer."""
+
+
+def in_order(available: Collection[str], last: str, failed: Collection[str]) -> list[str]:
+    """The ways to try, the one that worked last first. failed: ways that led to no session just now, tried only where all did."""
+    untried = [way for way in available if way not in failed]
+    return sorted(untried or available, key=lambda way: (way != last, _ORDER.index(way)))
 
 
 class _Call:
@@ -63,12 +76,14 @@ class Contacts:
         *,
         in_session: Callable[[str], Awaitable[bool]],
         udp: UdpCalls | None = None,
+        xmpp: XmppCalls | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._hub = hub
         self._request = request
         self._in_session = in_session
         self._udp = udp
+        self._xmpp = xmpp
         self._sleep = sleep
         self._running: dict[str, _Call] = {}
         self._calls = asyncio.Semaphore(MOST_CALLS)
@@ -122,7 +137,7 @@ class Contacts:
                 self._note(tasks, detail)
                 if detail.ok and not await heard:
                     failed.add(detail.way)
-                    told = "accepted" if detail.way == HTTP else "sent"
+                    told = "sent" if detail.way == UDP else "accepted"
                     reason = f"{told}, but no session within {SESSION_WITHIN:g} s"
                     self._note(tasks, self._detail(False, detail.status, reason, detail.way))
                 elif detail.ok:
@@ -145,13 +160,40 @@ class Contacts:
         record = await self._hub.store.device(device)
         if record is None:
             return self._detail(False, 0, "the device is gone"), False
-        to = self._udp_address(record) if UDP not in failed else None
-        if to is not None and (record.call_way == UDP or HTTP in failed):
-            return self._by_udp(record, to), False
-        detail, again = await self._by_http(record)
-        if not detail.ok and detail.status == 0 and to is not None:
-            return self._by_udp(record, to), again
-        return detail, again
+        to = self._udp_address(record)
+        available = [HTTP] if record.connection_request_url else []
+        if to is not None:
+            available.append(UDP)
+        if self._xmpp is not None and record.jabber_id:
+            available.append(XMPP)
+        details: list[ConnectionRequestDetail] = []
+        again = False
+        for way in in_order(available or [HTTP], record.call_way, failed):
+            if way == XMPP:
+                detail, later = await self._by_xmpp(record)
+            elif way == UDP and to is not None:
+                detail, later = self._by_udp(record, to), False
+            else:
+                detail, later = await self._by_http(record)
+            if detail.ok:
+                return detail, False
+            details.append(detail)
+            again |= later
+            if way == HTTP and detail.status:
+                break  # the device was reached, and said no
+        if record.jabber_id and self._xmpp is None:
+            details[-1] = self._with_hint(details[-1])
+        return _together(details), again
+
+    @staticmethod
+    def _with_hint(detail: ConnectionRequestDetail) -> ConnectionRequestDetail:
+        hint = "the device can be called by XMPP too, for which this ACS needs an account (xmpp_jid)"
+        return msgspec.structs.replace(detail, reason=f"{detail.reason}; {hint}")
+
+    async def _by_xmpp(self, record: DeviceRecord) -> tuple[ConnectionRequestDetail, bool]:
+        assert self._xmpp is not None
+        outcome = await self._xmpp.call(record)
+        return self._detail(outcome.ok, outcome.status, outcome.reason, XMPP), outcome.again
 
     def _udp_address(self, record: DeviceRecord) -> Address | None:
         """Where the device can be called by UDP; None where it cannot."""
@@ -223,3 +265,11 @@ class Contacts:
                 details.pop(next(iter(details)))
             details[task] = detail
             self._hub.noted(task, detail)
+
+
+def _together(details: Sequence[ConnectionRequestDetail]) -> ConnectionRequestDetail:
+    """One for all ways that failed: the last one's, with every reason."""
+    if len(details) == 1:
+        return details[0]
+    reasons = "; ".join(f"{d.way.upper()}: {d.reason}" for d in details)
+    return msgspec.structs.replace(details[-1], reason=reasons)

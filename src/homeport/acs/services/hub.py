@@ -41,6 +41,7 @@ class Stats:
         "rpcs",
         "sessions",
         "unauthorized",
+        "xmpp_connected",
     )
 
     def __init__(self) -> None:
@@ -48,6 +49,7 @@ class Stats:
         self.messages = 0
         self.unauthorized = 0
         self.continued = 0
+        self.xmpp_connected = 0  # 1 while this process has the connection
         self.rpcs: dict[str, int] = {}
         self.faults: dict[int, int] = {}
         self.http: dict[int, int] = {}

@@ -50,14 +50,14 @@ class Peers:
         """Whether the process works now. Raises StoreUnavailable."""
         return await self._channel.alive(node)
 
-    async def ask(self, node: str, kind: str, **word: Any) -> Any:
-        """The other process's answer; None where it gives none in time."""
+    async def ask(self, node: str, kind: str, *, within: float = ASK_WITHIN, **word: Any) -> Any:
+        """The other process's answer; None where it gives none in time. within: seconds."""
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
             self.say(kind, to=node, by=self.node, n=number, **word)
-            await asyncio.wait((future,), timeout=ASK_WITHIN)  # not asyncio.timeout, which needs a task around it
+            await asyncio.wait((future,), timeout=within)  # not asyncio.timeout, which needs a task around it
             return future.result() if future.done() else None
         finally:
             del self._asked[number]

@@ -52,6 +52,7 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     behaviour: Behaviour = NO_HABITS
     udp_address: str = ""
     call_way: str = ""
+    jabber_id: str = ""
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
@@ -74,6 +75,7 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.behaviour,
         d.udp_address,
         d.call_way,
+        d.jabber_id,
     )
     return (
         d.state.value,
@@ -125,6 +127,7 @@ def device(row: Sequence[Any]) -> DeviceRecord:
         behaviour=rest.behaviour,
         udp_address=rest.udp_address,
         call_way=rest.call_way,
+        jabber_id=rest.jabber_id,
     )
 
 
