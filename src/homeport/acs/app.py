@@ -170,7 +170,7 @@ class AcsApp:
         api = build(
             Services(
                 hub=self.hub,
-                devices=Devices(self.hub),
+                devices=Devices(self.hub, self.door.in_session),
                 tasks=tasks,
                 files=self.files,
                 users=self.users,

@@ -236,10 +236,14 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     state: bytes
 
 
+IDENTITY_CHANGED = "IDENTITY CHANGED"
+
+
 class EventRecord(Struct, frozen=True, kw_only=True):
     """A fact that a device told once and then forgets, so that the ACS must have stored it before it answers.
 
-    code: an event code of Inform, or the name of the CPE's RPC (TransferComplete ...).
+    code: an event code of Inform, the name of the CPE's RPC (TransferComplete ...), or IDENTITY_CHANGED: then `detail` has the id
+    under which somebody came with the credentials of this device.
     """
 
     id: str

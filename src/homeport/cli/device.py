@@ -26,7 +26,7 @@ from homeport.cli.common import (
     resolve,
     run_task,
 )
-from homeport.cli.device_admission import approve, behave, credentials, forget, refuse, tag, untag
+from homeport.cli.device_admission import approve, behave, credentials, forget, merge, refuse, rename, tag, untag
 from homeport.cli.device_history import events, faults, session, session_row, sessions
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.rpc_args import parse_args
@@ -105,7 +105,7 @@ def show(device: Device, acs: Acs = None, token: Token = None, json: AsJson = Fa
         output.note(f"see one as a ladder: {output.program()} device session {sessions[0]['id']}")
 
 
-_ADMISSION: tuple[Callable[..., None], ...] = (approve, refuse, tag, untag, behave, credentials, forget)
+_ADMISSION: tuple[Callable[..., None], ...] = (approve, refuse, tag, untag, behave, credentials, merge, rename, forget)
 for verb in _ADMISSION:
     app.command(rich_help_panel="Which devices are managed")(verb)
 

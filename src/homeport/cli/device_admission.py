@@ -1,4 +1,4 @@
-"""Verbs of `homeport device` that say which devices are managed, and as what: approve, refuse, tag, credentials, forget."""
+"""Verbs of `homeport device` that say which devices are managed, and as what: approve, refuse, tag, credentials, merge, rename, forget."""
 
 from typing import Annotated
 
@@ -38,6 +38,49 @@ def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = Non
     confirm(f"Remove {found} with its values, tasks and sessions?", yes=yes)
     client.call("DELETE", f"/devices/{quoted(found)}")
     print(f"{found} is removed")
+
+
+def merge(
+    device: Device,
+    into: Annotated[
+        str, typer.Argument(metavar="NEW", help="The device that it has become: its id, or what is unique of it.")
+    ],
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+) -> None:
+    """Give a device's history, tasks, tags and credentials to the one that it has become, and forget it."""
+    client = connect(acs, token)
+    old, new = resolve(client, device), resolve(client, into)
+    confirm(f"Give all that belongs to {old} to {new} and forget {old}?", yes=yes)
+    client.call("POST", f"/devices/{quoted(old)}/merge", body={"into": new})
+    print(f"{old} is merged into {new}")
+
+
+def rename(
+    device: Device,
+    serial: Annotated[
+        str | None, typer.Option("--serial", metavar="TEXT", help="SerialNumber.", show_default=False)
+    ] = None,
+    oui: Annotated[
+        str | None, typer.Option("--oui", metavar="HEX", help="ManufacturerOUI.", show_default=False)
+    ] = None,
+    product_class: Annotated[
+        str | None,
+        typer.Option("--product-class", metavar="TEXT", help="ProductClass; may be empty.", show_default=False),
+    ] = None,
+    acs: Acs = None,
+    token: Token = None,
+) -> None:
+    """Tell the identity under which a device will come from now on; what is left out stays as it is."""
+    given = {"serial_number": serial, "oui": oui, "product_class": product_class}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise typer.BadParameter("say what changes: --serial, --oui or --product-class")
+    client = connect(acs, token)
+    found = resolve(client, device)
+    moved = client.call("POST", f"/devices/{quoted(found)}/rename", body=changes)
+    print(f"{found} is {moved['id']} from now on")
 
 
 def behave(

@@ -57,8 +57,14 @@ def events(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = No
     if json:
         output.print_json(found)
         return
-    rows = [(ago(e["at"]), e["code"], e.get("command_key") or "", str(e["session"])) for e in found]
+    rows = [(ago(e["at"]), _told(e), e.get("command_key") or "", str(e["session"])) for e in found]
     output.print_table(("WHEN", "EVENT", "COMMAND KEY", "SESSION"), rows, empty="no events yet")
+
+
+def _told(event: dict[str, Any]) -> str:
+    """The event's code, with the other id where somebody else came with this device's credentials."""
+    claims = (event.get("detail") or {}).get("claims")
+    return f"{event['code']}: its credentials came with {claims}" if claims else str(event["code"])
 
 
 def faults(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:

@@ -198,13 +198,16 @@ def _openapi() -> dict[str, Any]:
     async def nobody(header: str | None) -> None:
         return None
 
+    async def quiet(device: str) -> bool:
+        return False
+
     hub = Hub(MemoryStore(), AcsSettings(), clock=lambda: 0.0)
     files = Files(hub, Blobs(Path("files")), b"", lambda address: "")
     tasks = Tasks(hub, lambda device, task: None, files)
     app = build(
         Services(
             hub=hub,
-            devices=Devices(hub),
+            devices=Devices(hub, quiet),
             tasks=tasks,
             files=files,
             users=Users(hub),

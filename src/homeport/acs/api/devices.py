@@ -1,4 +1,4 @@
-"""Routes of devices: find, read, admit, tag, forget."""
+"""Routes of devices: find, read, admit, tag, forget, bring under another id."""
 
 from typing import Annotated, Any
 
@@ -36,6 +36,24 @@ class Switches(BaseModel):
     id_prefix: str | None = Field(
         None, pattern="^[A-Za-z0-9_.-]{0,32}$", description="Text before the number in the ID of our requests."
     )
+
+
+class Merge(BaseModel):
+    """Which device this one has become."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    into: str = Field(min_length=1, max_length=600, description="The id under which the device comes now.")
+
+
+class Identity(BaseModel):
+    """The identity under which the device will come; a part that is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    oui: str | None = Field(None, max_length=64, description="Manufacturer, six hexadecimal digits.")
+    product_class: str | None = Field(None, max_length=64, description="May be empty.")
+    serial_number: str | None = Field(None, max_length=64, pattern=r"\S", description="Not empty.")
 
 
 class DevicePatch(BaseModel):
@@ -91,6 +109,21 @@ async def refuse_device(use: Use, id: str) -> dict[str, Any]:
 async def refresh_device(use: Use, id: str) -> dict[str, Any]:
     """Have the whole tree read anew in the device's next session."""
     return shapes.device(await use.devices.refresh(id), use.hub.clock())
+
+
+@router.post("/devices/{id}/merge")
+async def merge_device(use: Use, id: str, body: Merge) -> dict[str, Any]:
+    """Give all that belongs to this device to the one that it has become, and forget it."""
+    return shapes.device(await use.devices.merge(id, body.into), use.hub.clock())
+
+
+@router.post("/devices/{id}/rename")
+async def rename_device(use: Use, id: str, body: Identity) -> dict[str, Any]:
+    """Bring a device under another id, which does not exist yet."""
+    moved = await use.devices.rename(
+        id, oui=body.oui, product_class=body.product_class, serial_number=body.serial_number
+    )
+    return shapes.device(moved, use.hub.clock())
 
 
 @router.put("/devices/{id}/credentials", status_code=204, dependencies=[Depends(administrator)])

@@ -21,12 +21,13 @@ from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
-from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
+from homeport.acs.records import IDENTITY_CHANGED, NO_HABITS, CredentialRecord, DeviceState, EventRecord, MessageTrace
 from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets
 from homeport.acs.services.sessions import Sessions, contact
+from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
@@ -52,6 +53,10 @@ MOST_TRACED: Final = 200
 """Messages of one session that are kept for its history."""
 
 MOST_QUIRKS: Final = 32
+
+MISTAKEN_AGAIN: Final = 3_600.0
+MOST_MISTAKEN: Final = 1_000
+"""Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
 
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
@@ -93,6 +98,7 @@ class Door:
             max_list=max(50_000, self._session_body_limit // 64),
         )
         self.live = LiveSessions()
+        self._mistakes: dict[tuple[str, str], float] = {}
         self._cookies = Cookies(hub.store.node, key)
         self.handover = Handover(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up)
         self._elsewhere: set[asyncio.Task[None]] = set()
@@ -226,7 +232,7 @@ class Door:
         id, known = await self._sessions.known(received.inform)
         credential = login.credential
         if credential is not None and credential.device and credential.device != id:
-            _log.warning("a device claims to be another", user=credential.username, claims=id, peer=request.host)
+            await self._mistaken(credential, id, request)
             return plain(403, "these credentials belong to another device")
         pinned = bool(login.certificate) and self._certificates == "device"
         if pinned and login.certificate not in (id, _short_id(received.inform)):
@@ -269,6 +275,29 @@ class Door:
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+
+    async def _mistaken(self, credential: CredentialRecord, id: str, request: HttpRequest) -> None:
+        """Somebody has a device's credentials and another id: told once an hour, for it may be that device with a new identity."""
+        owner, now = credential.device, self._hub.clock()
+        _log.warning(
+            "a device claims to be another", user=credential.username, owner=owner, claims=id, peer=request.host
+        )
+        if self._mistakes.get((owner, id), 0.0) > now - MISTAKEN_AGAIN or await self._hub.store.device(owner) is None:
+            return
+        while len(self._mistakes) >= MOST_MISTAKEN:
+            del self._mistakes[next(iter(self._mistakes))]
+        self._mistakes[owner, id] = now
+        unit = UnitOfWork()
+        detail = {"claims": id, "credentials_of": owner, "username": credential.username, "address": request.host}
+        unit.events.append(
+            EventRecord(id=self._hub.new_id(), device=owner, session="", at=now, code=IDENTITY_CHANGED, detail=detail)
+        )
+        try:
+            await self._hub.store.commit(unit)
+        except Conflict:
+            return  # the owner was deleted in this moment
+        if self._hub.bus.listening:
+            self._hub.bus.publish("device", {"device": owner, "fields": [], "claims": id})
 
     def _fault(self, session: Session, code: FaultCode, text: str) -> HttpReply:
         """The Inform is refused with a SOAP fault, which also ends the session."""

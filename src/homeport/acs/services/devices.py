@@ -1,13 +1,14 @@
-"""What operators do to devices: admit, refuse, tag, forget, read anew, give credentials."""
+"""What operators do to devices: admit, refuse, tag, forget, read anew, give credentials, bring under another id."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from homeport.acs.records import CredentialRecord, DeviceRecord, DeviceState, Want
+from homeport.acs.records import CredentialRecord, DeviceRecord, DeviceState, TaskPhase, TaskStatus, Want, device_id
 from homeport.acs.services.hub import Hub, NotFound, Refused
-from homeport.acs.storage.interface import UnitOfWork
+from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.http.digest import ha1
 
 REALM: Final = "homeport"
@@ -29,10 +30,11 @@ def credential(username: str, password: str, *, device: str = "", now: float = 0
 
 
 class Devices:
-    """The verbs of devices."""
+    """The verbs of devices. in_session: whether a device has a session open."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, in_session: Callable[[str], Awaitable[bool]]) -> None:
         self._hub = hub
+        self._in_session = in_session
         self._store = hub.store
 
     async def get(self, id: str) -> DeviceRecord:
@@ -103,6 +105,53 @@ class Devices:
             unit.deleted_credentials.append(old.username)
         unit.credentials.append(credential(username, password, device=id, now=self._hub.clock()))
         await self._store.commit(unit)
+
+    async def merge(self, id: str, into: str) -> DeviceRecord:
+        """The device `into`, to which all that belongs to the device `id` has gone, which is no more. Raises NotFound, Refused."""
+        if id == into:
+            raise Refused(f"{id} is one device, there is nothing to merge")
+        old, new = await self.get(id), await self.get(into)
+        if len({*old.tags, *new.tags}) > MOST_TAGS:
+            raise Refused(f"together they have more than {MOST_TAGS} tags; take some away first")
+        return await self._move(id, into, UnitOfWork())
+
+    async def rename(
+        self, id: str, *, oui: str | None = None, product_class: str | None = None, serial_number: str | None = None
+    ) -> DeviceRecord:
+        """The device under the id of its new identity, None where a part stays as it is. Raises NotFound, Refused."""
+        old = await self.get(id)
+        given = (oui, product_class, serial_number)
+        parts = [
+            a if b is None else b for a, b in zip((old.oui, old.product_class, old.serial_number), given, strict=True)
+        ]
+        new = device_id(*parts)
+        if new == id:
+            raise Refused(f"{id} has this identity already")
+        if await self._store.fresh(new) is not None:
+            raise Refused(f"there is a device {new} already; merge {id} into it")
+        unit = UnitOfWork()
+        unit.devices.append(
+            DeviceRecord(
+                id=new, oui=parts[0], product_class=parts[1], serial_number=parts[2], state=DeviceState.QUARANTINED
+            )
+        )
+        return await self._move(id, new, unit)
+
+    async def _move(self, old: str, new: str, unit: UnitOfWork) -> DeviceRecord:
+        if await self._in_session(old):
+            raise Refused(f"the device {old} has a session open; wait for its end")
+        for task in await self._store.open_tasks(old):
+            if task.status is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER:
+                raise Refused(f"the task {task.id} was sent to the device {old}; wait for its answer")
+        unit.moved.append((old, new))
+        try:
+            await self._store.commit(unit)
+        except Conflict as e:
+            raise Refused(str(e)) from e
+        if self._hub.bus.listening:
+            self._hub.bus.publish("device", {"device": old, "deleted": True, "into": new})
+            self._hub.bus.publish("device", {"device": new, "fields": [], "was": old})
+        return await self.get(new)
 
     async def delete(self, id: str) -> None:
         """Forget the device and all that belongs to it. Raises NotFound."""

@@ -7,6 +7,8 @@ Two ways to write:
   counter in a periodic Inform) and for histories.
 
 Reading sees everything that was written before by either way.
+A unit that moves a device conflicts where one of the two is missing, and where the old one has a lease or a task that was sent and not
+answered. A task's change conflicts where the task belongs to another device by now.
 Raises StoreUnavailable when the medium does not work now; nothing of the unit is then written, and a later call may succeed.
 """
 
@@ -93,6 +95,7 @@ class UnitOfWork:
         "faults",
         "files",
         "leases",
+        "moved",
         "patches",
         "released",
         "sessions",
@@ -116,6 +119,9 @@ class UnitOfWork:
         self.documents: list[DocumentChange] = []
         self.leases: list[LeaseRecord] = []  # each replaces the one of its device
         self.released: list[tuple[str, str]] = []  # leases that are over: device, session
+        self.moved: list[
+            tuple[str, str]
+        ] = []  # old id, new id: all that belongs to the old device goes to the new one (moves.py)
         self.deleted_devices: list[str] = []  # with values, tasks, sessions, events, faults and credentials
         self.deleted_credentials: list[str] = []
         self.deleted_files: list[str] = []
@@ -139,6 +145,7 @@ class UnitOfWork:
             or self.documents
             or self.leases
             or self.released
+            or self.moved
             or self.deleted_devices
             or self.deleted_credentials
             or self.deleted_files

@@ -31,6 +31,7 @@ from homeport.acs.storage.interface import (
     UnitOfWork,
     ValuesChange,
 )
+from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.values import apply_values, below
 from homeport.acs.where import Where
 from homeport.errors import StoreUnavailable
@@ -93,6 +94,10 @@ class MemoryStore:
         for device in unit.devices:
             if device.id in self._devices:
                 raise Conflict(f"the device {device.id} exists already")
+        made = self._devices.keys() | {d.id for d in unit.devices}
+        for old, new in unit.moved:
+            if old == new or old not in self._devices or new not in made or self._busy(old):
+                raise Conflict(held(old, new))
         for device in unit.devices:
             self._devices[device.id] = device
         for id, fields in unit.patches:
@@ -126,8 +131,30 @@ class MemoryStore:
             self._credentials.pop(username, None)
         for name in unit.deleted_files:
             self._files.pop(name, None)
+        for old, new in unit.moved:
+            self._move(old, new)
         for id in unit.deleted_devices:
             self._delete_device(id)
+
+    def _busy(self, id: str) -> bool:
+        sent = (t for t in self._tasks.values() if t.device == id and t.status is TaskStatus.RUNNING)
+        return id in self._leases or any(t.phase is not TaskPhase.TRANSFER for t in sent)
+
+    def _move(self, old: str, new: str) -> None:
+        self._devices[new] = united(self._devices[old], self._devices[new])
+        known = self._values.get(new, {})
+        self._change_values(ValuesChange(new, unknown_values(self._values.get(old, {}), known)))
+        held_by: tuple[dict[str, Any], ...] = (self._tasks, self._events, self._faults, self._files)
+        for rows in held_by:
+            for key in [k for k, r in rows.items() if r.device == old]:
+                rows[key] = msgspec.structs.replace(rows[key], device=new)
+        for id, s in self._sessions.items():
+            if s.record.device == old:
+                self._sessions[id] = SessionChange(msgspec.structs.replace(s.record, device=new), s.messages)
+        if not any(c.device == new for c in self._credentials.values()):
+            for name in [n for n, c in self._credentials.items() if c.device == old]:
+                self._credentials[name] = msgspec.structs.replace(self._credentials[name], device=new)
+        self._delete_device(old)
 
     def _patch(self, id: str, fields: Mapping[str, Any]) -> None:
         record = self._devices.get(id)
@@ -294,6 +321,8 @@ def _expect(now: TaskRecord | None, change: TaskChange) -> None:
     elif now is None or now.status not in change.expect:
         state = "gone" if now is None else now.status.value
         raise Conflict(f"the task {change.record.id} is {state}, not {' or '.join(sorted(change.expect))}")
+    elif now.device != change.record.device:
+        raise Conflict(f"the task {change.record.id} belongs to the device {now.device} now")
 
 
 def _expect_document(now: Document | None, change: DocumentChange) -> None:

@@ -198,6 +198,8 @@ class PostgresStore:
     # --- writing ---
 
     async def commit(self, unit: UnitOfWork) -> None:
+        if unit.moved:
+            await self.flush()  # what waits names the old id, and must be there before it goes
         await self._submit(unit)
 
     def later(self, unit: UnitOfWork) -> None:

@@ -22,7 +22,7 @@ SELECT d.id, v.vals FROM device d JOIN device_delta v ON v.device = d.key WHERE 
 
 -- How tasks stand now, held until the end of the group.
 -- name: lock_tasks
-SELECT id, status, attempts FROM task WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE;
+SELECT id, status, attempts, device FROM task WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- Devices in the order of their ids; the caller puts its condition in.
 -- name: devices
@@ -355,3 +355,40 @@ DELETE FROM document WHERE kind = $1 AND due < $2;
 -- A token that has ended.
 -- name: delete_token
 DELETE FROM token WHERE name = $1;
+
+-- Whether something of a locked device is with it now: a task that was sent and not answered, a session that may go on.
+-- name: device_busy
+SELECT EXISTS (SELECT 1 FROM task WHERE device = $1 AND status = 'running' AND phase <> 'transfer')
+       OR EXISTS (SELECT 1 FROM lease WHERE device = $1);
+
+-- The login of a device that comes under another id.
+-- name: move_credential
+UPDATE credential SET device = $1, record = $2 WHERE username = $3;
+
+-- Rows of a device that comes under another id.
+-- name: tasks_to_move
+SELECT id, record FROM task WHERE device = $1 LIMIT $2;
+
+-- name: move_task
+UPDATE task SET device = $1, record = $2 WHERE id = $3;
+
+-- Rows of a device that comes under another id.
+-- name: sessions_to_move
+SELECT id, record FROM session WHERE device = $1 LIMIT $2;
+
+-- name: move_session
+UPDATE session SET device = $1, record = $2 WHERE id = $3;
+
+-- Rows of a device that comes under another id.
+-- name: events_to_move
+SELECT id, record FROM event WHERE device = $1 LIMIT $2;
+
+-- name: move_event
+UPDATE event SET device = $1, record = $2 WHERE id = $3;
+
+-- Rows of a device that comes under another id.
+-- name: faults_to_move
+SELECT id, record FROM fault WHERE device = $1 LIMIT $2;
+
+-- name: move_fault
+UPDATE fault SET device = $1, record = $2 WHERE id = $3;

@@ -35,6 +35,7 @@ class Sheet:
         self.deltas: dict[str, dict[str, StoredValue]] = {}
         self.full: dict[str, Column] = {}
         self.tasks: dict[str, tuple[str, int]] = {}  # id -> status, attempts
+        self.owners: dict[str, str] = {}  # id -> device, of tasks that are stored
         self.keyed: dict[tuple[str, str], TaskRecord] = {}  # the last task under an idempotency key
         self.new: set[str] = set()
         self.patched: set[str] = set()
@@ -139,6 +140,8 @@ class Sheet:
         if stored is None or stored[0] not in {s.value for s in change.expect}:
             state = "gone" if stored is None else stored[0]
             return f"the task {task.id} is {state}, no longer {' or '.join(sorted(change.expect))}"
+        if self.owners.get(task.id, task.device) != task.device:
+            return f"the task {task.id} belongs to the device {self.owners[task.id]} now"
         if stored[0] in _SENT and stored[1] > task.attempts:
             # A node that was overtaken tells of an attempt that is no longer the last one.
             return f"the task {task.id} was sent again meanwhile, attempt {stored[1]} after {task.attempts}"
@@ -203,7 +206,7 @@ class Job(Struct):
         unit = self.unit
         return bool(self.statements) or (
             unit is not None
-            and bool(unit.deleted_devices or unit.deleted_credentials or unit.deleted_files)
+            and bool(unit.moved or unit.deleted_devices or unit.deleted_credentials or unit.deleted_files)
             | bool(unit.credentials or unit.tokens or unit.ended_tokens or unit.files or unit.documents)
         )
 
@@ -214,5 +217,6 @@ class Job(Struct):
         if unit is not None:
             ids |= {d.id for d in unit.devices} | {id for id, _ in unit.patches} | {v.device for v in unit.values}
             ids |= {t.record.device for t in unit.tasks} | {s.record.device for s in unit.sessions}
+            ids |= {id for pair in unit.moved for id in pair}
             ids |= {e.device for e in unit.events} | {f.device for f in unit.faults} | {x.device for x in unit.leases}
         return ids

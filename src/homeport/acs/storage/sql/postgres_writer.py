@@ -14,6 +14,7 @@ import asyncpg
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link, cleaned, facts, farewell, translated
+from homeport.acs.storage.sql.postgres_moving import move
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
 from homeport.acs.storage.sql.queries import load
 from homeport.acs.storage.values import (
@@ -257,7 +258,7 @@ class GroupWriter:
         tasks = {t.record.id for u in units for t in u.tasks}
         if tasks:
             for row in await c.fetch(SQL["lock_tasks"], list(tasks)):
-                sheet.tasks[row[0]] = (row[1], row[2])
+                sheet.tasks[row[0]], sheet.owners[row[0]] = (row[1], row[2]), row[3]
 
     async def _rows(self, c: Connection, sheet: Sheet) -> None:
         """Write what the sheet says."""
@@ -310,12 +311,16 @@ class GroupWriter:
             await _document(c, change)
         await _many(c, "delete_credential", [(name,) for name in unit.deleted_credentials])
         await _many(c, "delete_file", [(name,) for name in unit.deleted_files])
+        for old, new in unit.moved:
+            await move(c, SQL, old, new, lambda ids: stored_values(c.fetch, ids, self._paths))
         await _many(c, "delete_device_credentials", [(id,) for id in unit.deleted_devices])
         await _many(c, "delete_device", [(id,) for id in unit.deleted_devices])
 
     async def _notify(self, c: Connection, sheet: Sheet, jobs: list[Job]) -> None:
         """Tell the other nodes, with the commit, what is no longer as they may have it."""
-        subjects = sheet.subjects() + [f"d {id}" for j in jobs if j.unit is not None for id in j.unit.deleted_devices]
+        units = [j.unit for j in jobs if j.unit is not None]
+        subjects = sheet.subjects() + [f"d {id}" for u in units for id in u.deleted_devices]
+        subjects += [f"d {id}" for u in units for pair in u.moved for id in pair]
         await _many(c, "notify", [(note,) for note in notes(self._node, subjects)])
 
     # --- when it breaks ---

@@ -127,9 +127,9 @@ SELECT device, session, cookie, node, until, state FROM lease WHERE until <= ? O
 -- name: insert_task
 INSERT INTO task (status, phase, priority, finished, record, id, device) VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- A task that may be in any of the three given statuses now.
+-- A task of this device that may be in any of the three given statuses now.
 -- name: update_task
-UPDATE task SET status = ?, phase = ?, priority = ?, finished = ?, record = ? WHERE id = ? AND status IN (?, ?, ?);
+UPDATE task SET status = ?, phase = ?, priority = ?, finished = ?, record = ? WHERE id = ? AND status IN (?, ?, ?) AND device = ?;
 
 -- The sessions of a device, youngest first, without their messages.
 -- name: sessions_of
@@ -287,3 +287,37 @@ SELECT count(*) FROM document WHERE kind = ? AND due < ?;
 -- A token that has ended.
 -- name: delete_token
 DELETE FROM token WHERE name = ?;
+
+-- A device that may come under another id, which is there: nothing of it is with the device now.
+-- name: hold_device
+UPDATE device SET state = state WHERE id = ?1 AND ?1 <> ?2 AND EXISTS (SELECT 1 FROM device WHERE id = ?2)
+AND NOT EXISTS (SELECT 1 FROM task WHERE device = ?1 AND status = 'running' AND phase <> 'transfer')
+AND NOT EXISTS (SELECT 1 FROM lease WHERE device = ?1);
+
+-- Rows of a device that comes under another id.
+-- name: tasks_to_move
+SELECT id, record FROM task WHERE device = ? LIMIT ?;
+
+-- name: move_task
+UPDATE task SET device = ?, record = ? WHERE id = ?;
+
+-- Rows of a device that comes under another id.
+-- name: sessions_to_move
+SELECT id, record FROM session WHERE device = ? LIMIT ?;
+
+-- name: move_session
+UPDATE session SET device = ?, record = ? WHERE id = ?;
+
+-- Rows of a device that comes under another id.
+-- name: events_to_move
+SELECT id, record FROM event WHERE device = ? LIMIT ?;
+
+-- name: move_event
+UPDATE event SET device = ?, record = ? WHERE id = ?;
+
+-- Rows of a device that comes under another id.
+-- name: faults_to_move
+SELECT id, record FROM fault WHERE device = ? LIMIT ?;
+
+-- name: move_fault
+UPDATE fault SET device = ?, record = ? WHERE id = ?;

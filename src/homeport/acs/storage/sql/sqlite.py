@@ -23,6 +23,7 @@ from homeport.acs.records import (
     TaskRecord,
 )
 from homeport.acs.storage.interface import Channel, DocumentChange, Page, SessionChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.reads import LAST, SqliteReads
@@ -176,13 +177,20 @@ class SqliteStore(SqliteReads):
 
     async def commit(self, unit: UnitOfWork) -> None:
         writer = self._working()
+        if unit.moved:
+            self._drain(writer)  # what waits names the old id, and must be there before it goes
         touched = self._touched(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         statements = self._statements(unit)
+        gone = {*unit.deleted_devices, *(old for old, _ in unit.moved)}
 
         def done(error: BaseException | None) -> None:
             for id in touched:
                 self._settle(id, error)
+            for id in gone:
+                if (hot := self._hots.get(id)) is not None and not hot.waiting:
+                    del self._hots[id]  # read again while the unit was on its way
+                    self._dirty.pop(id, None)
             if future.done():
                 return
             if error is None:
@@ -298,6 +306,7 @@ class SqliteStore(SqliteReads):
     def _touched(self, unit: UnitOfWork) -> set[str]:
         """Devices whose cached state the unit changes."""
         ids = {d.id for d in unit.devices} | {id for id, _ in unit.patches} | set(unit.deleted_devices)
+        ids |= {id for pair in unit.moved for id in pair}
         return ids | {v.device for v in unit.values} | {t.record.device for t in unit.tasks}
 
     def _settle(self, id: str, error: BaseException | None) -> None:
@@ -363,7 +372,9 @@ class SqliteStore(SqliteReads):
             out.append(Statement(Mode.ONE, QUERIES["delete_credential"], (username,)))
         for name in unit.deleted_files:
             out.append(Statement(Mode.ONE, QUERIES["delete_file"], (name,)))
-        for id in unit.deleted_devices:
+        for old, new in unit.moved:
+            out += self._move(old, new)
+        for id in (*(old for old, _ in unit.moved), *unit.deleted_devices):
             self._hots.pop(id, None)
             self._dirty.pop(id, None)
             out.append(Statement(Mode.ONE, QUERIES["delete_device_credentials"], (id,)))
@@ -371,6 +382,21 @@ class SqliteStore(SqliteReads):
         for id in self._touched(unit):
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
+        return out
+
+    def _move(self, old: str, new: str) -> list[Statement]:
+        """All that the old device has, under the new id; the rows themselves are moved by the writer."""
+        before, hot = self._load(old), self._load(new)
+        out = [Statement(Mode.EXPECT, QUERIES["hold_device"], (old, new), held(old, new))]
+        if before is None or hot is None or old == new:
+            return out  # the first statement stops the unit
+        hot.record = united(before.record, hot.record)
+        hot.seen_only = True
+        out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.device_row(hot.record)))
+        tasks = [replace(t, device=new) for t in self._open_tasks(before)]
+        hot.tasks = tuple(sorted((*self._open_tasks(hot), *tasks), key=lambda t: (-t.priority, t.id)))
+        out += self._values(hot, ValuesChange(new, unknown_values(self._full(before), self._full(hot))))
+        out.append(Statement(Mode.MOVE, "", (old, new)))
         return out
 
     def _values(self, hot: _Hot, change: ValuesChange) -> list[Statement]:
@@ -640,4 +666,4 @@ def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statemen
     statuses = [s.value for s in expect]
     allowed = (statuses + statuses[-1:] * 3)[:3]
     told = f"the task {task.id} is no longer {' or '.join(sorted(statuses))}"
-    return Statement(Mode.EXPECT, QUERIES["update_task"], (*row, *allowed), told)
+    return Statement(Mode.EXPECT, QUERIES["update_task"], (*row, *allowed, task.device), told)

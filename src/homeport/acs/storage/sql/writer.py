@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from homeport.acs.storage.interface import Conflict
 from homeport.acs.storage.sql.merging import Merger
+from homeport.acs.storage.sql.moving import move_rows
 from homeport.errors import StoreError, StoreUnavailable
 
 MAX_GROUP: Final = 512
@@ -30,6 +31,7 @@ class Mode(IntEnum):
     MANY = 1  # parameters are a list of rows
     EXPECT = 2  # must change exactly one row, else the unit is in conflict
     MERGE = 3  # no SQL: the parameters are a ValuesChange, merged with what is stored
+    MOVE = 4  # no SQL: the parameters are the old and the new id of a device
 
 
 class Statement(NamedTuple):
@@ -158,6 +160,9 @@ class Writer:
             return
         if statement.mode is Mode.MANY:
             connection.executemany(statement.sql, statement.values)
+            return
+        if statement.mode is Mode.MOVE:
+            move_rows(connection, *statement.values)
             return
         cursor = connection.execute(statement.sql, statement.values)
         if statement.mode is Mode.EXPECT and cursor.rowcount != 1:
