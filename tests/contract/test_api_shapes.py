@@ -21,6 +21,8 @@ PROMISED = {
     ("delete", "/api/v1/devices/{id}"),
     ("put", "/api/v1/devices/{id}/tags/{tag}"),
     ("post", "/api/v1/devices/{id}/approve"),
+    ("post", "/api/v1/devices/{id}/merge"),
+    ("post", "/api/v1/devices/{id}/rename"),
     ("get", "/api/v1/devices/{id}/parameters"),
     ("post", "/api/v1/devices/{id}/tasks"),
     ("post", "/api/v1/tasks"),
