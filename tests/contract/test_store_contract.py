@@ -115,6 +115,7 @@ def test_a_device_comes_back_with_every_field(store: Store, run: Run) -> None:
         connection_request_url="http://192.0.2.1:7547/x",
         connection_request_username="u",
         jabber_id="cpe@xmpp.example/r",
+        notified=1_700_000_000,
         connection_request_password="p",
         wants=(Want.DISCOVER, Want.CREDENTIALS),
         quirks=("no-id",),

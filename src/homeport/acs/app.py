@@ -32,6 +32,7 @@ from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
+from homeport.acs.services.notifications import Notifications
 from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
@@ -50,6 +51,7 @@ from homeport.acs.worker import Worker
 from homeport.acs.workers import Tether, supervise
 from homeport.errors import ConfigError, HomeportError, TransportError
 from homeport.http.forwarded import TrustedProxies
+from homeport.transport.addresses import Address
 from homeport.transport.connection_request import request_connection
 from homeport.transport.xmpp import XmppRequester
 
@@ -95,6 +97,8 @@ class AcsApp:
         self.contacts: Contacts
         self.udp: UdpCalls | None = None
         self.xmpp: XmppCalls | None = None
+        self.lightweight: Notifications | None = None
+        self.lightweight_address: Address | None = None
         self.files: Files
         self.tftp: TftpDoor | None = None
         self.worker: Worker
@@ -156,6 +160,12 @@ class AcsApp:
                 raise ConfigError(f"stun_listen: {e}; choose another port, or stop what uses it") from e
         if self.hub.peers is not None:
             self.worker.also(Relay(self.hub, self.udp).announce, every=ANNOUNCE_EVERY)
+        if settings.lightweight_listen and self._first:
+            self.lightweight = Notifications(self.hub, settings)
+            try:
+                self.lightweight_address = await self.lightweight.start()
+            except TransportError as e:
+                raise ConfigError(f"lightweight_listen: {e}; choose another port, or stop what uses it") from e
         if settings.xmpp_jid:
             self.xmpp = self._xmpp_calls()
         self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp, xmpp=self.xmpp)
@@ -213,6 +223,8 @@ class AcsApp:
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
+        if self.lightweight is not None:
+            await self.lightweight.stop()
         if hasattr(self, "users"):
             self.users.close()
         if hasattr(self, "contacts"):

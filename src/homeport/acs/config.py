@@ -128,6 +128,11 @@ class AcsSettings:
     xmpp_domains: tuple[str, ...] = setting(
         (), "Domains of devices' Jabber ids that may be called beside that of xmpp_jid."
     )
+    lightweight_listen: str = setting(
+        "",
+        "Address and port for lightweight notifications by UDP, such as 0.0.0.0:7547, from devices with the login "
+        "cpe_username; empty: none.",
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(
@@ -173,6 +178,13 @@ class AcsSettings:
         for pair in self.connection_request_users:
             if ":" not in pair:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")
+        if self.lightweight_listen:
+            host_port(self.lightweight_listen, "lightweight_listen")
+            if not self.cpe_username:
+                raise ConfigError(
+                    "lightweight_listen needs cpe_username and cpe_password: notifications are signed with the shared password,"
+                    " because the ACS keeps only hashes of the devices' own"
+                )
         if self.xmpp_jid:
             username, at, domain = self.xmpp_jid.partition("/")[0].partition("@")
             if not (username and at and domain):

@@ -92,7 +92,7 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     inform_interval: seconds between periodic Informs as far as known, 0 where it is not.
     wants: what the ACS itself has still to do. quirks: habits of this device's messages that were seen.
     behaviour: how to speak with it. udp_address: UDPConnectionRequestAddress, where it reports one.
-    jabber_id: ConnReqJabberID, where it reports one.
+    jabber_id: ConnReqJabberID, where it reports one. notified: its own time in its last lightweight notification, 0 for none.
     call_way: the way in which it was called last with success: http, udp or xmpp.
     """
 
@@ -124,6 +124,7 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     udp_address: str = ""
     call_way: str = ""
     jabber_id: str = ""
+    notified: int = 0
 
 
 class StoredValue(Struct, frozen=True, gc=False, array_like=True):

@@ -69,5 +69,6 @@ _TABLES = (
     ("homeport_faults", "Faults of devices", "code", "faults"),
     ("homeport_http_responses", "HTTP answers to devices", "status", "http"),
     ("homeport_file_transfers", "Transfers of the file server", "outcome", "file_transfers"),
+    ("homeport_notifications", "Lightweight notifications received", "verdict", "notifications"),
     ("homeport_connection_requests", "Connection requests", "outcome", "connection_requests"),
 )

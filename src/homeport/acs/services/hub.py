@@ -38,6 +38,7 @@ class Stats:
         "http",
         "informs",
         "messages",
+        "notifications",
         "rpcs",
         "sessions",
         "unauthorized",
@@ -56,6 +57,7 @@ class Stats:
         self.sessions: dict[str, int] = {}
         self.connection_requests: dict[str, int] = {}
         self.file_transfers: dict[str, int] = {}
+        self.notifications: dict[str, int] = {}
 
     @staticmethod
     def count(table: dict[Any, int], key: Any) -> None:

@@ -53,6 +53,7 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     udp_address: str = ""
     call_way: str = ""
     jabber_id: str = ""
+    notified: int = 0
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
@@ -76,6 +77,7 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.udp_address,
         d.call_way,
         d.jabber_id,
+        d.notified,
     )
     return (
         d.state.value,
@@ -128,6 +130,7 @@ def device(row: Sequence[Any]) -> DeviceRecord:
         udp_address=rest.udp_address,
         call_way=rest.call_way,
         jabber_id=rest.jabber_id,
+        notified=rest.notified,
     )
 
 
