@@ -145,6 +145,26 @@ def test_a_commit_is_seen_at_the_other_node_which_is_told_of_it(url: str) -> Non
     run(scene())
 
 
+def test_a_device_under_another_id_is_seen_at_the_other_node(url: str) -> None:
+    """Both ids are told: the tasks that a node has read under the old one are not done there any more."""
+
+    async def scene() -> None:
+        async with nodes(url) as (a, b):
+            await a.commit(unit(devices=[a_device(), a_device("S2")], tasks=[TaskChange(a_task(), None)]))
+            told: list[tuple[str, str]] = []
+            b.on_change = lambda task, device: told.append((task, device))
+            assert [t.id for t in await b.open_tasks("S1")] == ["t"]
+            assert await b.open_tasks("S2") == ()
+            await a.commit(unit(moved=[("S1", "S2")]))
+            await until(lambda: {("", "S1"), ("", "S2")} <= set(told))
+            assert await b.device("S1") is None
+            assert [t.device for t in await b.open_tasks("S2")] == ["S2"]
+            with pytest.raises(Conflict, match="belongs to the device S2"):
+                await b.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING), QUEUED)]))
+
+    run(scene())
+
+
 def test_a_node_that_was_overtaken_cannot_end_the_next_attempt(url: str) -> None:
     """Its session is dead without its knowing; the task runs at another node, and only that one may say how it ends."""
 

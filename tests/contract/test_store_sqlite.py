@@ -178,6 +178,32 @@ def test_a_database_of_a_newer_homeport_is_left_alone(tmp_path: Path) -> None:
         asyncio.run(SqliteStore(tmp_path / "acs.db").open())
 
 
+def test_who_reads_a_device_while_it_is_moved_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What was read or told of the old id in the moment before the commit does not stay in the cache, nor does a change come back."""
+
+    async def scene() -> None:
+        path = tmp_path / "acs.db"
+        store = await reopened(path)
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        moving = asyncio.ensure_future(store.commit(unit(moved=[("S1", "S2")])))
+        await asyncio.sleep(0)
+        await store.device("S1")
+        store.touch("S1", {"last_inform": 9.0, "model": "late"}, {"Device.A": StoredValue("late")})
+        store.touch("S2", {"last_inform": 8.0}, {"Device.B": StoredValue("kept")})
+        await moving
+        await store.flush()
+        assert await store.device("S1") is None
+        assert list(await store.values("S2")) == ["Device.B"]
+        await store.close()
+        again = await reopened(path)
+        known = await again.device("S2")
+        assert known is not None and (known.last_inform, known.model) == (8.0, "")
+        assert await again.device_count() == 1
+        await again.close()
+
+    asyncio.run(scene())
+
+
 def test_devices_of_one_model_share_their_path_list(tmp_path: Path) -> None:
     """The list of paths is stored once, and goes with its last device."""
 
