@@ -329,7 +329,7 @@ def test_the_agents_own_command_line(say: Say) -> None:
     assert code == ExitCode.FAULT
     assert "9008" in err
     assert say("cpe", "set-param", "Device.DeviceInfo.ProvisioningCode=lab")[0] == 0
-    assert "ProvisioningCode = lab" in say("cpe", "show", "log")[1]
+    assert 'ProvisioningCode: "" -> "lab"' in say("cpe", "show", "log")[1]
     assert say("cpe", "set", "cwmp.periodicinforminterval=600")[0] == 0
     assert json.loads(say("cpe", "get", INTERVAL, "--json")[1]) == {INTERVAL: "600"}
 
