@@ -198,7 +198,7 @@ def test_broken_http_is_answered_and_the_connection_closed(tmp_path: Path, name:
         async with acs(tmp_path) as bed:
             assert await raw(bed, data) in statuses
             await next_device_is_served(bed)
-            assert len(bed.app._cwmp.connections) <= 1
+            assert len(bed.app._cwmp[0].connections) <= 1
 
     run(scene())
 
