@@ -263,7 +263,7 @@ def test_slow_senders_are_cut_off_and_delay_nobody(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with acs(tmp_path, read_timeout=20.0, keep_alive=40.0) as bed:
-            server = bed.app._cwmp
+            server = bed.app._cwmp[0]
             slow_head = [await Connection.to(bed.app.cwmp_url) for _ in range(50)]
             for c in slow_head:
                 c.writer.write(b"POST / HT")
