@@ -88,7 +88,7 @@ async def until(condition: Callable[[], object], limit: float = 20.0) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """The browser; skipped with the reason where it cannot be had."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -100,7 +100,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def staged() -> Callable[..., Iterator[Stage]]:
     """`for stage in staged(directory, *flags)`: see `stage`."""
     return stage
