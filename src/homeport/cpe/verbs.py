@@ -210,7 +210,8 @@ class _Verbs:
         return self._followed(log, last)
 
     async def _followed(self, log: Journal, last: int) -> AsyncIterator[Any]:
-        yield {"run": f"{self._agent.status.started} {self._agent.status.pid}", "lines": last}
+        # A restart within one second keeps the pid and the date: the monotonic start tells the runs apart.
+        yield {"run": f"{self._agent.status.pid} {self._agent.started_at:.6f}", "lines": last}
         async for number, line in log.follow(last=last):
             yield {"n": number, "line": line}
 
