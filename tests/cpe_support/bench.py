@@ -7,8 +7,9 @@ from pathlib import Path
 from cpe_support.bench_profile import bench_profile
 from cpe_support.virtual_clock import VirtualClock
 from homeport.codec.messages import Inform, Message, Request
-from homeport.cpe.agent import Agent, Exit
+from homeport.cpe.agent import Agent
 from homeport.cpe.config import CpeSettings
+from homeport.cpe.loop import Exit
 from homeport.cpe.parts.part import Part
 from homeport.errors import TransportError
 from homeport.model.profile import ProfileDef
@@ -77,7 +78,7 @@ class Bench:
         assert self._task is not None and self.agent is not None
         self._task.cancel()
         # The agent must not tidy up: a cut has no finally.
-        self.agent._close = _nothing  # type: ignore[method-assign]
+        self.agent.loop.close = _nothing  # type: ignore[method-assign]
         try:
             await self._task
         except asyncio.CancelledError:

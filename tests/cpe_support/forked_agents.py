@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from cpe_support.killed_agent import Pipe
-from homeport.cpe.agent import Agent, Exit
+from homeport.cpe.agent import Agent
 from homeport.cpe.config import CpeSettings
+from homeport.cpe.loop import Exit
 
 
 class Forked:

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from homeport.codec.messages import ParameterValueStruct, SetParameterValues
-from homeport.cpe.agent import NOTICE_EVERY, Agent
+from homeport.cpe.agent import Agent
 from homeport.cpe.clock import SystemClock
 from homeport.cpe.config import CpeSettings
+from homeport.cpe.loop import NOTICE_EVERY
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import load_schema
 

@@ -1,13 +1,16 @@
 """kill -9 of the agent between ChangeDUState and DUStateChangeCompleteResponse: one result for each operation, whatever the moment."""
 
+import json
 import os
 import random
 import re
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from homeport.cpe.control import ControlClient
@@ -62,12 +65,18 @@ class Line:
         """Start again where it was killed; the one report must be right, and nothing may be owed or lie about."""
         if self.agent.process is None:
             self.agent.start()
-        finished(self.acs, [task])
+        try:
+            finished(self.acs, [task])
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.told(task)}") from None
         results = self.acs.rest("GET", f"tasks/{task}")["result"]["results"]
         first = 0 if self.number <= 2 else 9026
         assert [r["fault"]["fault_code"] for r in results] == [first, 9016, 0], results
         assert results[2]["version"] == str(self.number)
-        wait_for(self.calm, "that nothing is owed")
+        try:
+            wait_for(self.calm, "that nothing is owed")
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.told(task)}") from None
         reports = {
             re.search(rb"<Results>.*</CommandKey>", m.body, re.DOTALL)[0]  # type: ignore[index]
             for m in self.tap.soap()[started:]
@@ -78,6 +87,33 @@ class Line:
         expected = {"app"} | {f"other{n % 2}" for n in range(1, self.number + 1)}
         assert {u["name"] for u in units} == expected and {u["status"] for u in units} == {"Installed"}
         assert not list((self.agent.state / "packages").iterdir())
+
+    def told(self, task: str) -> str:
+        """What explains a task that does not end: how both ends see it, what the agent has on its disk, and the last lines of both logs."""
+        process = self.agent.process
+        lines = [
+            f"agent: {'not started' if process is None else f'process {process.pid}, ended with {process.poll()}'}"
+        ]
+        try:
+            control = ControlClient(self.agent.state)
+            for verb in ("status", "modules"):
+                lines.append(f"{verb}: {json.dumps(control.call(verb), default=str)}")
+        except TransportError as e:
+            lines.append(f"the agent does not answer: {e}")
+        lines.append(f"task: {json.dumps(self.acs.rest('GET', f'tasks/{task}'))}")
+        database = sqlite3.connect(f"file:{self.agent.state / 'state.db'}?mode=ro", uri=True)
+        try:
+            for bucket, key, value in database.execute("SELECT bucket, key, value FROM fact WHERE bucket <> 'model'"):
+                if bucket in ("module", "owed", "event", "command"):
+                    lines.append(f"disk: {bucket} {key} {msgspec.msgpack.decode(value)}")
+        finally:
+            database.close()
+        logs = [*sorted(self.agent.state.glob("*.log")), self.agent.log, self.acs.log]
+        for log in logs:
+            lines += [f"--- {log.name}", *log.read_text(errors="replace").splitlines()[-60:]]
+        lines.append("--- the line")
+        lines += [f"{m.sender} {m.body[:160]!r}" for m in self.tap.soap()[-20:]]
+        return "\n".join(lines)
 
     def calm(self) -> bool:
         try:

@@ -72,8 +72,9 @@ class Conversation:
         parts: Parts,
         known: dict[str, str] | None = None,
         tape: Tape | None = None,
+        taken: Callable[[], None] = lambda: None,
     ) -> None:
-        """tape: keeps what is said, for people.
+        """tape: keeps what is said, for people. taken: told when the Inform is made; what is wished for until then is in it.
 
         known: values of forced parameters that the ACS has, for minimal Informs; None where every Inform carries all of them.
         """
@@ -88,6 +89,7 @@ class Conversation:
         self._parts = parts
         self._known = known
         self._tape = tape
+        self._taken = taken
         self._forced: dict[str, str] = {}
         self._url = management.url
         self._reported: tuple[PendingChange, ...] = ()
@@ -106,6 +108,7 @@ class Conversation:
         self._ledger.value_change(bool(changes))
         events = self._ledger.take_events()
         self.events = tuple(e.event_code for e in events)
+        self._taken()
         names = dict.fromkeys(self._model.forced_inform())
         if EventCode.HEARTBEAT not in self.events:
             self._reported = tuple(changes)
@@ -119,6 +122,10 @@ class Conversation:
             retry_count=self._retry_count,
             parameter_list=self._news(self._values(list(names))),
         )
+
+    def could_not_begin(self) -> None:
+        """There is no way to the ACS at all: the attempt counts as one whose Inform was lost."""
+        self.events = tuple(e.event_code for e in self._ledger.take_events())
 
     async def informed(self, answer: InformAnswered) -> None:
         """The ACS has heard the events: they are forgotten, in memory and on disk."""

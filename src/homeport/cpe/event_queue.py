@@ -121,6 +121,10 @@ class EventQueue:
     def __contains__(self, code: str) -> bool:
         return any(e.code == code for e in self._entries)
 
+    def waits(self, code: str) -> bool:
+        """Whether that event waits for an Inform that is still to be made."""
+        return any(e.code == code and not e.in_flight for e in self._entries)
+
     @property
     def entries(self) -> tuple[EventStruct, ...]:
         """All that is owed, as an Inform would name it."""
@@ -142,7 +146,7 @@ class EventQueue:
         rule = rule_of(code)
         if code == EventCode.BOOTSTRAP:
             self._entries = [e for e in self._entries if e.in_flight or not rule_of(e.code).yields_to_bootstrap]
-        if not rule.multiple and any(e.code == code and not e.in_flight for e in self._entries):
+        if not rule.multiple and self.waits(code):
             return False
         if rule.numbered is not None and rule.numbered != EventCode.BOOT:
             self.add(rule.numbered)

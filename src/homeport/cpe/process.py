@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from homeport.cpe.agent import Agent, Exit
+from homeport.cpe.agent import Agent
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.journal import LOG
+from homeport.cpe.loop import Exit
 from homeport.errors import ConfigError, HomeportError
 
 OK: Final = 0

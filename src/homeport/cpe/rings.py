@@ -1,15 +1,12 @@
-"""Connection requests, by whatever way they come: which are one wish, and how many are heard.
+"""Connection requests, by whatever way they come: which of them a coming session answers already, and how many are heard.
 
-Pure: time is an argument. That a request is genuine was found out by the way it came. Source: TR-069a6 3.2.2.
+Pure: time is an argument. That a request is genuine, and not a copy of one that was heard, was found out by the way it came.
+Source: TR-069a6 3.2.2.
 """
 
 from collections import deque
 from enum import Enum
 from typing import Final
-
-SAME_WISH: Final = 2.0
-"""Seconds in which a request by another way is taken for the same wish, where its session is over already: an ACS that asks by several
-ways at once does so within a round trip or two."""
 
 PERIOD: Final = 60.0
 
@@ -18,7 +15,7 @@ class Ring(Enum):
     """What a request is."""
 
     NEW = "new"
-    SAME_WISH = "same wish"
+    ANSWERED_SOON = "answered soon"
     TOO_MANY = "too many"
 
 
@@ -29,21 +26,21 @@ class Rings:
         """limit: requests that may open a session, per minute, all ways together."""
         self._limit = limit
         self._accepted: deque[float] = deque()
-        self._ways: set[str] = set()
         self._last_line = float("-inf")
 
-    def judge(self, way: str, now: float, *, in_session: bool) -> Ring:
-        """What a genuine request is. in_session: whether the session runs that an earlier request opened. now: monotonic seconds."""
-        last = self._accepted[-1] if self._accepted else float("-inf")
-        if self._ways and way not in self._ways and (in_session or now - last < SAME_WISH):
-            self._ways.add(way)
-            return Ring.SAME_WISH
+    def judge(self, now: float, *, waits: bool) -> Ring:
+        """What a genuine request is. waits: whether an earlier one waits for its Inform still. now: monotonic seconds.
+
+        Only an Inform that is made after the request answers it. It would be tempting to take a request by a second way, shortly after
+        one by the first, for the same wish; but a session may be over in a tenth of a second, and what the ACS asks for after it is new.
+        """
+        if waits:
+            return Ring.ANSWERED_SOON
         while self._accepted and self._accepted[0] <= now - PERIOD:
             self._accepted.popleft()
         if len(self._accepted) >= self._limit:
             return Ring.TOO_MANY
         self._accepted.append(now)
-        self._ways = {way}
         return Ring.NEW
 
     def worth_a_line(self, now: float) -> bool:

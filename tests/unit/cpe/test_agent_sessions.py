@@ -694,12 +694,12 @@ async def test_a_way_to_the_acs_that_cannot_be_made_counts_as_a_failed_session(b
     def broken(url: str):
         raise ConfigError("cannot read the CA file /none.pem")
 
-    agent._channel = broken
+    agent.loop.channel = broken
     agent.trigger(EventCode.PERIODIC)
     await bench.clock.settle()
     assert agent.status.connected is False
     assert "/none.pem" in agent.status.reason
-    agent._channel = bench._channel
+    agent.loop.channel = bench._channel
     await bench.clock.advance(10)
     assert bench.events() == ["2 PERIODIC"]
     assert bench.informs[-1].retry_count == 1

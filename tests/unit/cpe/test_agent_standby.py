@@ -115,7 +115,7 @@ def test_a_wakeup_is_retried_until_it_was_heard(tmp_path):
         await bench.ask(setting({"StandbyPolicy.CRUnawarenessMaxDuration": ("0", "int")}))
         bench.refuse = True
         bench.clock.standby(50)
-        bench.agent._wake.set()
+        bench.agent.loop.wake.set()
         await bench.clock.settle()
         bench.refuse = False
         await bench.clock.advance(10)

@@ -8,7 +8,7 @@ import pytest
 from cpe_support.bench import Bench
 from homeport.codec.messages import SetParameterAttributes, SetParameterAttributesStruct
 from homeport.cpe import status as status_file
-from homeport.cpe.agent import Exit
+from homeport.cpe.loop import Exit
 from homeport.cpe.verbs import verbs_of
 from homeport.errors import Fault, HomeportError
 

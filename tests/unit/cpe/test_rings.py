@@ -5,45 +5,33 @@ import asyncio
 import pytest
 
 from cpe_support.bench import Bench
-from homeport.cpe.rings import PERIOD, SAME_WISH, Ring, Rings
+from homeport.cpe.parts.part import Part
+from homeport.cpe.rings import PERIOD, Ring, Rings
+from homeport.errors import ConfigError
+from homeport.terms import EventCode
+
+WAYS = ("HTTP", "UDP", "XMPP")
 
 
-def test_one_wish_by_three_ways_is_one():
-    """An ACS that asks by HTTP, UDP and XMPP at once wants one session."""
+def test_a_request_while_another_waits_for_its_inform_is_answered_with_it():
+    """By whatever way it comes, and it does not count against the throttle: no session is opened for it."""
+    rings = Rings(1)
+    assert rings.judge(0.0, waits=False) is Ring.NEW
+    assert [rings.judge(0.1, waits=True) for _ in range(5)] == [Ring.ANSWERED_SOON] * 5
+
+
+def test_a_request_after_the_inform_is_a_new_wish():
+    """However soon it comes: the session may be over, and what is asked for after it would wait."""
     rings = Rings(10)
-    assert [rings.judge(way, 0.1 * n, in_session=False) for n, way in enumerate(("HTTP", "UDP", "XMPP"))] == [
-        Ring.NEW,
-        Ring.SAME_WISH,
-        Ring.SAME_WISH,
-    ]
+    assert [rings.judge(0.01 * n, waits=False) for n in range(3)] == [Ring.NEW] * 3
 
 
-def test_the_same_way_again_is_a_new_wish():
-    """The ACS has heard the answer to the first one."""
-    rings = Rings(10)
-    assert rings.judge("HTTP", 0.0, in_session=False) is Ring.NEW
-    assert rings.judge("HTTP", 0.1, in_session=True) is Ring.NEW
-
-
-def test_another_way_later_is_a_new_wish_unless_the_session_still_runs():
-    """What the running session does is what the request wants."""
-    rings = Rings(10)
-    rings.judge("HTTP", 0.0, in_session=False)
-    assert rings.judge("UDP", SAME_WISH + 20, in_session=True) is Ring.SAME_WISH
-    assert rings.judge("XMPP", SAME_WISH + 60, in_session=False) is Ring.NEW
-
-
-def test_a_session_of_another_cause_does_not_answer_a_request():
-    """The first request ever is new, also while a session runs."""
-    assert Rings(10).judge("UDP", 0.0, in_session=False) is Ring.NEW
-
-
-def test_more_than_the_limit_in_a_minute_are_refused_whatever_way_they_take():
+def test_more_than_the_limit_in_a_minute_are_refused():
     """A sliding minute."""
     rings = Rings(3)
-    found = [rings.judge(way, 10.0 * n, in_session=False) for n, way in enumerate(("HTTP", "UDP", "XMPP", "UDP"))]
+    found = [rings.judge(10.0 * n, waits=False) for n in range(4)]
     assert found == [Ring.NEW, Ring.NEW, Ring.NEW, Ring.TOO_MANY]
-    assert rings.judge("HTTP", PERIOD, in_session=False) is Ring.NEW
+    assert rings.judge(PERIOD, waits=False) is Ring.NEW
 
 
 def test_refusals_are_logged_once_a_minute():
@@ -62,12 +50,117 @@ def test_a_hostile_requester_starts_no_more_sessions_than_the_throttle_allows(tm
         agent = await bench.start()
         begin = len(bench.informs)
         for n in range(1000):
-            agent.connection_requested(("HTTP", "UDP", "XMPP")[n % 3])
+            agent.connection_requested(WAYS[n % 3])
             await bench.clock.advance(0.6)
         assert len(bench.informs) - begin <= 5 * 10
         assert agent.status.connection_requests_refused > 0
         assert bench.most_open_channels == 1
         assert sum("refused" in line for line in agent.client_log.lines()) <= 10
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+@pytest.mark.case("C05")
+def test_requests_by_several_ways_before_the_session_lead_to_one(tmp_path):
+    """An ACS that rings by every way at once is called back once."""
+
+    async def play():
+        bench = Bench(tmp_path)
+        agent = await bench.start()
+        before = len(bench.informs)
+        assert [agent.connection_requested(way) for way in WAYS] == [True] * 3
+        await bench.clock.settle()
+        assert [bench.events(n) for n in range(before, len(bench.informs))] == [["6 CONNECTION REQUEST"]]
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+@pytest.mark.case("C05")
+def test_a_request_by_another_way_after_the_session_opens_another(tmp_path):
+    """A session is over within a tenth of a second; a task that the ACS queues then must not wait for the next periodic contact."""
+
+    async def play():
+        bench = Bench(tmp_path)
+        agent = await bench.start()
+        before = len(bench.informs)
+        for way in WAYS:
+            assert agent.connection_requested(way) is True
+            await bench.clock.advance(0.1)
+        assert [bench.events(n) for n in range(before, len(bench.informs))] == [["6 CONNECTION REQUEST"]] * 3
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+@pytest.mark.case("C06")
+def test_a_request_by_another_way_during_the_session_opens_another(tmp_path):
+    """It may have overtaken the answer with which the ACS ends the session, and then it is about something newer."""
+
+    async def play():
+        bench = Bench(tmp_path)
+        agent = await bench.start()
+
+        def ring(body: bytes) -> None:
+            if not body:  # the empty POST: the ACS has nothing more
+                bench.on_post = None
+                assert agent.connection_requested("UDP") is True
+
+        before = len(bench.informs)
+        bench.on_post = ring
+        agent.connection_requested("HTTP")
+        await bench.clock.settle()
+        assert [bench.events(n) for n in range(before, len(bench.informs))] == [["6 CONNECTION REQUEST"]] * 2
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+def test_a_request_while_the_session_is_prepared_is_answered_by_it(tmp_path):
+    """What takes its time before the Inform (a plug-in that is asked) is no session yet; nothing empty comes after it."""
+
+    class Slow(Part):
+        """Asked before each Inform; somebody rings meanwhile."""
+
+        async def prepare(self, paths, *, rows_only=False):
+            if bench.agent is not None and bench.agent.loop.in_session and wishes:
+                assert bench.agent.connection_requested(wishes.pop()) is True
+
+    wishes: list[str] = []
+    bench = Bench(tmp_path, parts=lambda agent: [Slow()])
+
+    async def play():
+        agent = await bench.start()
+        before = len(bench.informs)
+        wishes.extend(["UDP", "XMPP"])
+        agent.trigger(EventCode.PERIODIC)
+        await bench.clock.settle()
+        assert bench.events(before) == ["2 PERIODIC", "6 CONNECTION REQUEST"]
+        assert len(bench.informs) == before + 1
+        await bench.stop()
+
+    asyncio.run(play())
+
+
+def test_a_request_hastens_the_retry_of_a_session_for_which_there_was_no_way(tmp_path):
+    """A new event starts an attempt at once, also where the one before could not even begin (TR-069a6 3.2.1.1)."""
+
+    async def play():
+        bench = Bench(tmp_path)
+        agent = await bench.start()
+
+        def broken(url: str):
+            raise ConfigError("cannot read the CA file /none.pem")
+
+        way, agent.loop.channel = agent.loop.channel, broken
+        agent.connection_requested("HTTP")
+        await bench.clock.settle()
+        agent.loop.channel = way
+        before = len(bench.informs)
+        assert agent.connection_requested("UDP") is True
+        await bench.clock.settle()
+        assert [bench.events(n) for n in range(before, len(bench.informs))] == [["6 CONNECTION REQUEST"]]
         await bench.stop()
 
     asyncio.run(play())

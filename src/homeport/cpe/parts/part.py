@@ -123,6 +123,8 @@ class Parts:
                 await part.stop()
             except HomeportError as e:
                 LOG.warning("%s did not end cleanly: %s", part.name, e)
+            except Exception:
+                LOG.exception("%s did not end cleanly; the others are ended all the same", part.name)
 
     async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
         """Let every part fetch what a reading of these paths will need; its failures come out in the reading."""
