@@ -99,12 +99,12 @@ def test_a_full_disk_before_the_first_contact_does_not_end_the_agent(tmp_path, c
 
     async def story(bench: Bench, part: Busy) -> None:
         agent = bench.agent
-        agent.model.set_local("Device.ManagementServer.PeriodicInformInterval", "777", Writer.LOCAL)
-        db = agent.store._db
-        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+        agent.model.set_local("Device.ManagementServer.ConnectionRequestURL", "http://192.0.2.7:7547/x", Writer.SYSTEM)
+        assert agent.model.pending_changes(poll=False)
+        agent.store._db.execute("PRAGMA query_only = 1")
         agent.loop._drop_old_news()
-        assert "the disk that holds" in caplog.text
-        db.execute("PRAGMA max_page_count = 1000000")
+        assert "cannot be written" in caplog.text
+        agent.store._db.execute("PRAGMA query_only = 0")
         agent.trigger(EventCode.PERIODIC)
         await bench.clock.settle()
         assert "2 PERIODIC" in bench.events()
