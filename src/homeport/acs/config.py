@@ -133,6 +133,11 @@ class AcsSettings:
         "Address and port for lightweight notifications by UDP, such as 0.0.0.0:7547, from devices with the login "
         "cpe_username; empty: none.",
     )
+    restart_timeout: float = setting(
+        900.0,
+        "Time within which a device that has accepted a Reboot or FactoryReset must tell of its restart; then the task has failed.",
+        unit="seconds",
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(

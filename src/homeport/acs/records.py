@@ -34,7 +34,8 @@ OPEN_STATUSES = frozenset({TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNK
 
 
 class TaskPhase(StrEnum):
-    """How far a running task is: nothing sent, an RPC sent and not answered, or waiting for the end of a transfer."""
+    """How far a running task is: nothing sent, an RPC sent and not answered, or accepted by the device, which tells the end in a later
+    session (a transfer's, or that of a restart)."""
 
     NONE = ""
     SENT = "sent"

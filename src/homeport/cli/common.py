@@ -158,7 +158,8 @@ def _spinner() -> AbstractContextManager[Any]:
 def _waiting_for(task: dict[str, Any], knocked: bool) -> str:
     rpc, device = task["rpc"], task["device"]
     if task["status"] == "running":
-        return f"{rpc}: running on {device}"
+        ends = {"transfer": "its report of the end", "restart": "it to come back"}.get(str(task.get("phase")))
+        return f"{rpc}: accepted by {device}, waiting for {ends}" if ends else f"{rpc}: running on {device}"
     asked = task.get("connection_request")
     if isinstance(asked, dict) and asked.get("ok") is False:
         reason = asked.get("reason") or "no reason known"

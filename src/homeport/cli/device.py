@@ -32,6 +32,9 @@ from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.rpc_args import parse_args
 from homeport.cli.when import ago
 
+RESTART_WAIT = 300.0
+"""Seconds: a router takes a minute or three to start."""
+
 app = group("Look at devices and change them, through an ACS.")
 
 ObjectPath = Annotated[str, typer.Argument(metavar="OBJECT", help="Path of an object; it ends with a dot.")]
@@ -283,34 +286,34 @@ def reboot(
     device: Device,
     command_key: CommandKey = "",
     yes: Yes = False,
-    wait: Wait = DEFAULT_WAIT,
+    wait: Wait = RESTART_WAIT,
     later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
 ) -> None:
-    """Reboot the device; done means that it has accepted."""
+    """Reboot the device; done means that it has told of its restart."""
     client = connect(acs, token)
     found = resolve(client, device)
     confirm(f"Reboot {found}?", yes=yes)
-    _deed(client, found, "Reboot", {"command_key": command_key}, f"{found} reboots", wait, later, json)
+    _deed(client, found, "Reboot", {"command_key": command_key}, f"{found} has restarted", wait, later, json)
 
 
 @app.command("factory-reset")
 def factory_reset(
     device: Device,
     yes: Yes = False,
-    wait: Wait = DEFAULT_WAIT,
+    wait: Wait = RESTART_WAIT,
     later: Later = False,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
 ) -> None:
-    """Set the device back to its factory configuration, which may lose its way to this ACS."""
+    """Set the device back to its factory configuration, which may lose its way to this ACS; done means that it has told of it."""
     client = connect(acs, token)
     found = resolve(client, device)
     confirm(f"Reset {found} to its factory configuration?", yes=yes)
-    _deed(client, found, "FactoryReset", {}, f"{found} resets itself", wait, later, json)
+    _deed(client, found, "FactoryReset", {}, f"{found} has its factory configuration", wait, later, json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from homeport.acs.engine.settle import RESTARTS
 from homeport.acs.records import (
     DeviceRecord,
     EventRecord,
@@ -13,6 +14,7 @@ from homeport.acs.records import (
     FileRecord,
     SessionRecord,
     StoredValue,
+    TaskPhase,
     TaskRecord,
 )
 from homeport.acs.storage.interface import SessionChange
@@ -88,6 +90,11 @@ def fault_detail(f: FaultDetail | None) -> Json | None:
     return built
 
 
+def _phase(t: TaskRecord) -> str | None:
+    """sent, or what is still to come after the device has accepted: transfer, restart."""
+    return "restart" if t.phase is TaskPhase.TRANSFER and t.rpc in RESTARTS else t.phase.value or None
+
+
 def task(t: TaskRecord) -> Json:
     """A task."""
     called = t.connection_request
@@ -97,7 +104,7 @@ def task(t: TaskRecord) -> Json:
         "rpc": t.rpc,
         "args": t.args,
         "status": t.status.value,
-        "phase": t.phase.value or None,
+        "phase": _phase(t),
         "priority": t.priority,
         "after": t.after,
         "attempts": t.attempts,

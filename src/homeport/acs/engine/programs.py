@@ -107,7 +107,7 @@ def _single(request: Call) -> Program:
     answer = yield Step(request)
     if isinstance(answer, m.FaultMessage):
         return failed(answer)
-    awaited = False
+    awaited = isinstance(request, m.Reboot | m.FactoryReset)
     if isinstance(request, m.Request) and request.element in _TRANSFERS:
         awaited = getattr(answer, "status", 1) == 1
     return Result(TaskStatus.DONE, result_of(answer), awaited=awaited)

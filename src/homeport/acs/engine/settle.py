@@ -13,6 +13,9 @@ from homeport.terms import EventCode, RpcName
 TRANSFERS: Final = frozenset({RpcName.DOWNLOAD, RpcName.UPLOAD, RpcName.SCHEDULE_DOWNLOAD, RpcName.CHANGE_DU_STATE})
 """Methods whose end a later RPC of the device tells."""
 
+RESTARTS: Final = frozenset({RpcName.REBOOT, RpcName.FACTORY_RESET})
+"""Methods whose end the events of a later Inform tell."""
+
 READS: Final = frozenset(
     {
         RpcName.GET_RPC_METHODS,
@@ -41,17 +44,9 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
     attempts: how often a task is sent. The rules: Reboot and FactoryReset are known by their events; transfers by their event or the
     device's queue; AddObject, once it was sent itself, by reading back; everything else may be repeated.
     """
-    codes = {e.event_code for e in events}
-    if task.rpc == RpcName.REBOOT:
-        if EventCode.BOOT in codes or (EventCode.M_REBOOT, task.command_key) in {
-            (e.event_code, e.command_key) for e in events
-        }:
-            return done(task, {"settled": "by the boot event"}, now)
-        return again(task, attempts, now)
-    if task.rpc == RpcName.FACTORY_RESET:
-        if EventCode.BOOTSTRAP in codes:
-            return done(task, {"settled": "by the bootstrap event"}, now)
-        return again(task, attempts, now)
+    if task.rpc in RESTARTS:
+        event = _told_restart(task, events)
+        return done(task, {"settled": f"by the event {event}"}, now) if event else again(task, attempts, now)
     if task.rpc in TRANSFERS:
         told = {e.command_key for e in events if e.event_code.startswith("M ")}
         if task.command_key and task.command_key in told:
@@ -59,6 +54,60 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
     if task.rpc in TRANSFERS or "instances" in task.progress:
         return replace(task, status=TaskStatus.UNKNOWN)
     return again(task, attempts, now)
+
+
+def _told_restart(task: TaskRecord, events: Iterable[EventStruct]) -> str:
+    """The event that tells that a Reboot or FactoryReset was done, "" where none does."""
+    told = {(e.event_code, e.command_key) for e in events}
+    codes = {code for code, _ in told}
+    if task.rpc == RpcName.FACTORY_RESET:
+        return EventCode.BOOTSTRAP if EventCode.BOOTSTRAP in codes else ""
+    if (EventCode.M_REBOOT, task.command_key) in told:
+        return EventCode.M_REBOOT
+    # Devices exist that forget the CommandKey, or the M event: it has restarted all the same.
+    return EventCode.BOOT if EventCode.BOOT in codes else ""
+
+
+def confirmed(task: TaskRecord, events: Iterable[EventStruct], *, patience: float, now: float) -> TaskRecord:
+    """A Reboot or FactoryReset that the device has accepted, when it is heard again: done, or as it was, or failed after the patience.
+
+    patience: seconds from the acceptance on. A device may have sessions before it restarts, so one without the event says nothing.
+    """
+    told = _told_restart(task, events)
+    return done(task, {"confirmed": told}, now) if told else overdue(task, patience=patience, now=now)
+
+
+def overdue(task: TaskRecord, *, patience: float, now: float) -> TaskRecord:
+    """The task, failed where a restart that the device has accepted was not told of within the patience; seconds."""
+    over = over_at(task, patience=patience) if task.status is TaskStatus.RUNNING else None
+    if over is None or now < over:
+        return task
+    event = EventCode.M_REBOOT if task.rpc == RpcName.REBOOT else EventCode.BOOTSTRAP
+    why = f"the device has accepted it, but has not told of its restart ({event}) within {patience:g} s; see whether it still comes"
+    return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.NONE, fault=FaultDetail(0, why), finished=over)
+
+
+def over_at(task: TaskRecord, *, patience: float) -> float | None:
+    """When the task ends by itself, seconds since 1970: its expiry, or the end of the patience with a restart. None where it does not."""
+    if task.status is TaskStatus.QUEUED:
+        return task.expires
+    accepted = task.progress.get("accepted")
+    return accepted + patience if task.rpc in RESTARTS and _awaited(task) and accepted is not None else None
+
+
+def _awaited(task: TaskRecord) -> bool:
+    return task.status is TaskStatus.RUNNING and task.phase is TaskPhase.TRANSFER
+
+
+def at_inform(
+    task: TaskRecord, events: Sequence[EventStruct], *, attempts: int, patience: float, now: float
+) -> TaskRecord:
+    """An open task when its device opens a session: `at_contact` where its answer was lost, `confirmed` where a restart is awaited."""
+    if task.status is TaskStatus.UNKNOWN or (task.status is TaskStatus.RUNNING and not _awaited(task)):
+        return at_contact(task, events, attempts=attempts, now=now)
+    if task.rpc in RESTARTS and _awaited(task):
+        return confirmed(task, events, patience=patience, now=now)
+    return task
 
 
 def again(task: TaskRecord, attempts: int, now: float) -> TaskRecord:
@@ -95,7 +144,10 @@ def finished(task: TaskRecord, result: Result, *, attempts: int, now: float) -> 
     if result.status is TaskStatus.UNKNOWN:
         return replace(task, status=TaskStatus.UNKNOWN, progress=task.progress | {"asked": True})
     if result.awaited:
-        return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, result=result.result)
+        progress = task.progress | {"accepted": now}
+        return replace(
+            task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, result=result.result, progress=progress
+        )
     return replace(
         task, status=result.status, phase=TaskPhase.NONE, result=result.result, fault=result.fault, finished=now
     )

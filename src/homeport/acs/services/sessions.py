@@ -184,15 +184,17 @@ class Sessions:
         return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared)
 
     async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
-        """What becomes of tasks whose answer was lost with an earlier session."""
+        """What becomes of tasks whose answer was lost with an earlier session, and of restarts that the device now tells of."""
+        settings = self._hub.settings
         changes = []
         tasks = await self._store.open_tasks(work.device)
         for task in tasks:
-            was = task.status
-            if was is TaskStatus.UNKNOWN or (was is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER):
-                after = settle.at_contact(task, events, attempts=self._hub.settings.task_attempts, now=now)
+            if task.status is not TaskStatus.QUEUED:
+                after = settle.at_inform(
+                    task, events, attempts=settings.task_attempts, patience=settings.restart_timeout, now=now
+                )
                 if after != task:
-                    changes.append(TaskChange(after, frozenset({was})))
+                    changes.append(TaskChange(after, frozenset({task.status})))
         return changes
 
     async def _repeated(self, device: str, inform: m.Inform) -> frozenset[tuple[str, str]]:
@@ -510,6 +512,11 @@ class Sessions:
             after = settle.finished(task, result, attempts=self._hub.settings.task_attempts, now=now)
             if after.status is TaskStatus.DONE:
                 after = replace(after, result=(after.result or {}) | await self._files.received(task))
+            if task.rpc == RpcName.FACTORY_RESET and after.phase is TaskPhase.TRANSFER and self._gives_logins:
+                # It forgets the login that it was given, and comes back with the shared one.
+                own = await self._store.credential_of(work.device)
+                if own is not None:
+                    unit.credentials.append(replace(own, pending=True))
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)

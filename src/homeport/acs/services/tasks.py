@@ -166,9 +166,10 @@ class Tasks:
         asking = self._hub.asking.get(task.id)
         if asking is not None:
             return asking
-        if settle.expired(task, self._hub.clock()):
+        now = self._hub.clock()
+        if settle.expired(task, now):
             return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
-        return task
+        return settle.overdue(task, patience=self._hub.settings.restart_timeout, now=now)
 
     async def wait(self, id: str, seconds: float) -> TaskRecord:
         """The task when it has ended, or as it stands after so many seconds. Raises NotFound."""
@@ -178,8 +179,10 @@ class Tasks:
             left = deadline - self._hub.clock()
             if task.status not in OPEN_STATUSES or left <= 0:
                 return task
-            if not await self._hub.bus.wait(id, left):
-                return await self.get(id)
+            over = settle.over_at(task, patience=self._hub.settings.restart_timeout)
+            if over is not None:
+                left = min(left, max(0.0, over - self._hub.clock()) + 0.001)
+            await self._hub.bus.wait(id, left)
 
     async def cancel(self, id: str) -> TaskRecord:
         """The task, cancelled. Raises NotFound, or Refused where the device is working on it or it has ended."""
