@@ -164,7 +164,11 @@ def get(
 def set_values(
     device: Device,
     values: Annotated[
-        list[str], typer.Argument(metavar="PATH=VALUE", help="Parameters and their new values; all or none are set.")
+        list[str],
+        typer.Argument(
+            metavar="PATH=VALUE",
+            help="Parameters and their new values; one that the device refuses does not hold up the others.",
+        ),
     ],
     parameter_key: ParameterKey = "",
     wait: Wait = DEFAULT_WAIT,
@@ -180,11 +184,13 @@ def set_values(
     if parameter_key:
         args["parameter_key"] = parameter_key
     task = run_task(client, resolve(client, device), "SetParameterValues", args, wait=wait, knock=not later)
-    if task["status"] == "done" and not json:
-        status = (task["result"] or {}).get("status", 0)
+    result = task["result"] or {}
+    if not json and (task["status"] == "done" or "applied" in result):
+        status = result.get("status", 0)
         how = "set" if status == 0 else "accepted; the device applies it later, at the latest with its next restart"
         for name, value in pairs:
-            print(f"{name} = {value}  {how}")
+            if name in result.get("applied", (name,)):
+                print(f"{name} = {value}  {how}")
     raise typer.Exit(outcome(task, json=json, wait=wait))
 
 
@@ -201,8 +207,9 @@ def names(
 ) -> None:
     """List what the device has: parameters and objects, and which are writable."""
     client = connect(acs, token)
-    args = {"parameter_path": path, "next_level": next_level}
-    task = run_task(client, resolve(client, device), "GetParameterNames", args, wait=wait, knock=not later)
+    found = resolve(client, device)
+    args = {"parameter_path": path or _root(client, found), "next_level": next_level}
+    task = run_task(client, found, "GetParameterNames", args, wait=wait, knock=not later)
     if json or task["status"] != "done":
         raise typer.Exit(outcome(task, json=json, wait=wait))
     rows = [(n["name"], "writable" if n["writable"] else "") for n in (task["result"] or {}).get("parameter_list", [])]
@@ -275,9 +282,12 @@ def refresh(
     """Read parameters from the device into the ACS, so that lists and conditions show the present state."""
     client = connect(acs, token)
     found = resolve(client, device)
-    task = run_task(client, found, "GetParameterValues", {"parameter_names": [path]}, wait=wait, knock=not later)
+    task = run_task(client, found, "Refresh", {"path": path} if path else {}, wait=wait, knock=not later)
     if task["status"] == "done" and not json:
-        print(f"{len((task['result'] or {}).get('parameter_list', []))} parameters of {found} are up to date")
+        told = task["result"] or {}
+        print(f"{told.get('names', 0) - len(told.get('refused', ()))} parameters of {found} are up to date")
+        for name in told.get("refused", ()):
+            output.note(f"the device lists {name}, but does not give its value")
     raise typer.Exit(outcome(task, json=json, wait=wait))
 
 
@@ -446,6 +456,16 @@ def upload(
 _HISTORY: tuple[Callable[..., None], ...] = (sessions, session, events, faults)
 for verb in _HISTORY:
     app.command(rich_help_panel="What has happened")(verb)
+
+
+def _root(client: RestClient, device: str) -> str:
+    """Where the device's tree begins: the empty path, which means the same, makes some devices crash."""
+    root = client.get(f"/devices/{quoted(device)}").get("root")
+    if not root:
+        raise CliError(
+            "the device has not told of which kind its tree is; give PATH: Device. or InternetGatewayDevice."
+        )
+    return str(root)
 
 
 def _deed(

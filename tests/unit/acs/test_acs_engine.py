@@ -1,14 +1,16 @@
 """The ACS's decisions: what an Inform means, how a wish becomes RPCs, how lost answers are settled."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from homeport.acs.engine import args, effects, inform, programs, settle
+from homeport.acs.engine import args, effects, inform, lists, programs, settle, steps
 from homeport.acs.records import (
     Behaviour,
     DeviceRecord,
     DeviceState,
+    FaultDetail,
     StoredValue,
     TaskPhase,
     TaskRecord,
@@ -17,6 +19,7 @@ from homeport.acs.records import (
     device_id,
 )
 from homeport.codec import messages as m
+from homeport.codec.envelope import Envelope, encode
 
 POLICY = inform.Policy((Want.DISCOVER,), DeviceState.APPROVED)
 
@@ -39,7 +42,7 @@ KNOWN = DeviceRecord(
 )
 
 
-def play(program: programs.Program, *answers: programs.Reply) -> tuple[list[Any], programs.Result | None]:
+def play(program: steps.Program, *answers: steps.Reply) -> tuple[list[Any], steps.Result | None]:
     """The requests of a program that gets these answers, and its result where it has come to one."""
     step = next(program)
     sent: list[Any] = [step.request]
@@ -187,16 +190,95 @@ def test_a_setting_that_is_all_wrong_is_not_repeated() -> None:
 
 
 def test_faults_of_both_tries_are_told() -> None:
-    """A device that finds another offender the second time: both are named."""
+    """A device that finds one offender at a time: each is named, and what is left is set."""
     rows = [{"name": n, "value": "1", "type": "int"} for n in "abc"]
     task = a_task("SetParameterValues", {"parameter_list": rows})
     first = m.FaultMessage(9003, "no", (m.SetParameterValuesFault("a", 9007),))
     second = m.FaultMessage(9003, "no", (m.SetParameterValuesFault("b", 9008),))
-    sent, result = play(programs.program(task, {}), first, second)
-    assert [[p.name for p in s.parameter_list] for s in sent] == [["a", "b", "c"], ["b", "c"]]
+    sent, result = play(programs.program(task, {}), first, second, m.SetParameterValuesResponse(1))
+    assert [[p.name for p in s.parameter_list] for s in sent] == [["a", "b", "c"], ["b", "c"], ["c"]]
     assert result is not None
+    assert result.result == {"status": 1, "applied": ["c"], "refused": ["a", "b"]}
     assert result.fault is not None
     assert [p.name for p in result.fault.parameters] == ["a", "b"]
+
+
+def test_a_fault_that_names_nobody_is_found_by_halving() -> None:
+    """Devices exist that answer 9003 without a list, or 9007 at once: the good parameters are set all the same."""
+    rows = [{"name": n, "value": "1", "type": "int"} for n in "abcd"]
+    task = a_task("SetParameterValues", {"parameter_list": rows, "parameter_key": "k"})
+    ok, vague, bad = m.SetParameterValuesResponse(0), m.FaultMessage(9003, "no"), m.FaultMessage(9007, "bad value")
+    sent, result = play(programs.program(task, {}), vague, ok, vague, bad, ok)
+    assert ["".join(p.name for p in s.parameter_list) for s in sent] == ["abcd", "ab", "cd", "c", "d"]
+    assert {s.parameter_key for s in sent} == {"k"}
+    assert result is not None and result.fault is not None
+    assert result.result == {"status": 0, "applied": ["a", "b", "d"], "refused": ["c"]}
+    assert (result.fault.code, [(p.name, p.code) for p in result.fault.parameters]) == (9003, [("c", 9007)])
+
+
+def test_a_device_that_does_not_want_to_be_set_is_not_pressed() -> None:
+    """9001 concerns the request as a whole: nothing is halved."""
+    rows = [{"name": n, "value": "1", "type": "int"} for n in "abcd"]
+    sent, result = play(
+        programs.program(a_task("SetParameterValues", {"parameter_list": rows}), {}), m.FaultMessage(9001, "no")
+    )
+    assert len(sent) == 1
+    assert result is not None and result.fault == FaultDetail(9001, "no")
+
+
+def test_a_long_setting_goes_in_pieces_that_every_device_can_take() -> None:
+    """At most 256 parameters and 32 KB in one message; a value that is longer by itself goes alone."""
+    rows = [{"name": f"Device.X.{n}.Value", "value": "<&>" * 40, "type": "string"} for n in range(600)]
+    rows.insert(5, {"name": "Device.Certificate", "value": "x" * 60_000, "type": "string"})
+    task = a_task("SetParameterValues", {"parameter_list": rows})
+    sent, result = play(programs.program(task, {}), *[m.SetParameterValuesResponse(n == 3) for n in range(40)])
+    assert [p.name for s in sent for p in s.parameter_list] == [row["name"] for row in rows]
+    lengths = [len(encode(Envelope(body=s, id="a-long-id-12345"))) for s in sent]
+    assert sum(length > 32_768 for length in lengths) == 1
+    assert max(lengths) > 60_000 and min(len(s.parameter_list) for s in sent) == 1
+    assert result is not None and (result.status, result.result) == (TaskStatus.DONE, {"status": 1})
+
+
+def test_attributes_are_read_and_set_in_pieces_and_by_halves_too() -> None:
+    """The rules of values hold for attributes."""
+    names = [f"Device.X.{n}" for n in range(300)]
+
+    def attributes(names: Sequence[str]) -> m.GetParameterAttributesResponse:
+        return m.GetParameterAttributesResponse(tuple(m.ParameterAttributeStruct(n, 2, ("Subscriber",)) for n in names))
+
+    read = programs.program(a_task("GetParameterAttributes", {"parameter_names": names}), {})
+    fault = m.FaultMessage(9005, "Invalid parameter name")
+    sent, result = play(read, attributes(names[:256]), fault, attributes(names[256:278]), *[fault] * 5)
+    assert [len(s.parameter_names) for s in sent[:4]] == [256, 44, 22, 22]
+    rows = [{"name": n, "notification_change": True, "notification": 1} for n in names]
+    setting = programs.program(a_task("SetParameterAttributes", {"parameter_list": rows}), {})
+    answer = m.SetParameterAttributesResponse()
+    sent, result = play(setting, *[answer] * 9)
+    assert [r.name for s in sent for r in s.parameter_list] == names
+    assert all(len(encode(Envelope(body=s, id="1"))) < 32_768 for s in sent)
+    assert result is not None and (result.status, result.result) == (TaskStatus.DONE, {})
+    one = a_task("SetParameterAttributes", {"parameter_list": rows[:2]})
+    sent, result = play(programs.program(one, {}), m.FaultMessage(9009, "never"), answer, m.FaultMessage(9009, "never"))
+    assert result is not None and result.fault is not None
+    assert result.result == {"applied": [names[0]], "refused": [names[1]]}
+
+
+def test_a_part_of_the_tree_is_read_anew() -> None:
+    """Names first, then values: so that rows that are gone are noticed, and devices that cannot read an object's values are served."""
+    task = a_task("Refresh", {"path": "Device.T."})
+    listed = m.GetParameterNamesResponse((m.ParameterInfoStruct("Device.T.1.x", True),))
+    sent, result = play(programs.program(task, {}), listed, values_for("Device.T.1.x"))
+    assert [type(s).__name__ for s in sent] == ["GetParameterNames", "GetParameterValues"]
+    assert (sent[0].parameter_path, sent[0].next_level) == ("Device.T.", False)
+    assert result is not None and (result.status, result.result) == (TaskStatus.DONE, {"names": 1, "refused": []})
+    _, empty = play(
+        programs.program(task, {}), m.GetParameterNamesResponse((m.ParameterInfoStruct("Device.T.", True),))
+    )
+    assert empty is not None and empty.status is TaskStatus.DONE
+    fault = m.FaultMessage(9005, "Invalid parameter name")
+    _, none = play(programs.program(task, {}), fault, fault)
+    assert none is not None and none.learnt == {}
+    assert none.fault == FaultDetail(9005, "Invalid parameter name")
 
 
 def values_for(*names: str) -> m.GetParameterValuesResponse:
@@ -298,10 +380,10 @@ def test_a_known_login_of_the_device_is_kept() -> None:
 def test_pieces_hold_every_name_once_within_limits() -> None:
     """No list is over 256 names or 28 KB."""
     names = [f"Device.{'x' * (i % 250)}.{i}" for i in range(2000)]
-    found = programs.pieces(names)
+    found = lists.pieces(names, None, lists.name_size)
     assert [n for piece in found for n in piece] == names
-    assert all(len(p) <= programs.MOST_NAMES and sum(len(n) + 17 for n in p) <= programs.MOST_BYTES for p in found)
-    assert programs.pieces([]) == []
+    assert all(len(p) <= lists.MOST_NAMES and sum(len(n) + 17 for n in p) <= lists.MOST_BYTES for p in found)
+    assert lists.pieces([], None, lists.name_size) == []
 
 
 # --- what answers teach ---
@@ -314,7 +396,11 @@ def test_a_whole_list_of_names_also_tells_what_is_gone() -> None:
     whole = effects.learnt(m.GetParameterNames("Device.A.", False), answer, 1.0)
     assert whole.complete == "Device.A."
     assert whole.changed["Device.A."].type == "object"
-    assert effects.learnt(m.GetParameterNames("Device.A.", True), answer, 1.0).complete is None
+    level = effects.learnt(m.GetParameterNames("Device.A.", True), answer, 1.0)
+    assert level.complete is None
+    known = ["Device.A.", "Device.A.1.", "Device.A.1.y", "Device.A.1.z", "Device.A.b", "Device.A.x"]
+    assert level.gone(known) == ("Device.A.1.", "Device.A.b")
+    assert whole.gone(known) == ("Device.A.1.", "Device.A.1.y", "Device.A.1.z", "Device.A.b")
     empty = effects.learnt(m.GetParameterNames("Device.A.", False), m.GetParameterNamesResponse(()), 1.0)
     assert empty.complete is None
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from homeport.acs.engine.programs import Result, Step
 from homeport.acs.engine.recipes import Kind, Recipe, Run, resumed
+from homeport.acs.engine.steps import Result, Step
 from homeport.acs.records import Behaviour, StoredValue, TaskRecord
 from homeport.codec import messages as m
 
@@ -28,7 +28,7 @@ SPV_FAULT = m.FaultMessage(9003, "Invalid arguments", (m.SetParameterValuesFault
 PLAYS: list[tuple[Recipe, list[m.Message]]] = [
     (Recipe(kind=Kind.TASK, task=a_task("Reboot", command_key="k")), [m.RebootResponse()]),
     (Recipe(kind=Kind.TASK, task=SET), [values("D.a", "D.b"), SPV_FAULT, m.SetParameterValuesResponse(0)]),
-    (Recipe(kind=Kind.TASK, task=SET, known={"D.a": StoredValue("0", "int")}), [values("D.b"), FAULT]),
+    (Recipe(kind=Kind.TASK, task=SET, known={"D.a": StoredValue("0", "int")}), [values("D.b"), FAULT, FAULT, FAULT]),
     (
         Recipe(kind=Kind.TASK, task=a_task("AddObject", object_name="D.X.")),
         [names("D.X.1."), m.AddObjectResponse(2, 0)],

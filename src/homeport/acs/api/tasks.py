@@ -25,7 +25,12 @@ class NewTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rpc: str = Field(min_length=1, max_length=64, examples=["GetParameterValues"])
+    rpc: str = Field(
+        min_length=1,
+        max_length=64,
+        description="A method of the standard or of a vendor (X_...), or Refresh, which reads what is below `path` anew.",
+        examples=["GetParameterValues"],
+    )
     args: dict[str, Any] = Field(default_factory=dict, examples=[{"parameter_names": ["Device.DeviceInfo."]}])
     connection_request: bool = Field(True, description="Ask the device to open a session now.")
     priority: int = Field(0, ge=-1_000, le=1_000, description="Higher first.")

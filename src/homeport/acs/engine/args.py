@@ -32,6 +32,9 @@ KEYED: Final = frozenset(
 )
 """Methods whose outcome is recognised later by their CommandKey, so that each task needs one of its own."""
 
+REFRESH: Final = "Refresh"
+"""A wish that is no RPC of its own: to read the names and values below `path` anew (all of the tree where it is left out)."""
+
 _OPERATIONS: Final = {"Install": m.InstallOpStruct, "Update": m.UpdateOpStruct, "Uninstall": m.UninstallOpStruct}
 
 
@@ -50,7 +53,10 @@ def request_of(rpc: str, args: Mapping[str, Any]) -> Call:
             raise ArgumentsError(f"{rpc} takes one argument, xml: the element as text")
         return m.VendorMessage(rpc, "", xml)
     if rpc not in CPE_METHODS:
-        raise ArgumentsError(f"{rpc!r} is not a method that an ACS calls; there are {', '.join(sorted(CPE_METHODS))}")
+        known = ", ".join(sorted(CPE_METHODS))
+        raise ArgumentsError(
+            f"{rpc!r} is not a method that an ACS calls; there are {known}; and {REFRESH}, which reads a part of the tree anew"
+        )
     cls = RPCS[rpc].request
     given = dict(args)
     if cls is m.ChangeDUState:
@@ -124,6 +130,14 @@ def untyped(args: Mapping[str, Any]) -> frozenset[str]:
 
 def check(rpc: str, args: Mapping[str, Any]) -> None:
     """Raise ArgumentsError where the task could never be sent: wrong arguments, texts that are too long, numbers out of range."""
+    if rpc == REFRESH:
+        unknown = sorted(set(args) - {"path"})
+        if unknown:
+            raise ArgumentsError(f"{REFRESH} has no argument {unknown[0]!r}; it has path")
+        path = args.get("path", "")
+        if not isinstance(path, str) or len(path) > 256 or not path.isprintable():
+            raise ArgumentsError("path must be the path of a parameter or object, at most 256 characters")
+        return
     request = request_of(rpc, args)
     if isinstance(request, m.AddObject | m.DeleteObject) and not request.object_name.endswith("."):
         raise ArgumentsError(f"object_name is {request.object_name!r}; the path of an object ends with a dot")

@@ -43,17 +43,36 @@ _WATCHED: Final = frozenset(_FIELDS) | {root + _INTERVAL for root in ROOTS}
 
 
 class Learnt(Struct, frozen=True):
-    """changed: path -> value. removed: objects that are gone. complete: an object below which only `changed` exists."""
+    """changed: path -> value. removed: objects that are gone.
+
+    complete: an object below which only `changed` exists; level: one that has no other children than those in `changed`.
+    """
 
     changed: dict[str, StoredValue]
     removed: tuple[str, ...] = ()
     complete: str | None = None
+    level: str | None = None
+
+    def gone(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Which of the paths known below `complete` or `level` do not exist any more: objects with all below them, and parameters."""
+        if self.complete is not None:
+            return tuple(p for p in known if p not in self.changed)
+        assert self.level is not None
+        length = len(self.level)
+        children = {_child(p, length) for p in self.changed}
+        return tuple({c: None for p in known if (c := _child(p, length)) not in children and len(c) > length})
 
 
 TAILS: Final = frozenset(ending[-3:] for ending in SECRET_ENDINGS)
 """How these names end: most others are told by that, without a look at each ending."""
 
 NOTHING: Final = Learnt({})
+
+
+def _child(path: str, length: int) -> str:
+    """The direct child of an object, whose path has this length, to which the path belongs or which it is."""
+    dot = path.find(".", length)
+    return path if dot < 0 else path[: dot + 1]
 
 
 def is_secret(path: str) -> bool:
@@ -72,8 +91,11 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
                 n.name: StoredValue(None, "object" if n.name.endswith(".") else "string", n.writable, now)
                 for n in names
             }
-            whole = not request.next_level and request.parameter_path.endswith(".")
-            return Learnt(found, complete=request.parameter_path if whole and found else None)
+            if not found or not request.parameter_path.endswith("."):
+                return Learnt(found)
+            if request.next_level:
+                return Learnt(found, level=request.parameter_path)
+            return Learnt(found, complete=request.parameter_path)
         case m.SetParameterValuesResponse():
             assert isinstance(request, m.SetParameterValues)
             return Learnt(

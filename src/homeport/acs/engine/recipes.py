@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from homeport.acs.engine import programs
-from homeport.acs.engine.args import Call
-from homeport.acs.engine.programs import Program, Reply, Result, Step
+from homeport.acs.engine.args import REFRESH, Call
+from homeport.acs.engine.steps import Program, Reply, Result, Step
 from homeport.acs.records import NO_HABITS, Behaviour, StoredValue, TaskRecord
 from homeport.codec import messages as m
 from homeport.session.record import freeze, thaw
@@ -99,7 +99,9 @@ class Run:
 
     def _kept(self, reply: Reply) -> Reply:
         """The answer as far as the program looks at it: of a whole tree's values only that they came."""
-        if self.recipe.kind is Kind.DISCOVER and isinstance(reply, m.GetParameterValuesResponse):
+        task = self.recipe.task
+        reads = self.recipe.kind is Kind.DISCOVER or (task is not None and task.rpc == REFRESH)
+        if reads and isinstance(reply, m.GetParameterValuesResponse):
             return _VALUES_CAME
         return reply
 

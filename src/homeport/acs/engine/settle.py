@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from homeport.acs.engine.programs import Result
+from homeport.acs.engine.args import REFRESH
+from homeport.acs.engine.steps import Result
 from homeport.acs.records import FaultDetail, TaskPhase, TaskRecord, TaskStatus
 from homeport.codec.messages import EventStruct, FaultStruct
 from homeport.terms import EventCode, RpcName
@@ -25,6 +26,7 @@ READS: Final = frozenset(
         RpcName.GET_QUEUED_TRANSFERS,
         RpcName.GET_ALL_QUEUED_TRANSFERS,
         RpcName.GET_OPTIONS,
+        REFRESH,
     }
 )
 """Methods that change nothing at the device: where an answer is lost the question is put again, so no row has to say that it was put."""

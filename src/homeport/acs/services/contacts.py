@@ -15,8 +15,11 @@ from homeport.acs.services.xmpp_calls import XmppCalls
 from homeport.errors import HomeportError, LocalProtocolError, RemoteProtocolError, StoreUnavailable
 from homeport.transport.addresses import Address, parse_address
 
-WAITS: Final = (0.0, 3.0, 10.0, 30.0)
-"""Seconds before each try: a device that is busy (503) gives no time of its own, and promises nothing."""
+WAITS: Final = (0.0, 3.0, 10.0, 30.0, 60.0)
+"""Seconds before each try: a device that is busy (503) gives no time of its own, and promises nothing.
+
+The last is for those that take only so many calls a minute.
+"""
 
 SESSION_WITHIN: Final = 30.0
 """Seconds within which a device that accepted must open its session (TR-069a6 3.2.2.2)."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from homeport.acs.engine import programs, settle
-from homeport.acs.engine.args import ArgumentsError, Call, untyped
+from homeport.acs.engine import settle, steps
+from homeport.acs.engine.args import REFRESH, ArgumentsError, Call, untyped
 from homeport.acs.engine.effects import learnt, promoted
 from homeport.acs.engine.inform import Policy, assess, identity
 from homeport.acs.engine.recipes import Kind, Recipe, Run
@@ -290,7 +290,7 @@ class Sessions:
 
     # --- our turns ---
 
-    async def turn(self, work: Work, answer: programs.Reply | None = None) -> Call | None:
+    async def turn(self, work: Work, answer: steps.Reply | None = None) -> Call | None:
         """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable."""
         if not work.manage:
             return None
@@ -301,7 +301,7 @@ class Sessions:
         if answer is not None and work.request is not None:
             await self._learn(work, work.request, answer, unit)
         reply = answer if work.run is not None else None
-        step: programs.Step | None = None
+        step: steps.Step | None = None
         while True:
             step = None
             if work.run is None and not await self._pick(work, unit):
@@ -310,8 +310,8 @@ class Sessions:
             try:
                 came = work.run.advance(reply)
             except ArgumentsError as e:
-                came = programs.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
-            if isinstance(came, programs.Result):
+                came = steps.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
+            if isinstance(came, steps.Result):
                 await self._finish(work, came, unit)
                 # What was finished must be on the disk before the next is chosen: it may wait for this one.
                 await self._write_end(work, unit)
@@ -335,7 +335,7 @@ class Sessions:
         record = await self._store.device(work.device)
         return record is not None and bool(record.wants)
 
-    async def _may_send(self, work: Work, step: programs.Step, *, first: bool, unit: UnitOfWork) -> bool:
+    async def _may_send(self, work: Work, step: steps.Step, *, first: bool, unit: UnitOfWork) -> bool:
         """Write the task as sent; False where somebody has cancelled it meanwhile."""
         task = work.task
         if task is not None and not work.mending and (first or step.progress):
@@ -453,6 +453,10 @@ class Sessions:
             return Recipe(kind=Kind.REFUSED, why=str(e))
         record = await self._store.device(work.device)
         habits = record.behaviour if record is not None else NO_HABITS
+        if task.rpc == REFRESH and not task.args.get("path"):
+            if record is None or not record.root:
+                return Recipe(kind=Kind.REFUSED, why="the device has not told of which kind its tree is; give a path")
+            sendable = replace(sendable, args={"path": record.root})
         return Recipe(kind=Kind.TASK, task=sendable, known=await self._types(task), habits=habits)
 
     async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
@@ -471,12 +475,12 @@ class Sessions:
         values = await self._store.values(task.device)
         return {n: values[n] for n in names if n in values}
 
-    async def _learn(self, work: Work, request: Call, answer: programs.Reply, unit: UnitOfWork) -> None:
+    async def _learn(self, work: Work, request: Call, answer: steps.Reply, unit: UnitOfWork) -> None:
         """Into the unit: what the answer teaches, and the fault where it is one."""
         now = self._hub.clock()
         if isinstance(answer, m.FaultMessage):
             self._hub.stats.count(self._hub.stats.faults, answer.fault_code)
-            fault = programs.detail(answer)
+            fault = steps.detail(answer)
             task = work.task.id if work.task is not None else ""
             unit.faults.append(
                 FaultRecord(
@@ -494,16 +498,16 @@ class Sessions:
             return
         found = learnt(request, answer, now)
         removed = found.removed
-        if found.complete is not None:
-            known = await self._store.values(work.device, found.complete)
-            removed += tuple(p for p in known if p not in found.changed)
+        below = found.complete or found.level
+        if below is not None:
+            removed += found.gone(await self._store.values(work.device, below))
         if found.changed or removed:
             unit.values.append(ValuesChange(work.device, found.changed, removed))
             fields = promoted(found.changed)
             if fields:
                 unit.patches.append((work.device, fields))
 
-    async def _finish(self, work: Work, result: programs.Result, unit: UnitOfWork) -> None:
+    async def _finish(self, work: Work, result: steps.Result, unit: UnitOfWork) -> None:
         """Into the unit: the end of the running program."""
         task, now = work.task, self._hub.clock()
         if result.learnt:
