@@ -300,7 +300,7 @@ def test_a_task_made_during_a_session_goes_out_in_it(tmp_path: Path) -> None:
             await device.inform()
             task = await bed.task("Reboot")
             await device.serve(await device.post(None), lambda r: RebootResponse())
-            assert (await bed.task_now(task))["status"] == "done"
+            assert (await bed.task_now(task))["phase"] == "restart"
 
     run(scene())
 
@@ -631,7 +631,7 @@ def test_a_lost_reboot_is_settled_by_its_event(tmp_path: Path) -> None:
             device.cookie = ""
             await device.session("2 PERIODIC", handler=lambda r: RebootResponse())
             done = await bed.task_now(again)
-            assert (done["status"], done["attempts"]) == ("done", 2)
+            assert (done["status"], done["phase"], done["attempts"]) == ("running", "restart", 2)
 
     run(scene())
 
