@@ -36,6 +36,8 @@ PROMISED = {
     ("get", "/api/v1/events"),
     ("get", "/metrics"),
     ("get", "/api/v1/users"),
+    ("get", "/api/v1/groups"),
+    ("post", "/api/v1/groups/{name}/rotate"),
     ("post", "/api/v1/login"),
     ("get", "/api/v1/tokens"),
     ("get", "/api/v1/audit"),

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from homeport.acs.records import CredentialRecord, DeviceRecord, EventRecord, SessionRecord, StoredValue, TaskRecord
+from homeport.acs.records import (
+    CredentialRecord,
+    DeviceRecord,
+    EventRecord,
+    GroupLogin,
+    SessionRecord,
+    StoredValue,
+    TaskRecord,
+)
 from homeport.acs.storage.interface import SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import archive
 from homeport.cli.main import run as homeport
@@ -46,6 +54,8 @@ async def fill(place: Path | str) -> None:
     await store.commit(unit)
     access = UnitOfWork()
     access.credentials.append(CredentialRecord(username="u", device="S1", ha1_md5="a", ha1_sha256="b"))
+    group = GroupLogin(name="g", ouis=("00D0F1",), old_sha256="c", old_until=9.0)
+    access.credentials.append(CredentialRecord(username="g", ha1_md5="a", ha1_sha256="b", group=group))
     await store.commit(access)
     await store.commit(_small("S1"))
     await store.secret("nonce")
@@ -62,7 +72,7 @@ async def told(place: Path | str) -> list[object]:
     """What a store tells of it."""
     store = archive.store_of(place)
     await store.open()
-    out: list[object] = [await store.secret("nonce"), await store.credential("u")]
+    out: list[object] = [await store.secret("nonce"), await store.credential("u"), await store.credential("g")]
     for id in ("S1", "S2"):
         out += [await store.device(id), await store.values(id), await store.reported(id), await store.open_tasks(id)]
         out += [await store.events_of(id, limit=9, cursor=None), await store.session(f"s{id}")]

@@ -18,6 +18,7 @@ from homeport.acs.records import (
     FaultDetail,
     FaultRecord,
     FileRecord,
+    GroupLogin,
     LeaseRecord,
     MessageTrace,
     SessionRecord,
@@ -429,6 +430,29 @@ def test_access_and_files_are_found_by_name(store: Store, run: Run) -> None:
     secret = run(store.secret("nonce"))
     assert len(secret) == 32
     assert run(store.secret("nonce")) == secret != run(store.secret("other"))
+
+
+def test_a_group_s_login_is_written_with_its_document_or_not_at_all(store: Store, run: Run) -> None:
+    """Of two who change a group at the same time the second finds it changed; the row that devices are checked by stays with the first."""
+
+    def login(sha: str, **fields: Any) -> CredentialRecord:
+        group = GroupLogin(name="g", ouis=("00D0F1",), tags=("ftth",), state=DeviceState.QUARANTINED, **fields)
+        return CredentialRecord(username="u", ha1_md5="m", ha1_sha256=sha, created=1.0, group=group)
+
+    def change(record: CredentialRecord, expect: bytes) -> UnitOfWork:
+        document = DocumentChange(Document("group", "g", record.ha1_sha256.encode()), expect=expect)
+        return unit(credentials=[record], documents=[document])
+
+    first, second, late = login("a"), login("b", old_sha256="a", old_until=9.0), login("c")
+    run(store.commit(change(first, b"")))
+    assert run(store.credential("u")) == first
+    run(store.commit(change(second, b"a")))
+    with pytest.raises(Conflict):
+        run(store.commit(change(late, b"a")))
+    assert run(store.credential("u")) == second
+    run(store.commit(unit(devices=[a_device()])))
+    run(store.commit(unit(deleted_devices=[a_device().id])))
+    assert run(store.credential("u")) == second
 
 
 def a_lease(device: str = "00D0F1-X-S1", **fields: Any) -> LeaseRecord:

@@ -11,7 +11,7 @@ import pytest
 
 from support.acs_files import a_download, add, ordered
 from support.acs_wire import Connection, Device, acs, id_of, run
-from system.test_acs_tls import connect, make_certificate, trusting
+from support.tls import connect, make_certificate, trusting
 
 CONTENT = os.urandom(3_000_000)
 

@@ -30,6 +30,7 @@ from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
+from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.notifications import Notifications
@@ -175,7 +176,9 @@ class AcsApp:
         self.users = Users(self.hub)
         self.webhooks = Webhooks(self.hub, post, monotonic=time.monotonic)
         audit = Audit(self.hub)
+        groups = Groups(self.hub)
         self.worker.also(self.users.sweep, every=600.0)
+        self.worker.also(groups.sweep, every=3_600.0)
         self.worker.also(audit.prune, every=3_600.0)
         api = build(
             Services(
@@ -183,6 +186,7 @@ class AcsApp:
                 devices=Devices(self.hub, self.door.in_session),
                 tasks=tasks,
                 files=self.files,
+                groups=groups,
                 users=self.users,
                 webhooks=self.webhooks,
                 audit=audit,

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from homeport.acs.config import AcsSettings
-from homeport.acs.records import CredentialRecord
+from homeport.acs.records import CredentialRecord, GroupLogin
 from homeport.acs.services.devices import REALM, credential
 from homeport.acs.storage.interface import Store
 from homeport.http.auth import basic_challenge, basic_credentials
@@ -22,6 +22,7 @@ class Login(Struct, frozen=True):
 
     credential: the one it proved to know; None where it gave none. refused: it gave wrong ones. stale: only the nonce was too old.
     certificate: the common name of the client certificate that it showed in place of a password.
+    old: by the password of a group that another one has replaced.
     """
 
     credential: CredentialRecord | None = None
@@ -29,6 +30,7 @@ class Login(Struct, frozen=True):
     stale: bool = False
     reason: str = ""
     certificate: str = ""
+    old: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -69,20 +71,42 @@ class CpeAuth:
             username, password = basic
             found = await self._credential(username)
             given = ha1(username, REALM, password, "SHA-256")
-            if not hmac.compare_digest(found.ha1_sha256 if found is not None else "", given) or found is None:
+            if hmac.compare_digest(found.ha1_sha256 if found is not None else "", given) and found is not None:
+                return _opened(found)
+            before = self._before(found)
+            if found is None or before is None or not hmac.compare_digest(before.old_sha256, given):
                 return Login(refused=True, reason="wrong username or password")
-            return Login(found)
+            return _opened(found, old=True)
         username_given = self._digest.username_of(header)
         if username_given is None:
             return Login(refused=True, reason="neither Digest nor Basic")
         found = await self._credential(username_given)
         hashes = {"MD5": found.ha1_md5, "SHA-256": found.ha1_sha256} if found is not None else None
         verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
-        if not verdict.ok or found is None:
+        if verdict.ok and found is not None:
+            return _opened(found)
+        before = self._before(found)
+        if found is None or before is None or verdict.stale:
             return Login(refused=True, stale=verdict.stale, reason=verdict.reason)
-        return Login(found)
+        hashes = {"MD5": before.old_md5, "SHA-256": before.old_sha256}
+        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
+        if not verdict.ok:
+            return Login(refused=True, stale=verdict.stale, reason=verdict.reason)
+        return _opened(found, old=True)
+
+    def _before(self, found: CredentialRecord | None) -> GroupLogin | None:
+        """The group whose password before the present one still opens."""
+        if found is None or found.group is None or found.group.old_until <= self._clock():
+            return None
+        return found.group
 
     async def _credential(self, username: str) -> CredentialRecord | None:
         if self._shared is not None and username == self._shared.username:
             return self._shared
         return await self._store.credential(username)
+
+
+def _opened(found: CredentialRecord, *, old: bool = False) -> Login:
+    if found.group is not None and not found.group.enabled:
+        return Login(refused=True, reason=f"the login of the group {found.group.name!r} is switched off")
+    return Login(found, old=old)

@@ -239,13 +239,14 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
 
 
 IDENTITY_CHANGED = "IDENTITY CHANGED"
+LOGIN_REFUSED = "LOGIN REFUSED"
 
 
 class EventRecord(Struct, frozen=True, kw_only=True):
     """A fact that a device told once and then forgets, so that the ACS must have stored it before it answers.
 
-    code: an event code of Inform, the name of the CPE's RPC (TransferComplete ...), or IDENTITY_CHANGED: then `detail` has the id
-    under which somebody came with the credentials of this device.
+    code: an event code of Inform, the name of the CPE's RPC (TransferComplete ...), IDENTITY_CHANGED: then `detail` has the id
+    under which somebody came with the credentials of this device, or LOGIN_REFUSED: it came with the login of a group that is not its own.
     """
 
     id: str
@@ -271,11 +272,34 @@ class FaultRecord(Struct, frozen=True, kw_only=True):
     parameters: tuple[ParameterFaultDetail, ...] = ()
 
 
+class GroupLogin(Struct, frozen=True, kw_only=True):
+    """What a login opens that many devices share, beside its user and password.
+
+    ouis, product_classes, serial_numbers, ids: which devices it speaks for: each list that is not empty must have a pattern that fits
+    (`*` for any text, `?` for one character; OUIs in capitals). tags, state: what a device gets that was never seen before.
+    old_md5, old_sha256, old_until: H(A1) of the password before, which opens too until then; 0.0 for none.
+    """
+
+    name: str
+    ouis: tuple[str, ...] = ()
+    product_classes: tuple[str, ...] = ()
+    serial_numbers: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    state: DeviceState = DeviceState.APPROVED
+    enabled: bool = True
+    note: str = ""
+    made: float = 0.0
+    old_md5: str = ""
+    old_sha256: str = ""
+    old_until: float = 0.0
+
+
 class CredentialRecord(Struct, frozen=True, kw_only=True):
     """What a CPE logs in with: the Digest H(A1) per algorithm, never the password.
 
     device: the one device that may use it, or "" where it is shared (bootstrap of a group). pending: it was sent to the device, which
-    has not used it yet: until then the shared one opens, too.
+    has not used it yet: until then the shared one opens, too. group: what it opens where a group of devices shares it.
     """
 
     username: str
@@ -284,6 +308,16 @@ class CredentialRecord(Struct, frozen=True, kw_only=True):
     ha1_sha256: str
     created: float = 0.0
     pending: bool = False
+    group: GroupLogin | None = None
+
+
+class RefusalRecord(Struct, frozen=True, kw_only=True):
+    """A device that came with a group's login and was none of the group's. why: in words; at: seconds since 1970."""
+
+    device: str
+    address: str
+    at: float
+    why: str
 
 
 class Scope(StrEnum):

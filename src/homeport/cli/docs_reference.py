@@ -188,6 +188,7 @@ def _openapi() -> dict[str, Any]:
     from homeport.acs.services.audit import Audit
     from homeport.acs.services.devices import Devices
     from homeport.acs.services.files import Files
+    from homeport.acs.services.groups import Groups
     from homeport.acs.services.hub import Hub
     from homeport.acs.services.tasks import Tasks
     from homeport.acs.services.users import Users
@@ -210,6 +211,7 @@ def _openapi() -> dict[str, Any]:
             devices=Devices(hub, quiet),
             tasks=tasks,
             files=files,
+            groups=Groups(hub),
             users=Users(hub),
             webhooks=Webhooks(hub, post, monotonic=lambda: 0.0),
             audit=Audit(hub),

@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     "file": Verb(
         "homeport.cli.file", "Keep files for devices (firmware, configurations), and see what devices have sent."
     ),
+    "group": Verb("homeport.cli.group", "Logins that groups of devices share, and which devices they are for."),
     "user": Verb("homeport.cli.user", "People who may log in to an ACS, and the login itself."),
     "token": Verb("homeport.cli.token", "Bearer tokens for programs that use an ACS."),
     "webhook": Verb("homeport.cli.webhook", "Programs that an ACS tells of events."),

@@ -17,6 +17,7 @@ from homeport.acs.records import AuditRecord, Scope, TokenRecord
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
+from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.snapshots import Snapshot
 from homeport.acs.services.tasks import Tasks
@@ -39,6 +40,7 @@ class Services(Struct, frozen=True):
     devices: Devices
     tasks: Tasks
     files: Files
+    groups: Groups
     users: Users
     webhooks: Webhooks
     audit: Audit
@@ -118,7 +120,7 @@ Use = Annotated[Services, Depends(services)]
 
 def build(given: Services) -> FastAPI:
     """The application."""
-    from homeport.acs.api import audit, devices, files, histories, tasks, tokens, users, webhooks
+    from homeport.acs.api import audit, devices, files, groups, histories, tasks, tokens, users, webhooks
 
     app = FastAPI(
         title="Homeport ACS",
@@ -131,7 +133,7 @@ def build(given: Services) -> FastAPI:
     )
     app.state.services = given
     errors.install(app)
-    rooms = (devices, tasks, files, histories, tokens, users, webhooks, audit)
+    rooms = (devices, tasks, files, histories, tokens, groups, users, webhooks, audit)
     for room in rooms:
         app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized)])
     app.include_router(users.door, prefix="/api/v1")

@@ -68,6 +68,12 @@ _TABLES = (
     ("homeport_rpcs", "RPCs in either direction", "rpc", "rpcs"),
     ("homeport_faults", "Faults of devices", "code", "faults"),
     ("homeport_http_responses", "HTTP answers to devices", "status", "http"),
+    (
+        "homeport_group_logins",
+        "Sessions begun by groups' logins; /old: by the password before",
+        "login",
+        "group_logins",
+    ),
     ("homeport_file_transfers", "Transfers of the file server", "outcome", "file_transfers"),
     ("homeport_notifications", "Lightweight notifications received", "verdict", "notifications"),
     ("homeport_connection_requests", "Connection requests", "outcome", "connection_requests"),

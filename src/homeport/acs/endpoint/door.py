@@ -19,10 +19,12 @@ from homeport.acs.endpoint.cookies import COOKIE, Cookies
 from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
+from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import IDENTITY_CHANGED, NO_HABITS, CredentialRecord, DeviceState, EventRecord, MessageTrace
 from homeport.acs.services.continuation import SessionState
+from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets
@@ -99,6 +101,7 @@ class Door:
         )
         self.live = LiveSessions()
         self._mistakes: dict[tuple[str, str], float] = {}
+        self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
         self.handover = Handover(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up)
         self._elsewhere: set[asyncio.Task[None]] = set()
@@ -234,6 +237,15 @@ class Door:
         if credential is not None and credential.device and credential.device != id:
             await self._mistaken(credential, id, request)
             return plain(403, "these credentials belong to another device")
+        group = credential.group if credential is not None else None
+        if credential is not None and group is not None:
+            device = received.inform.device_id
+            why = outside(
+                group, id=id, oui=device.oui, product_class=device.product_class, serial_number=device.serial_number
+            )
+            if why:
+                await self._groups.refused(credential, id, known, address=request.host, why=why)
+                return plain(403, "this login is not for this device")
         pinned = bool(login.certificate) and self._certificates == "device"
         if pinned and login.certificate not in (id, _short_id(received.inform)):
             _log.warning("a device claims to be another", certificate=login.certificate, claims=id, peer=request.host)
@@ -258,7 +270,10 @@ class Door:
             address=request.host,
             trusted=self._mode == "open" or login.trusted,
             shared=credential is not None and not credential.device,
+            group=group,
         )
+        if group is not None:
+            self._hub.stats.count(self._hub.stats.group_logins, f"{group.name}/old" if login.old else group.name)
         if known is not None and known.behaviour is not NO_HABITS:
             habits = known.behaviour
             style = None if habits.prolog is None else WireStyle(prolog=habits.prolog)

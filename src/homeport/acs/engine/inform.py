@@ -18,10 +18,11 @@ LONGEST_NAME: Final = 64
 
 
 class Policy(Struct, frozen=True):
-    """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer: the state of a device never seen before."""
+    """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer, tags: what a device never seen before gets."""
 
     wants: tuple[Want, ...]
     newcomer: DeviceState
+    tags: tuple[str, ...] = ()
 
 
 class Assessment(Struct, frozen=True):
@@ -117,6 +118,7 @@ def assess(
             serial_number=device.serial_number,
             manufacturer=device.manufacturer,
             state=policy.newcomer,
+            tags=policy.tags,
             first_seen=now,
             **fields,
         )

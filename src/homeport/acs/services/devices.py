@@ -1,7 +1,7 @@
 """What operators do to devices: admit, refuse, tag, forget, read anew, give credentials, bring under another id."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -27,6 +27,16 @@ def credential(username: str, password: str, *, device: str = "", now: float = 0
         ha1_sha256=ha1(username, REALM, password, "SHA-256"),
         created=now,
     )
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags as a device has them: sorted, each once. Raises Refused."""
+    clean = tuple(sorted(set(tags)))
+    if not all(_TAG.fullmatch(tag) for tag in clean):
+        raise Refused("a tag is 1 to 64 letters, digits or _.:@/-")
+    if len(clean) > MOST_TAGS:
+        raise Refused(f"a device has at most {MOST_TAGS} tags")
+    return clean
 
 
 class Devices:
@@ -64,14 +74,11 @@ class Devices:
 
     async def tag(self, id: str, tag: str) -> DeviceRecord:
         """The device with the tag. Raises NotFound, Refused."""
-        if not _TAG.fullmatch(tag):
-            raise Refused("a tag is 1 to 64 letters, digits or _.:@/-")
+        checked_tags((tag,))
         record = await self.get(id)
         if tag in record.tags:
             return record
-        if len(record.tags) >= MOST_TAGS:
-            raise Refused(f"a device has at most {MOST_TAGS} tags")
-        return await self._patch(id, {"tags": tuple(sorted((*record.tags, tag)))})
+        return await self._patch(id, {"tags": checked_tags((*record.tags, tag))})
 
     async def untag(self, id: str, tag: str) -> DeviceRecord:
         """The device without the tag. Raises NotFound."""
@@ -98,7 +105,10 @@ class Devices:
             raise Refused("username and password must not be empty")
         taken = await self._store.credential(username)
         if taken is not None and taken.device != id:
-            raise Refused(f"the user name {username!r} belongs to another device")
+            other = "another device" if taken.group is None else f"the group {taken.group.name!r}"
+            raise Refused(f"the user name {username!r} belongs to {other}")
+        if username == self._hub.settings.cpe_username:
+            raise Refused(f"the user name {username!r} is the shared one of the settings (cpe_username)")
         unit = UnitOfWork()
         old = await self._store.credential_of(id)
         if old is not None and old.username != username:

@@ -35,6 +35,7 @@ class Stats:
         "continued",
         "faults",
         "file_transfers",
+        "group_logins",
         "http",
         "informs",
         "messages",
@@ -58,6 +59,7 @@ class Stats:
         self.connection_requests: dict[str, int] = {}
         self.file_transfers: dict[str, int] = {}
         self.notifications: dict[str, int] = {}
+        self.group_logins: dict[str, int] = {}  # by the group's name, or NAME/old with the password before
 
     @staticmethod
     def count(table: dict[Any, int], key: Any) -> None:

@@ -23,6 +23,7 @@ from homeport.acs.records import (
     EventRecord,
     FaultDetail,
     FaultRecord,
+    GroupLogin,
     MessageTrace,
     SessionRecord,
     StoredValue,
@@ -88,6 +89,9 @@ class Sessions:
         waits = self._hub.settings.cpe_auth == "quarantine" and not trusted
         return Policy(self._wants, DeviceState.QUARANTINED if waits else DeviceState.APPROVED)
 
+    def _policy_for(self, trusted: bool, group: GroupLogin | None) -> Policy:
+        return self._policies[trusted] if group is None else Policy(self._wants, group.state, group.tags)
+
     async def known(self, inform: m.Inform) -> tuple[str, DeviceRecord | None]:
         """Who sends this Inform, and what is known of it."""
         id = identity(inform)
@@ -110,10 +114,12 @@ class Sessions:
         address: str,
         trusted: bool,
         shared: bool = False,
+        group: GroupLogin | None = None,
     ) -> Work:
         """The session that this Inform opens; everything that the device now forgets is then on the disk.
 
         trusted: the device has proved who it is. shared: by a login that others have, too, and it has none of its own yet.
+        group: whose login that is, which says what a newcomer gets.
         Raises StoreUnavailable.
         """
         hub, store = self._hub, self._store
@@ -121,9 +127,10 @@ class Sessions:
         hub.stats.informs += 1
         id = known.id if known is not None else identity(inform)
         reported = await store.reported(id) if known is not None else {}
-        seen = assess(known, reported, inform, urn=urn, address=address, now=now, policy=self._policies[trusted])
+        policy = self._policy_for(trusted, group)
+        seen = assess(known, reported, inform, urn=urn, address=address, now=now, policy=policy)
         work = Work(hub.new_id(), id, now, address, tuple([e.event_code for e in inform.event]))
-        state = known.state if known is not None else self._policies[trusted].newcomer
+        state = known.state if known is not None else policy.newcomer
         work.manage = state is DeviceState.APPROVED
         settled = await self._settle(work, inform.event, now) if work.manage and known is not None else []
         wants = seen.fields.get("wants", known.wants if known is not None else ())
@@ -166,7 +173,9 @@ class Sessions:
             await store.commit(unit)
         except Conflict:
             # Another session of the same device was quicker to make it, or to settle its task: theirs counts.
-            return await self._again(inform, urn=urn, address=address, trusted=trusted, shared=shared, failed=unit)
+            return await self._again(
+                inform, urn=urn, address=address, trusted=trusted, shared=shared, group=group, failed=unit
+            )
         self._tell(work, unit)
         hub.bus.wake(contact(id))
         if hub.peers is not None:
@@ -176,12 +185,20 @@ class Sessions:
         return work
 
     async def _again(
-        self, inform: m.Inform, *, urn: str, address: str, trusted: bool, shared: bool, failed: UnitOfWork
+        self,
+        inform: m.Inform,
+        *,
+        urn: str,
+        address: str,
+        trusted: bool,
+        shared: bool,
+        group: GroupLogin | None,
+        failed: UnitOfWork,
     ) -> Work:
         id, known = await self.known(inform)
         if known is None and failed.devices:
             raise StoreUnavailable(f"the device {id} could not be stored")
-        return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared)
+        return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared, group=group)
 
     async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
         """What becomes of tasks whose answer was lost with an earlier session, and of restarts that the device now tells of."""
@@ -392,10 +409,11 @@ class Sessions:
             work.want, work.secret = Want.LOGIN, secrets.token_urlsafe(18)
             # It is on the disk before it is on the way; the shared login opens until the device has used this one.
             given = UnitOfWork()
-            made = credential(record.id[:256], work.secret, device=record.id, now=self._hub.clock())
+            username = await self._free_username(record.id)
+            made = credential(username, work.secret, device=record.id, now=self._hub.clock())
             given.credentials.append(replace(made, pending=True))
             await self._store.commit(given)
-            work.run = Run(Recipe(kind=Kind.LOGIN, root=record.root, username=record.id[:256], password=work.secret))
+            work.run = Run(Recipe(kind=Kind.LOGIN, root=record.root, username=username, password=work.secret))
             return True
         if Want.CREDENTIALS in record.wants and Want.CREDENTIALS not in work.tried and record.root:
             work.tried.add(Want.CREDENTIALS)
@@ -416,6 +434,14 @@ class Sessions:
             work.run = Run(Recipe(kind=Kind.DISCOVER, root=record.root, habits=record.behaviour))
             return True
         return False
+
+    async def _free_username(self, device: str) -> str:
+        """The device's id as its user name; with something behind it where a group or another device has that name."""
+        username = device[:256]
+        taken = await self._store.credential(username)
+        if username == self._hub.settings.cpe_username or (taken is not None and taken.device != device):
+            return f"{username[:240]}.{secrets.token_hex(4)}"
+        return username
 
     async def _pick_task(self, work: Work, unit: UnitOfWork) -> bool:
         now = self._hub.clock()

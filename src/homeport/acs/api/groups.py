@@ -1,0 +1,146 @@
+"""Routes of groups: logins that many devices share, and which devices they are for."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from homeport.acs.api import shapes
+from homeport.acs.api.app import Use, administrator
+from homeport.acs.records import CredentialRecord, DeviceState, RefusalRecord
+from homeport.acs.services.devices import MOST_TAGS
+from homeport.acs.services.groups import LONGEST_OVERLAP, MOST_PATTERNS, group_of
+
+router = APIRouter(tags=["groups"], dependencies=[Depends(administrator)])
+
+Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+Patterns = Annotated[list[Pattern], Field(max_length=MOST_PATTERNS)]
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MOST_TAGS)]
+Password = Annotated[str, Field(max_length=256)]
+State = Literal["approved", "quarantined"]
+Note = Annotated[str, Field(max_length=1_000)]
+
+ANY = "`*` is any text, `?` one character; none: any."
+
+
+class NewGroup(BaseModel):
+    """A login for many devices. A device is the group's where each list that is not empty has a pattern that fits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, examples=["fibre"])
+    username: str = Field("", max_length=256, description="What the devices log in as; empty: the name.")
+    password: Password = Field("", description="Empty: one is made and shown this once.")
+    ouis: Patterns = Field([], description=f"Patterns of the OUI. {ANY}", examples=[["00D0F1"]])
+    product_classes: Patterns = Field([], description=f"Patterns of the ProductClass. {ANY}")
+    serial_numbers: Patterns = Field([], description=f"Patterns of the SerialNumber. {ANY}", examples=[["DKT00*"]])
+    ids: Patterns = Field([], description=f"Patterns of the device's id. {ANY}")
+    tags: Tags = Field([], description="What a device gets that was never seen before.")
+    state: State = Field("approved", description="As what such a device begins.")
+    note: Note = ""
+
+
+class GroupPatch(BaseModel):
+    """What is to change; it counts from the devices' next sessions on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ouis: Patterns | None = None
+    product_classes: Patterns | None = None
+    serial_numbers: Patterns | None = None
+    ids: Patterns | None = None
+    tags: Tags | None = None
+    state: State | None = None
+    enabled: bool | None = Field(None, description="false: nobody comes in by this login.")
+    note: Note | None = None
+
+
+class Rotation(BaseModel):
+    """Another password for a group."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: Password = Field("", description="Empty: one is made and shown this once.")
+    overlap: float = Field(
+        604_800.0, ge=0.0, le=LONGEST_OVERLAP, description="Seconds for which the password before opens, too."
+    )
+
+
+def _shape(login: CredentialRecord, now: float) -> dict[str, Any]:
+    group = group_of(login)
+    return {
+        "name": group.name,
+        "username": login.username,
+        "enabled": group.enabled,
+        "ouis": list(group.ouis),
+        "product_classes": list(group.product_classes),
+        "serial_numbers": list(group.serial_numbers),
+        "ids": list(group.ids),
+        "tags": list(group.tags),
+        "state": group.state.value,
+        "note": group.note,
+        "created": shapes.moment(group.made),
+        "password_set": shapes.moment(login.created),
+        "old_password_until": shapes.moment(group.old_until if group.old_until > now else None),
+    }
+
+
+def _refusal(refusal: RefusalRecord) -> dict[str, Any]:
+    return {
+        "device": refusal.device,
+        "address": refusal.address,
+        "at": shapes.moment(refusal.at),
+        "why": refusal.why,
+    }
+
+
+def _given(body: BaseModel, *names: str) -> dict[str, Any]:
+    given = {name: value for name, value in body.model_dump(include=set(names)).items() if value is not None}
+    return given | ({"state": DeviceState(given["state"])} if "state" in given else {})
+
+
+_FIELDS = ("ouis", "product_classes", "serial_numbers", "ids", "tags", "state", "note")
+
+
+@router.get("/groups")
+async def list_groups(use: Use) -> dict[str, Any]:
+    """All groups' logins, by name."""
+    now = use.hub.clock()
+    return {"items": [_shape(g, now) for g in await use.groups.all()], "next": None}
+
+
+@router.post("/groups", status_code=201)
+async def create_group(use: Use, body: NewGroup) -> dict[str, Any]:
+    """Make a login for a group of devices; a password that was made here is shown this once."""
+    login, password = await use.groups.make(
+        body.name, username=body.username, password=body.password, **_given(body, *_FIELDS)
+    )
+    return _shape(login, use.hub.clock()) | {"password": None if body.password else password}
+
+
+@router.get("/groups/{name}")
+async def get_group(use: Use, name: str) -> dict[str, Any]:
+    """One group's login, with the devices that it was refused to lately, youngest first."""
+    login = await use.groups.get(name)
+    refused = [_refusal(r) for r in await use.groups.refusals(name)]
+    return _shape(login, use.hub.clock()) | {"refused": refused}
+
+
+@router.patch("/groups/{name}")
+async def change_group(use: Use, name: str, body: GroupPatch) -> dict[str, Any]:
+    """Change which devices a group's login is for and what newcomers get, or switch it off."""
+    return _shape(await use.groups.change(name, **_given(body, *_FIELDS, "enabled")), use.hub.clock())
+
+
+@router.post("/groups/{name}/rotate")
+async def rotate_group(use: Use, name: str, body: Rotation) -> dict[str, Any]:
+    """Give a group's login another password; the one before opens for a while, too. One that was made here is shown this once."""
+    login, password = await use.groups.rotate(name, password=body.password, overlap=body.overlap)
+    return _shape(login, use.hub.clock()) | {"password": None if body.password else password}
+
+
+@router.delete("/groups/{name}", status_code=204)
+async def delete_group(use: Use, name: str) -> Response:
+    """Take a group's login away; the devices that came by it stay."""
+    await use.groups.remove(name)
+    return Response(status_code=204)
