@@ -17,6 +17,7 @@ from homeport.acs.records import (
     TaskPhase,
     TaskRecord,
 )
+from homeport.acs.services.masking import masked_task, plain_url
 from homeport.acs.storage.interface import SessionChange
 
 Json = dict[str, Any]
@@ -77,7 +78,7 @@ def parameter(path: str, v: StoredValue) -> Json:
     """One parameter or object of a device."""
     return {
         "path": path,
-        "value": v.value,
+        "value": plain_url(v.value) if v.value else v.value,
         "type": v.type,
         "writable": v.writable,
         "updated": moment(v.updated) if v.updated else None,
@@ -96,7 +97,8 @@ def _phase(t: TaskRecord) -> str | None:
 
 
 def task(t: TaskRecord) -> Json:
-    """A task."""
+    """A task; its secrets are left out."""
+    t = masked_task(t)
     called = t.connection_request
     return {
         "id": t.id,

@@ -144,6 +144,9 @@ def check(rpc: str, args: Mapping[str, Any]) -> None:
     try:
         encode(Envelope(body=request))
     except LocalProtocolError as e:
+        if isinstance(request, m.VendorMessage):
+            example = f'<cwmp:{rpc} xmlns:cwmp="urn:dslforum-org:cwmp-1-0"><Argument>1</Argument></cwmp:{rpc}>'
+            raise ArgumentsError(f"{e} xml is the whole element with its namespaces, such as {example}") from e
         raise ArgumentsError(str(e)) from e
 
 

@@ -11,17 +11,36 @@ from homeport.codec import messages as m
 
 SECRET_ENDINGS: Final = (
     "Password",
-    "PreSharedKey",
-    "KeyPassphrase",
+    "password",
+    "Passwd",
+    "passwd",
+    "Pwd",
+    "pwd",
     "PassPhrase",
     "Passphrase",
+    "passphrase",
+    "Secret",
+    "secret",
+    "PreSharedKey",
+    "PSK",
+    "Psk",
     "WEPKey",
-    "SharedSecret",
+    "WepKey",
+    "WPAKey",
     "SecretKey",
     "PrivateKey",
+    "EncryptionKey",
+    "AuthenticationKey",
+    "AuthenticationCode",
+    "AuthKey",
+    "NetworkKey",
+    "KeyValue",
     "PIN",
 )
-"""How the names of parameters end whose value is a secret."""
+"""How the names of parameters end whose value is a secret: the hidden ones of the Broadband Forum's models, and what vendors call theirs.
+
+A number may follow.
+"""
 
 PROMOTED: Final[Mapping[str, str]] = {
     "DeviceInfo.ModelName": "model",
@@ -63,8 +82,12 @@ class Learnt(Struct, frozen=True):
         return tuple({c: None for p in known if (c := _child(p, length)) not in children and len(c) > length})
 
 
-TAILS: Final = frozenset(ending[-3:] for ending in SECRET_ENDINGS)
+TAILS: Final = frozenset({*(ending[-3:] for ending in SECRET_ENDINGS), "Key", "key"})
 """How these names end: most others are told by that, without a look at each ending."""
+
+_DIGITS: Final = "0123456789"
+_MAY_MATTER: Final = frozenset("." + _DIGITS)
+"""Last characters of objects, and of names whose number has to be taken away."""
 
 NOTHING: Final = Learnt({})
 
@@ -77,7 +100,9 @@ def _child(path: str, length: int) -> str:
 
 def is_secret(path: str) -> bool:
     """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
-    return path[-3:] in TAILS and path.endswith(SECRET_ENDINGS)
+    if path[-1:] in _MAY_MATTER:
+        path = path.rstrip(_DIGITS)
+    return path[-3:] in TAILS and (path.endswith(SECRET_ENDINGS) or (".X_" in path and path.endswith(("Key", "key"))))
 
 
 def learnt(request: Call, answer: Answer, now: float) -> Learnt:
@@ -117,10 +142,10 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
 def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:
     """Reported values; an object that a device lists among them (netcwmp) has no value and is left out."""
     values = {row.name: StoredValue(row.value, row.type or "string", None, now) for row in rows}
-    for name in [name for name in values if name[-3:] in TAILS or name[-1:] == "." or not name]:
+    for name in [name for name in values if name[-3:] in TAILS or name[-1:] in _MAY_MATTER or not name]:
         if not name or name[-1] == ".":
             del values[name]
-        elif name.endswith(SECRET_ENDINGS):
+        elif is_secret(name):
             values[name] = StoredValue("", values[name].type, None, now)
     return values
 

@@ -4,19 +4,36 @@ import json
 import re
 from typing import Any, Final
 
+import msgspec
+
 from homeport.acs.engine.effects import SECRET_ENDINGS, TAILS, is_secret
+from homeport.acs.records import TaskRecord
 from homeport.codec import messages as m
 
 MASK: Final = "********"
 
-_ENDINGS: Final = tuple(
-    e for e in SECRET_ENDINGS if not any(e != other and e.endswith(other) for other in SECRET_ENDINGS)
+_ENDINGS: Final = (
+    *(e for e in SECRET_ENDINGS if not any(e != other and e.endswith(other) for other in SECRET_ENDINGS)),
+    "Token",
 )
 
-_VALUE: Final = re.compile(r"(<Name[^>]*>\s*([^<]*?)\s*</Name>\s*<Value[^>]*>)([^<]+)(</Value>|\Z)")
+_VALUE: Final = re.compile(
+    r"(<(?:\w+:)?Name\b[^>]*>\s*([^<]*?)\s*</(?:\w+:)?Name>\s*<(?:\w+:)?Value\b[^>]*>)((?:<!\[CDATA\[.*?(?:\]\]>|\Z)|[^<])+)",
+    re.DOTALL,
+)
 _SIGNED_URL: Final = re.compile(r"(/[du]/[0-9a-f]+-[0-9a-zA-Z]+-[0-9a-f]+-)[a-z2-7]{32}(/)")
-_PASSWORD: Final = re.compile(r"(<Password[^>]*>)([^<]+)(</Password>|\Z)")
-
+_ELEMENT: Final = re.compile(
+    r"(<(?:\w+:)?\w*(?:Password|Passphrase|Secret|PreSharedKey|PrivateKey|Token)\b[^>]*>)((?:<!\[CDATA\[.*?(?:\]\]>|\Z)|[^<])+)",
+    re.DOTALL,
+)
+_VOUCHERS: Final = re.compile(r"(<(?:\w+:)?VoucherList\b[^>]*>)(.*?)(</(?:\w+:)?VoucherList>|\Z)", re.DOTALL)
+_VOUCHER: Final = re.compile(r">[^<>]+<")
+_USER_INFO: Final = re.compile(r"(://[^/\s:@<>\"'?#]*:)([^/\s@<>\"'?#]+)(@)")
+_QUERY: Final = re.compile(
+    r"([?&](?:amp;)?[\w.%-]*(?:passw|pwd|passphrase|token|secret|signature|credential|api_?-?key|access_?-?key|\bsig\b|\bkey\b)[\w.%-]*=)"
+    r"[^&\s<>\"'#]+",
+    re.IGNORECASE,
+)
 
 _SECRET_KEYS: Final = ("password", "secret", "token", "passphrase", "key")
 
@@ -36,10 +53,22 @@ def without_secrets(message: m.Message) -> bool:
     """
     if isinstance(message, m.GetParameterValuesResponse):
         rows = message.parameter_list
-        if any([row.name[-3:] in TAILS and is_secret(row.name) for row in rows]):
+        if any([(row.name[-3:] in TAILS or row.name[-1:].isdigit()) and is_secret(row.name) for row in rows]):
             return False
-        return not any(["/" in row.value and _SIGNED_URL.search(row.value) for row in rows])
+        return not any(["/" in row.value and plain_url(row.value) != row.value for row in rows])
     return isinstance(message, _NAMES_ONLY)
+
+
+def plain_url(text: str) -> str:
+    """Text in which URLs have no passwords, tokens or signatures any more."""
+    if "://" in text:
+        if "@" in text:
+            text = _USER_INFO.sub(rf"\1{MASK}\3", text)
+        if "=" in text and ("?" in text or "&" in text):
+            text = _QUERY.sub(rf"\1{MASK}", text)
+    if "/d/" in text or "/u/" in text:
+        text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)
+    return text
 
 
 def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
@@ -49,13 +78,18 @@ def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
     """
     text = body[: 4 * limit].decode("utf-8", "backslashreplace")
     if not clean:
-        # Few messages hold a secret, and looking is much cheaper than replacing.
-        if any([ending in text for ending in _ENDINGS]):
-            text = _VALUE.sub(lambda x: f"{x[1]}{MASK if is_secret(x[2]) else x[3]}{x[4]}", text)
-            text = _PASSWORD.sub(rf"\1{MASK}\3", text)
-        if "/d/" in text or "/u/" in text:
-            text = _SIGNED_URL.sub(rf"\1{MASK}\2", text)
+        text = _without(text)
     return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body)} bytes]"
+
+
+def _without(text: str) -> str:
+    # Few messages hold a secret, and looking is much cheaper than replacing.
+    if any([ending in text for ending in _ENDINGS]) or (".X_" in text and ("Key<" in text or "key<" in text)):
+        text = _VALUE.sub(lambda x: f"{x[1]}{MASK}" if is_secret(x[2]) and x[3].strip() else x[0], text)
+        text = _ELEMENT.sub(lambda x: f"{x[1]}{MASK}" if x[2].strip() else x[0], text)
+    if "VoucherList" in text:
+        text = _VOUCHERS.sub(lambda x: x[1] + _VOUCHER.sub(f">{MASK}<", x[2]) + x[3], text)
+    return plain_url(text)
 
 
 def masked_json(body: bytes) -> str:
@@ -66,19 +100,35 @@ def masked_json(body: bytes) -> str:
         content = None
         if body:
             return f"({len(body)} bytes)"
-    return "" if content is None else json.dumps(_masked(content), ensure_ascii=False)
+    return "" if content is None else json.dumps(masked(content), ensure_ascii=False)
 
 
-def _masked(content: Any) -> Any:
-    if isinstance(content, list):
-        return [_masked(item) for item in content]
+def masked_task(task: TaskRecord) -> TaskRecord:
+    """The task without the secrets in its arguments and its result."""
+    args, result = masked(task.args), masked(task.result)
+    return (
+        task if args == task.args and result == task.result else msgspec.structs.replace(task, args=args, result=result)
+    )
+
+
+def masked(content: Any) -> Any:
+    """JSON without secrets: those of parameters by their names, those of arguments by their own, those inside of URLs."""
+    if isinstance(content, str):
+        return plain_url(content) if "/" in content else content
+    if isinstance(content, list | tuple):
+        return [masked(item) for item in content]
     if not isinstance(content, dict):
         return content
     hidden = isinstance(content.get("name"), str) and "value" in content and is_secret(content["name"])
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in content.items():
-        secret = (hidden and key == "value") or (value and not isinstance(value, dict | list) and _names_secret(key))
-        out[key] = MASK if secret else _masked(value)
+        if key == "voucher_list" and isinstance(value, list):
+            out[key] = [MASK for _ in value]
+        elif key == "xml" and isinstance(value, str):
+            out[key] = _without(value)
+        else:
+            secret = (hidden and key == "value") or _names_secret(key)
+            out[key] = MASK if secret and value and not isinstance(value, dict | list) else masked(value)
     return out
 
 

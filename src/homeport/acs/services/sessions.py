@@ -17,6 +17,7 @@ from homeport.acs.engine.inform import Policy, assess, identity
 from homeport.acs.engine.recipes import Kind, Recipe, Run
 from homeport.acs.records import (
     NO_HABITS,
+    OPEN_STATUSES,
     CredentialRecord,
     DeviceRecord,
     DeviceState,
@@ -37,6 +38,7 @@ from homeport.acs.services.devices import credential
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.leases import Leases
+from homeport.acs.services.masking import masked, masked_task
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.codec import messages as m
@@ -211,6 +213,7 @@ class Sessions:
                     task, events, attempts=settings.task_attempts, patience=settings.restart_timeout, now=now
                 )
                 if after != task:
+                    after = after if after.status in OPEN_STATUSES else masked_task(after)
                     changes.append(TaskChange(after, frozenset({task.status})))
         return changes
 
@@ -240,7 +243,7 @@ class Sessions:
             return m.FaultMessage(int(code), code.text, side=code.side)
         now = hub.clock()
         unit = UnitOfWork()
-        told: dict[str, Any] = msgspec.to_builtins(request)
+        told: dict[str, Any] = masked(msgspec.to_builtins(request))
         key, ended = told.get("command_key", ""), False
         unit.events.append(
             EventRecord(
@@ -293,7 +296,7 @@ class Sessions:
                 and task.status is not TaskStatus.QUEUED
             ):
                 told = told | await self._files.received(task)
-                after = settle.transfer_ended(task, told, fault, now)
+                after = masked_task(settle.transfer_ended(task, told, fault, now))
                 unit.tasks.append(TaskChange(after, frozenset({task.status})))
                 if after.fault is not None:
                     unit.faults.append(self._fault(work, task.id, task.rpc, after.fault.code, after.fault.string, now))
@@ -550,6 +553,8 @@ class Sessions:
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)
+            if after.status not in OPEN_STATUSES:
+                after = masked_task(after)  # what is kept holds no secrets that nobody needs any more
             unit.tasks.append(TaskChange(after, frozenset({work.stored})))
         elif work.want is not None:
             record = await self._store.device(work.device)

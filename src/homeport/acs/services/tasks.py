@@ -13,6 +13,7 @@ from homeport.acs.engine.args import KEYED, ArgumentsError, check
 from homeport.acs.records import OPEN_STATUSES, DeviceState, TaskPhase, TaskRecord, TaskStatus
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.masking import masked_task
 from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, TaskChange, UnitOfWork
 
 MOST_OPEN: Final = 1_000
@@ -193,7 +194,7 @@ class Tasks:
             raise Refused(f"the task {id} has ended already: it is {task.status}")
         if task.status is TaskStatus.RUNNING and task.phase is not TaskPhase.TRANSFER:
             raise Refused(f"the task {id} was sent to the device; wait for its answer")
-        gone = replace(task, status=TaskStatus.CANCELLED, phase=TaskPhase.NONE, finished=self._hub.clock())
+        gone = masked_task(replace(task, status=TaskStatus.CANCELLED, phase=TaskPhase.NONE, finished=self._hub.clock()))
         unit = UnitOfWork()
         unit.tasks.append(TaskChange(gone, frozenset({task.status})))
         try:
