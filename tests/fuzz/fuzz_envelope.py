@@ -16,7 +16,7 @@ import atheris
 import msgspec
 
 with atheris.instrument_imports(include=["homeport.codec"]):
-    from homeport.codec import envelope, skeletons
+    from homeport.codec import envelope, fast_lists, known_lists, skeletons
     from homeport.codec import messages as m
     from homeport.codec.limits import CodecLimits
     from homeport.codec.quirks import Quirk
@@ -72,6 +72,7 @@ def one_input(data: bytes) -> None:
     assert first == again, ("a remembered skeleton reads otherwise", first, again)
     assert same(first, tree), ("a way without the tree reads otherwise", first, tree)
     assert len(skeletons.MEMORY) <= skeletons.MAX_REMEMBERED
+    assert fast_lists.LISTS.size <= known_lists.MOST_CHARACTERS
     if isinstance(first, envelope.Envelope):
         try:
             body = envelope.encode(first)

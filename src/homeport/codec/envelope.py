@@ -109,7 +109,7 @@ def decode(
             return known
     split = whole
     if whole is None or not MEMORY.is_second(whole[0]):
-        rows = read_ahead(text, max_text=limits.max_text)
+        rows = read_ahead(text, max_text=limits.max_text, decoded=small)
         if rows is not None:
             split = MEMORY.split(rows.rest)
             known = _recalled(split, rows, quirks, limits, expect) if split is not None else None
@@ -275,6 +275,9 @@ def _envelope_plan(
         return None
     named = [(child, places[id(child)]) for child in header or () if id(child) in places]
     urn = example.urn
+    # Most headers are an ID and nothing else.
+    only_id = header is not None and len(header) == len(named) == 1 and local_name(header[0].tag) == "ID"
+    id_place, longest_id = (named[0][1], limits.max_header_text) if only_id else (-1, 0)
 
     def plan(texts: list[str], rows: Rows | None, quirks: dict[Quirk, None]) -> Envelope | None:
         texts.append("")  # The text of elements that cannot have one: place -1.
@@ -282,6 +285,8 @@ def _envelope_plan(
             message = message_plan(texts, rows)
         except NotPlain:
             return None
+        if only_id and len(texts[id_place]) <= longest_id:
+            return Envelope(message, texts[id_place], urn, quirks=tuple(map(str, quirks)) if quirks else ())
         for element, place in named:
             element.text = texts[place]
         reading = Reading(limits, quirks.copy())

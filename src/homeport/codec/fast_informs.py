@@ -20,10 +20,10 @@ from typing import Final
 from msgspec import Struct
 
 from homeport.codec import messages as m
-from homeport.codec.fast_lists import has_only_legal_references, resolved
 from homeport.codec.limits import CodecLimits
 from homeport.codec.quirks import Quirk
 from homeport.codec.reading import ARRAY_TYPE, BODY, ENVELOPE, HEADER, SOAP, SOAP_ENCODING, XSI, name_count, read_time
+from homeport.codec.references import has_only_legal_references, resolved
 from homeport.codec.xml_read import namespace, parse_tags
 from homeport.terms import CwmpVersion, ValueType
 
@@ -32,6 +32,9 @@ MAX_LENGTH: Final = 32768
 
 _HEAD: Final = 4096
 """Characters in which the Inform must begin."""
+
+_NEAR: Final = 256
+"""Characters behind the Body's tag in which the Inform's name must stand."""
 
 _DEPTH: Final = 6
 """Levels of the plain form: Envelope, Body, Inform, ParameterList, ParameterValueStruct, Name."""
@@ -118,7 +121,8 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         or limits.max_attributes < _ATTRIBUTES_READ
     ):
         return None
-    tag = text.find(":Inform", 0, _HEAD)
+    tag = text.find(":Body>", 0, _HEAD)
+    tag = text.find(":Inform", tag, tag + _NEAR) if tag >= 0 else -1
     if tag < 0 or text[tag + 7 : tag + 8] not in "> \t\n":
         return None  # Most other messages: it need not cost them a try of the expression.
     start = _START.match(text)

@@ -10,17 +10,22 @@ is exact, not a guess:
   the run is well-formed wherever a row of each of its kinds is.
 - The parser still sees the run's place, a row of each kind with its prefixes and attributes, and all the rest: it refuses what it would
   have refused. What is odd about a kind, and its type, the readers of the tree find out from that row.
+- A list that came before, written alike to the letter, is cut without the expression (`known_lists`); what was judged of its markup and
+  its names is not judged again.
 - The reader takes the runs only where their marks, all and in order, are children of one list; a body that already holds the mark is left
   alone, and where the runs are not taken (they stood in a comment, say) the body is read again as a tree.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
 
 from homeport.codec import messages as m
+from homeport.codec.known_lists import KnownLists, Layout, layout_of
+from homeport.codec.references import has_only_legal_references, resolved
 from homeport.terms import ValueType
 
 MARK: Final = "homeport-rows"
@@ -40,8 +45,6 @@ _HEAD: Final = 8192
 
 _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c != 0x26) + b"\t\n"
 _OTHER: Final = frozenset(b"&\r")
-_REFERENCE: Final = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,5}));")
-_NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 # Between the tags of a row any text may stand: it has no meaning. A name begins and ends with a visible character; a parameter's ends
 # with no dot, since a row for an object is odd. References in a name, and a carriage return anywhere, are odd too.
@@ -70,28 +73,31 @@ class Rows(Struct, frozen=True, gc=False):
     None where there is none; for names of objects the text of the flag. typed: the type of kinds that are nothing but a type of the
     standard; one row stands for all of these with the same prefix. runs: the first row of each run, and the one behind its last.
     rest: the body with a marked row for each kind that is new in a run, one at least; marks: their run and kind, in order.
+    types: of each row, where that is settled. references: whether a value may have any.
     """
 
     entry: str
-    names: list[str]
-    kinds: list[str | None]
-    values: list[str | None]
+    names: Sequence[str]
+    kinds: Sequence[str | None]
+    values: Sequence[str | None]
     typed: dict[str | None, str]
     runs: tuple[tuple[int, int], ...]
     marks: tuple[tuple[int, str | None], ...]
     rest: str
+    types: Sequence[str] | None = None
+    references: bool = True
 
     def structs(self, types: dict[str | None, str]) -> list[Any]:
         """Every row. types: the type of each kind that is marked."""
         if self.entry == "ParameterInfoStruct":
-            info, flags = m.ParameterInfoStruct, _FLAGS
-            return [info(name, flags[flag or ""]) for name, flag in zip(self.names, self.kinds, strict=True)]
-        make = m.ParameterValueStruct
-        types = types | self.typed
-        return [
-            make(name, (value if "&" not in value else resolved(value)) if value else "", types[kind])
-            for name, kind, value in zip(self.names, self.kinds, self.values, strict=True)
-        ]
+            return list(map(m.ParameterInfoStruct, self.names, map(_FLAGS.__getitem__, self.kinds)))  # type: ignore[arg-type]
+        values: Iterable[str | None] = self.values
+        if self.references:
+            values = [(value if "&" not in value else resolved(value)) if value else "" for value in values]
+        elif None in self.values:
+            values = [value or "" for value in values]
+        each = self.types if self.types is not None else map((types | self.typed).__getitem__, self.kinds)
+        return list(map(m.ParameterValueStruct, self.names, values, each))  # type: ignore[arg-type]
 
 
 class _Form(Struct, frozen=True):
@@ -129,16 +135,17 @@ def _near(body: bytes) -> int:
     return 0 if body[opening : opening + 2] == b"</" else opening
 
 
-def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
+def read_ahead(body: bytes, *, max_text: int, decoded: str = "") -> Rows | None:
     """The long list of a body that is written evenly, and the body without it; None where the tree must decide.
 
     body: UTF-8, without byte order mark. max_text: a longer value is left to the tree, which refuses it.
+    decoded: the body as text, where the caller has it.
     """
     found = _BEGIN.search(body, _near(body), _HEAD)
     if found is None:
         return None
     try:
-        text = body.decode("utf-8")
+        text = decoded or body.decode("utf-8")
     except UnicodeDecodeError:
         return None
     begin = found.start() if len(text) == len(body) else text.index(found.group().decode())
@@ -156,6 +163,13 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     head, stretch, tail = text[:begin], text[begin:end], text[end:]
     if MARK in head or MARK in tail or _has_longer_text(stretch, max_text):
         return None
+    value_end = first.end(3) if is_value else first.end(2)
+    layout = layout_of(text, begin, first.start(1), value_end, first.end()) if value_end >= 0 else None
+    known = LISTS.recall(layout, stretch) if layout is not None else None
+    if known is not None:
+        facts, texts, references = known
+        if is_value or _FLAGS.keys() >= set(texts):
+            return facts.rows(head, texts, references, tail)  # type: ignore[no-any-return]
     marks = stretch.encode().translate(None, _ORDINARY)
     if not _OTHER.issuperset(marks) or not (stretch.isascii() or ("\ufffe" not in stretch and "\uffff" not in stretch)):
         return None
@@ -166,15 +180,15 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
     odd = [place for place, gap in enumerate(gaps) if "<" in gap] if "<" in "".join(gaps) else []
     if count < _MINIMUM_ROWS or len(odd) * _ROWS_PER_RUN > count:
         return None
-    known = dict.fromkeys(kinds) if is_value else {kinds[0]: None}
-    if len(known) > _MOST_KINDS or (is_value and not all(map(_is_kind, known))):
+    different = dict.fromkeys(kinds) if is_value else {kinds[0]: None}
+    if len(different) > _MOST_KINDS or (is_value and not all(map(_is_kind, different))):
         return None
     cut = _cut(stretch, gaps, odd, form) if odd else [(stretch, count, "")]
     if cut is None or not _may_stand("".join([even for even, _, _ in cut]) if odd else stretch, marks):
         return None
     typed: dict[str | None, str] = {}
     leaders: dict[str | None, str | None] = {}
-    for kind in known:
+    for kind in different:
         simple = _standard_type(kind) if kind is not None and is_value else None
         if simple is not None:
             typed[kind] = simple[1]
@@ -195,7 +209,63 @@ def read_ahead(body: bytes, *, max_text: int) -> Rows | None:
             begin = end
         rest.append(gap)
     rest.append(tail)
-    return Rows(form.entry, names, kinds, values, typed, tuple(runs), tuple(seen), "".join(rest))
+    rows = Rows(form.entry, names, kinds, values, typed, tuple(runs), tuple(seen), "".join(rest), None, b"&" in marks)
+    if layout is not None and not odd and LISTS.is_second(layout, names):
+        _remember(layout, stretch, text[first.end(1) : first.start(2)], rows, "".join(rest[1:-1]))
+    return rows
+
+
+def forget() -> None:
+    """All lists that are remembered."""
+    LISTS.forget()
+
+
+class _Facts(Struct, frozen=True):
+    """What a list that comes again shares with the first one, as in its `Rows`.
+
+    middle: the rows that stand for its kinds. types: of each row, where all are settled.
+    """
+
+    entry: str
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    typed: dict[str | None, str]
+    runs: tuple[tuple[int, int], ...]
+    marks: tuple[tuple[int, str | None], ...]
+    middle: str
+    types: tuple[str, ...] | None
+
+    def rows(self, head: str, texts: list[str], references: bool, tail: str) -> Rows:
+        """The rows with these texts between head and tail. references: whether texts hold any; they are as they are written."""
+        rest = f"{head}{self.middle}{tail}"
+        if self.entry == "ParameterInfoStruct":
+            return Rows(self.entry, self.names, texts, (), self.typed, self.runs, self.marks, rest)
+        return Rows(
+            self.entry, self.names, self.kinds, texts, self.typed, self.runs, self.marks, rest, self.types, references
+        )
+
+
+def _remember(layout: Layout, stretch: str, between: str, rows: Rows, middle: str) -> None:
+    """Keeps an even list for the next one of its kind, where its rows are written alike to the letter.
+
+    between: what stands between a row's name and the attributes of its value, or the text of its flag.
+    """
+    names, kinds = tuple(rows.names), tuple([kind or "" for kind in rows.kinds])
+    if None in rows.values or any("&" in name for name in names):
+        return
+    types = None
+    if rows.entry == "ParameterValueStruct":
+        prefixes = [f"{name}{between}{kind}>" for name, kind in zip(names, kinds, strict=True)]
+        values: Sequence[str] = [value or "" for value in rows.values]
+        if rows.typed.keys() >= set(kinds):
+            types = tuple([rows.typed[kind] for kind in kinds])
+    else:
+        prefixes, values, kinds = [f"{name}{between}" for name in names], kinds, ()
+    facts = _Facts(rows.entry, names, kinds, rows.typed, rows.runs, rows.marks, middle, types)
+    LISTS.learn(layout, stretch, prefixes, values, facts)
+
+
+LISTS: Final = KnownLists()
 
 
 def _is_kind(text: str | None) -> bool:
@@ -297,25 +367,7 @@ def _info_form(row: str, row_rest: str, name: str, name_rest: str, flag: str, fl
     return _Form("ParameterInfoStruct", re.compile(plain), careful, f"</{row}>", tags)
 
 
-def has_only_legal_references(text: str, count: int) -> bool:
-    """Whether every `&` begins a reference to a character that XML allows; the tree looks at rarer forms."""
-    found = _REFERENCE.findall(text)
-    if len(found) != count:
-        return False
-    numbers = {int(number) for _, number in found if number}
-    return all(n in (9, 10, 13) or 32 <= n < 0xD800 or 0xE000 <= n < 0xFFFE for n in numbers)
-
-
 # --- values -------------------------------------------------------------------------------------------------------------------
 
 
 _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
-
-
-def resolved(text: str) -> str:
-    return _REFERENCE.sub(_character, text) if "&" in text else text
-
-
-def _character(match: re.Match[str]) -> str:
-    named, number = match.groups()
-    return _NAMED[named] if named else chr(int(number))

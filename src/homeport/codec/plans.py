@@ -178,6 +178,10 @@ def _rows(count: str, most: int, types: list[str]) -> Plan:
         number = len(rows.names)
         if number > most or not count.endswith(f"[{number}]"):
             raise NotPlain
-        return tuple(rows.structs({kind: known for (_, kind), known in zip(rows.marks, types, strict=True)}))
+        return tuple(
+            rows.structs(
+                {kind: known for (_, kind), known in zip(rows.marks, types, strict=True)} if not rows.types else {}
+            )
+        )
 
     return plan

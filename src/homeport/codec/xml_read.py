@@ -60,6 +60,7 @@ _ENCODINGS: Final = {
 }
 
 _PROLOG: Final = re.compile(rb"<\?xml\b[^>]{0,256}?\?>")
+_LONGEST_PROLOG: Final = 264
 _DECLARED: Final = re.compile(rb"""\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _CHARSET: Final = re.compile(r"""\bcharset\s*=\s*["']?([A-Za-z0-9._-]{1,40})""", re.IGNORECASE)
 _BEFORE_DOCTYPE: Final = re.compile(rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>)*+<!DOCTYPE", re.DOTALL)
@@ -82,8 +83,8 @@ def prepare(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], cont
             fault_code=FaultCode.RESOURCES_EXCEEDED,
         )
     text = _as_utf8(body, quirks, content_type)
-    # Single characters are found many times faster than pairs, and most bodies have none of these.
-    if b"!" in text or text.rfind(b"?") > 1:
+    # Single characters are found many times faster than pairs, and most bodies have none of these but the two `?` of a prolog.
+    if b"!" in text or (text.rfind(b"?") > 1 and not _ends_its_prolog(text, text.rfind(b"?"))):
         _look_at_markup(text, quirks)
     most = limits.max_elements
     if len(text) > 4 * most and text.count(b"<") > most and text.count(b"<") - text.count(b"</") > most:
@@ -92,6 +93,13 @@ def prepare(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], cont
             fault_code=FaultCode.RESOURCES_EXCEEDED,
         )
     return text
+
+
+def _ends_its_prolog(text: bytes, last: int) -> bool:
+    """Whether the last `?` is the one that closes the prolog, and the second in all."""
+    return (
+        text[:5] == b"<?xml" and text.find(b"?", 2) == last and text.find(b">") == last + 1 and text[last - 1] != 0x3C
+    )
 
 
 def parse(text: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None]) -> Element:
@@ -155,11 +163,7 @@ def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes
             quirks[Quirk.SPACE_BEFORE_PROLOG] = None
     if not body.startswith(b"<"):
         raise MessageRefused("The body is not XML: it does not begin with '<'." if body else "The body is empty.")
-    declared = ""
-    prolog = _PROLOG.match(body)
-    if prolog is not None:
-        found = _DECLARED.search(prolog.group())
-        declared = found.group(1).decode("ascii").lower() if found else ""
+    declared, behind = _prolog(body[: body.find(b">", 0, _LONGEST_PROLOG) + 1]) if body[:5] == b"<?xml" else ("", 0)
     if not declared and content_type and not body.isascii():
         charset = _CHARSET.search(content_type)
         declared = charset.group(1).lower() if charset else ""
@@ -172,11 +176,24 @@ def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes
     if codec.startswith("utf-16"):  # The first bytes were not UTF-16, so the prolog is wrong.
         quirks[Quirk.WRONG_ENCODING] = None
         codec = "utf-8"
-    if prolog is not None:
-        body = body[prolog.end() :].lstrip(_SPACE)
+    if behind:
+        body = body[behind:].lstrip(_SPACE)
     if codec == "utf-8" or body.isascii():
         return body
     return _transcode(body, codec, quirks)
+
+
+@lru_cache(maxsize=64)
+def _prolog(head: bytes) -> tuple[str, int]:
+    """The encoding that a prolog names, and its length; "" and 0 where there is none. Remembered, since peers write few of them.
+
+    head: the body up to its first `>`.
+    """
+    prolog = _PROLOG.match(head)
+    if prolog is None:
+        return "", 0
+    found = _DECLARED.search(head)
+    return found.group(1).decode("ascii").lower() if found else "", len(head)
 
 
 def _transcode(body: bytes, codec: str, quirks: dict[Quirk, None]) -> bytes:
