@@ -476,6 +476,19 @@ def test_a_device_has_one_lease_which_its_cookie_finds(store: Store, run: Run) -
     assert run(store.lease("c2")) is None
 
 
+def test_leases_of_devices_without_cookies_are_found_by_address(store: Store, run: Run) -> None:
+    """All of one address, and none of devices that give the cookie back."""
+    devices = [a_device(f"S{n}") for n in (1, 2, 3)]
+    hosts = ("192.0.2.7", "192.0.2.7", "")
+    leases = [a_lease(d.id, session=d.id, cookie=d.id, host=h) for d, h in zip(devices, hosts, strict=True)]
+    run(store.commit(unit(devices=devices, leases=leases)))
+    assert sorted(x.device for x in run(store.leases_at("192.0.2.7"))) == [d.id for d in devices[:2]]
+    assert run(store.leases_at("192.0.2.7"))[0].host == "192.0.2.7"
+    assert run(store.leases_at("")) == run(store.leases_at("192.0.2.8")) == []
+    run(store.commit(unit(leases=[a_lease(devices[0].id, session="next", cookie="next")])))
+    assert [x.device for x in run(store.leases_at("192.0.2.7"))] == [devices[1].id]
+
+
 def test_a_lease_is_taken_as_it_was_read_or_not_at_all(store: Store, run: Run) -> None:
     """What was replaced meanwhile is not taken."""
     run(store.commit(unit(devices=[a_device()], leases=[a_lease()])))

@@ -227,7 +227,8 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     """Who has a device's session, where that is written down: while a change is on its way to the device, and at a hand-over.
 
     cookie: names the session in the device's requests. node: the process that has it, "" where none has. until: seconds since 1970;
-    the device does not answer later. state: all that another process needs to go on with it.
+    the device does not answer later. state: all that another process needs to go on with it. host: the address of a device that has
+    not given the cookie back, "" of one that has.
     """
 
     device: str
@@ -236,6 +237,7 @@ class LeaseRecord(Struct, frozen=True, kw_only=True):
     node: str
     until: float
     state: bytes
+    host: str = ""
 
 
 IDENTITY_CHANGED = "IDENTITY CHANGED"

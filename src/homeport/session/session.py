@@ -222,6 +222,11 @@ class Session:
             events.insert(0, QuirksSeen(quirks))
         return events
 
+    @property
+    def id_prefix(self) -> str:
+        """What stands before the number in the IDs of our requests."""
+        return self._id_prefix
+
     def adapt(self, *, style: WireStyle | None = None, id_prefix: str | None = None) -> None:
         """Speak from now on as this peer needs it; None leaves it as it is."""
         if style is not None:

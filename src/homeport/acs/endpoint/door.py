@@ -19,6 +19,7 @@ from homeport.acs.endpoint.cookies import COOKIE, Cookies
 from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
+from homeport.acs.endpoint.places import NO_COOKIE
 from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
@@ -29,6 +30,7 @@ from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets
 from homeport.acs.services.sessions import Sessions, contact
+from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
@@ -103,7 +105,9 @@ class Door:
         self._mistakes: dict[tuple[str, str], float] = {}
         self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
-        self.handover = Handover(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up)
+        self.handover = Handover(
+            *(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up, self._no_cookie)
+        )
         self._elsewhere: set[asyncio.Task[None]] = set()
         if hub.peers is not None:
             hub.peers.on("session", self._begun_elsewhere)
@@ -131,6 +135,9 @@ class Door:
     def _restored(self, state: SessionState) -> Session:
         """The protocol's session of a state. Raises LocalProtocolError."""
         return Session.from_record(state.session, now=self._clock(), limits=self._limits, style=self._style)
+
+    async def _no_cookie(self, work: Work) -> None:
+        await self._sessions.quirks(work, [NO_COOKIE], most=MOST_QUIRKS)
 
     def limit_for(self, cookie: str) -> int:
         """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not."""
@@ -171,15 +178,12 @@ class Door:
                 body = decompress(body, request.content_encoding, limits)
             except RemoteProtocolError as e:
                 return plain(e.http_status, str(e))
-        if live is None:
-            there = self.live.by_place(request.host, request.port)
-            if (there is not None or request.cookie) and not _INFORM.search(body, 0, 4096):
-                if request.cookie:
-                    found = await self.handover.find(request)
-                    if isinstance(found, HttpReply):
-                        return found
-                    live = found
-                live = live or self.live.by_place(request.host, request.port)
+        # The quick look is for nearly every Inform; the exact one for the prefixes and the answers that it does not know.
+        if live is None and (request.cookie or b":Inform>" not in body[:4096]) and not _INFORM.search(body, 0, 4096):
+            found = await self.handover.find(request, body)
+            if isinstance(found, HttpReply):
+                return found
+            live = found
         if live is None:
             return await self._begin(request, body)
         if live.busy:
@@ -279,7 +283,7 @@ class Door:
             style = None if habits.prolog is None else WireStyle(prolog=habits.prolog)
             session.adapt(style=style, id_prefix=habits.id_prefix)
         answer = session.send(_INFORM_RESPONSE, now=self._clock())
-        live = Live(session, work, self._cookies.new(work.manage), request.host, request.port)
+        live = Live(session, work, self._cookies.new(work.manage), request)
         work.cookie, work.patience, work.record = live.cookie, session.timeout, session.to_record
         other = self.live.of_device(id)
         if other is not None:

@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 
 class HttpRequest(NamedTuple):
     """A request with its whole body. host, port: of the peer. certificate: the common name of a verified
-    client certificate. The header fields are "" where they were not sent.
+    client certificate. The header fields are "" where they were not sent. relayed: it came by a trusted load balancer, so that nobody
+    here sees the device's own connection end.
     """
 
     method: str
@@ -15,6 +16,7 @@ class HttpRequest(NamedTuple):
     port: int
     secure: bool = False
     certificate: str = ""
+    relayed: bool = False
     cookie: str = ""
     authorization: str = ""
     content_type: str = ""

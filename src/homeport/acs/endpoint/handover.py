@@ -1,7 +1,8 @@
 """Sessions that come from another process: after a restart, from another worker, from another node.
 
 The cookie names the session and, where several processes share a database, the process that began it. A process that is asked for a
-session which it does not have looks for it in the database, or asks the one that has it to write it there.
+session which it does not have looks for it in the database, or asks the one that has it to write it there. Without a cookie the session
+is found by place (`places.py`), and then taken up in the same way.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,12 @@ import structlog
 from homeport.acs.endpoint.cookies import Cookies, given
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import Live, LiveSessions
+from homeport.acs.endpoint.places import Places, mark_in
 from homeport.acs.records import LeaseRecord, MessageTrace
 from homeport.acs.services.continuation import SessionState, TooLarge
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
+from homeport.acs.services.work import Work
 from homeport.errors import LocalProtocolError, StoreUnavailable
 from homeport.session.session import Session
 
@@ -33,7 +36,7 @@ class Handover:
     """Gives sessions to other processes and takes them up.
 
     session_of: the protocol's session from a state; raises LocalProtocolError. told: a session's messages as its history has them.
-    give_up: ends a session here.
+    give_up: ends a session here. no_cookie: a device was found to send no cookie.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Handover:
         session_of: Callable[[SessionState], Session],
         told: Callable[[Live], list[MessageTrace]],
         give_up: Callable[[Live, str, str], Awaitable[None]],
+        no_cookie: Callable[[Work], Awaitable[None]],
     ) -> None:
         self._hub = hub
         self._leases = leases
@@ -54,32 +58,47 @@ class Handover:
         self._told = told
         self._give_up = give_up
         self._coming: set[str] = set()
+        challenged = hub.settings.cpe_auth != "open"
+        self._places = Places(hub, live, self._by_place, give_up, no_cookie, challenged=challenged)
         if hub.peers is not None:
             hub.peers.serve("give", self._asked)
 
     # --- taking up ---
 
-    async def find(self, request: HttpRequest) -> Live | HttpReply | None:
-        """The session that the request's cookie names, now open here; None where there is none; an answer where it must wait.
+    async def find(self, request: HttpRequest, body: bytes) -> Live | HttpReply | None:
+        """The session that the request belongs to, now open here; None where there is none; an answer where it must wait.
 
-        Raises StoreUnavailable.
+        body: as it was before it was compressed. Raises StoreUnavailable.
         """
+        named = False
         for cookie in given(request.cookie):
+            named = True
             owner = self._cookies.owner(cookie)
             if owner is None:
                 continue
-            if cookie in self._coming:
-                return _BUSY
-            self._coming.add(cookie)
-            try:
-                found = await self._take(cookie, owner, request)
-            finally:
-                self._coming.discard(cookie)
+            found = await self._claim(cookie, owner, request, by_cookie=True)
             if found is not None:
                 return found
-        return None
+        if named:
+            # It names a session that is over, or that never was. Where its device has begun another on this connection, that is meant.
+            return self._live.by_connection(request.host, request.port)
+        return await self._places.find(request, body)
 
-    async def _take(self, cookie: str, owner: str, request: HttpRequest) -> Live | HttpReply | None:
+    async def _by_place(self, cookie: str, owner: str, request: HttpRequest) -> Live | HttpReply | None:
+        return await self._claim(cookie, owner, request, by_cookie=False)
+
+    async def _claim(
+        self, cookie: str, owner: str, request: HttpRequest, *, by_cookie: bool
+    ) -> Live | HttpReply | None:
+        if cookie in self._coming:
+            return _BUSY
+        self._coming.add(cookie)
+        try:
+            return await self._take(cookie, owner, request, by_cookie=by_cookie)
+        finally:
+            self._coming.discard(cookie)
+
+    async def _take(self, cookie: str, owner: str, request: HttpRequest, *, by_cookie: bool) -> Live | HttpReply | None:
         hub, store = self._hub, self._hub.store
         lease = await store.lease(cookie)
         if lease is not None:
@@ -88,12 +107,13 @@ class Handover:
             answer = await hub.peers.ask(owner, "give", cookie=cookie)
             if answer == BUSY:
                 return _BUSY
-            lease = await store.lease(cookie) if answer == GIVEN else None
+            over = answer is None and not await hub.peers.alive(owner)  # it was killed in this moment
+            lease = await store.lease(cookie) if answer == GIVEN or over else None
         if lease is None or lease.until <= hub.clock():
             return None
-        return await self._resumed(lease, request)
+        return await self._resumed(lease, request, by_cookie=by_cookie)
 
-    async def _resumed(self, lease: LeaseRecord, request: HttpRequest) -> Live | None:
+    async def _resumed(self, lease: LeaseRecord, request: HttpRequest, *, by_cookie: bool) -> Live | None:
         taken = await self._leases.resume(lease)
         if taken is None:
             return None
@@ -110,8 +130,10 @@ class Handover:
         if self._live.of_device(lease.device) is not None:
             work.clear(self._hub.asking)
             return None  # the device has begun another session here meanwhile
-        live = Live(session, work, lease.cookie, request.host, request.port)
-        live.cookie_seen = True
+        live = Live(session, work, lease.cookie, request)
+        live.cookie_seen = by_cookie
+        live.mark = mark_in(session.id_prefix)
+        work.place = "" if by_cookie else request.host
         live.told = state.messages
         work.record, work.patience = session.to_record, session.timeout
         self._live.add(live)
@@ -129,6 +151,7 @@ class Handover:
         if live.busy:
             return BUSY
         live.busy = True
+        live.work.place = "" if live.cookie_seen else live.host
         try:
             await self._leases.hand_over([(live.work, self._told(live))])
         except TooLarge as e:
@@ -146,6 +169,8 @@ class Handover:
         left = list(self._live)
         while left:
             batch, left = left[:AT_ONCE], left[AT_ONCE:]
+            for live in batch:
+                live.work.place = "" if live.cookie_seen else live.host
             works = [(live.work, self._told(live)) for live in batch if not live.busy]
             try:
                 await self._leases.hand_over(works)

@@ -1,8 +1,12 @@
-"""The sessions that are open now, and how a request finds its own: by cookie, or without one by where it comes from."""
+"""The sessions that are open now, and how a request finds its own: by cookie, or without one by its connection.
+
+What a message without a cookie on another connection belongs to is said in `places.py`.
+"""
 
 from collections.abc import Iterator
 
 from homeport.acs.endpoint.cookies import PATTERN
+from homeport.acs.endpoint.exchange import HttpRequest
 from homeport.acs.records import MessageTrace
 from homeport.acs.services.work import Work
 from homeport.session.session import Session
@@ -14,20 +18,27 @@ Traced = tuple[float, str, str, bytes, bool]
 class Live:
     """An open session.
 
-    busy: a message of it is being worked on. cookie_seen: the device gives our cookie back. away: the connection on which it sent
-    its Inform is gone. told: messages that other processes have had, before trace.
+    busy: a message of it is being worked on. cookie_seen: the device gives our cookie back. first: the request that began it here.
+    host, port: where the device's last message came from that told it. away: that connection is gone, or nobody here can see whether
+    it is. mark: what the IDs of our requests hold where the device sends no cookie. told: messages that other processes have had,
+    before trace.
     """
 
-    __slots__ = ("away", "busy", "cookie", "cookie_seen", "host", "over", "port", "session", "told", "trace", "work")
+    __slots__ = (
+        *("away", "busy", "cookie", "cookie_seen", "first", "host", "mark", "over", "port", "session", "told", "trace"),
+        "work",
+    )
 
-    def __init__(self, session: Session, work: Work, cookie: str, host: str, port: int) -> None:
+    def __init__(self, session: Session, work: Work, cookie: str, first: HttpRequest) -> None:
         self.session = session
         self.work = work
         self.cookie = cookie
         self.cookie_seen = False
-        self.host = host
-        self.port = port
-        self.away = False
+        self.first = first
+        self.host = first.host
+        self.port = first.port
+        self.mark = ""
+        self.away = first.relayed
         self.busy = False
         self.over = False
         self.told: tuple[MessageTrace, ...] = ()
@@ -37,9 +48,8 @@ class Live:
 class LiveSessions:
     """All open sessions of this process.
 
-    A device that does not give the cookie back is found by its connection; or, once that is gone, by its address, while only one
-    such session is open there. Neither serves for an Inform, which always begins a session of its own. A neighbour behind the same
-    address cannot reach a session whose connection is still open.
+    A device that does not give the cookie back is found by its connection, but for its Inform, which always begins a session of its
+    own.
     """
 
     def __init__(self) -> None:
@@ -47,7 +57,6 @@ class LiveSessions:
         self._by_device: dict[str, Live] = {}
         self._by_peer: dict[tuple[str, int], Live] = {}
         self._by_host: dict[str, dict[str, Live]] = {}
-        self._away = 0  # sessions without a cookie whose connection is gone
 
     def __len__(self) -> int:
         return len(self._by_cookie)
@@ -59,9 +68,10 @@ class LiveSessions:
         """Keep a new session."""
         self._by_cookie[live.cookie] = live
         self._by_device[live.work.device] = live
-        if not live.cookie_seen and live.port:
-            self._by_peer[live.host, live.port] = live
+        if not live.cookie_seen:
             self._by_host.setdefault(live.host, {})[live.cookie] = live
+            if live.port:
+                self._by_peer[live.host, live.port] = live
 
     def remove(self, live: Live) -> None:
         """Forget a session that is over."""
@@ -77,8 +87,7 @@ class LiveSessions:
             del self._by_peer[live.host, live.port]
         there = self._by_host.get(live.host)
         if there is not None:
-            if there.pop(live.cookie, None) is not None and live.away:
-                self._away -= 1
+            there.pop(live.cookie, None)
             if not there:
                 del self._by_host[live.host]
 
@@ -103,20 +112,29 @@ class LiveSessions:
         """The session with exactly this cookie."""
         return self._by_cookie.get(cookie)
 
-    def by_place(self, host: str, port: int) -> Live | None:
-        """The session of a device that sends no cookie, where it can be told. port: 0 where a load balancer has not told it."""
-        if not port:
-            return None
-        live = self._by_peer.get((host, port))
-        if live is None and self._away:
-            away = [other for other in self._by_host.get(host, {}).values() if other.away]
-            if len(away) == 1:
-                live = away[0]
-        return live
+    def by_connection(self, host: str, port: int) -> Live | None:
+        """The session whose device has not given the cookie back and last spoke from there.
+
+        port: 0 where a load balancer has not told it: then nothing is found.
+        """
+        return self._by_peer.get((host, port)) if port else None
+
+    def at(self, host: str) -> list[Live]:
+        """The sessions of devices at this address that have not given the cookie back."""
+        return list(self._by_host.get(host, {}).values())
+
+    def moved(self, live: Live, request: HttpRequest) -> None:
+        """A device without a cookie goes on over another connection."""
+        if live.cookie_seen or (live.host, live.port) == (request.host, request.port):
+            return
+        self._forget_place(live)
+        live.host, live.port, live.away = request.host, request.port, request.relayed
+        self._by_host.setdefault(live.host, {})[live.cookie] = live
+        if live.port:
+            self._by_peer[live.host, live.port] = live
 
     def gone(self, host: str, port: int) -> None:
         """The connection from there has ended."""
         live = self._by_peer.pop((host, port), None)
         if live is not None:
             live.away = True
-            self._away += 1

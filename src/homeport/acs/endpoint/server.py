@@ -233,6 +233,7 @@ class Connection(asyncio.Protocol):
             self._port,
             self._secure,
             self._certificate,
+            False,
             **self._fields,
         )
         if self._proxied:
@@ -368,7 +369,7 @@ class CwmpServer:
         """
         host, port = self.proxies.origin(request.forwarded_for)
         secure = request.secure or request.forwarded_proto.strip().lower() == "https"
-        return request._replace(host=host or request.host, port=port, secure=secure)
+        return request._replace(host=host or request.host, port=port, secure=secure, relayed=True)
 
     def finish(self, answer: Coroutine[Any, Any, None]) -> None:
         """Bring an answer that has to wait to its end."""

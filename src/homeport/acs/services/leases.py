@@ -59,6 +59,7 @@ class Leases:
             node=node,
             until=self._hub.clock() + work.patience + LATENESS,
             state=pack(state),
+            host=work.place,
         )
 
     async def hand_over(self, works: Sequence[tuple[Work, Sequence[MessageTrace]]]) -> None:
@@ -86,7 +87,7 @@ class Leases:
             return None
         work = Work(state.id, state.device, state.started, state.address, state.events)
         work.manage, work.weighty, work.leased = state.manage, state.weighty, True
-        work.cookie, work.run = lease.cookie, run
+        work.cookie, work.place, work.run = lease.cookie, lease.host, run
         work.task, work.stored, work.want, work.mending = state.task, state.stored, state.want, state.mending
         work.secret, work.tried = state.secret, set(state.tried)
         work.request = run.request if run is not None else None

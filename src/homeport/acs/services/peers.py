@@ -5,7 +5,7 @@ What is told is no truth of its own (that is in the database) but a reason to lo
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,9 @@ from homeport.acs.storage.interface import Channel
 
 ASK_WITHIN: Final = 3.0
 """Seconds within which another process answers; a device waits 30 s for its reply."""
+
+LOOK_AFTER: Final = 0.2
+"""Seconds without an answer after which is looked whether the other process still lives; answers come within milliseconds."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -50,6 +53,14 @@ class Peers:
         """Whether the process works now. Raises StoreUnavailable."""
         return await self._channel.alive(node)
 
+    async def others(self) -> tuple[list[str], bool]:
+        """The other processes, and whether one has ended lately without a goodbye. Raises StoreUnavailable."""
+        return await self._channel.others()
+
+    async def ask_all(self, nodes: Sequence[str], kind: str, *, within: float = ASK_WITHIN, **word: Any) -> list[Any]:
+        """The answers of these processes, in their order; None of one that gives none in time. within: seconds."""
+        return await asyncio.gather(*(self.ask(node, kind, within=within, **word) for node in nodes))
+
     async def ask(self, node: str, kind: str, *, within: float = ASK_WITHIN, **word: Any) -> Any:
         """The other process's answer; None where it gives none in time. within: seconds."""
         number = next(self._numbers)
@@ -57,7 +68,10 @@ class Peers:
         self._asked[number] = future
         try:
             self.say(kind, to=node, by=self.node, n=number, **word)
-            await asyncio.wait((future,), timeout=within)  # not asyncio.timeout, which needs a task around it
+            # Not asyncio.timeout, which needs a task around it. A process that was killed in this moment still seemed to live.
+            await asyncio.wait((future,), timeout=min(within, LOOK_AFTER))
+            if not future.done() and within > LOOK_AFTER and await self.alive(node):
+                await asyncio.wait((future,), timeout=within - LOOK_AFTER)
             return future.result() if future.done() else None
         finally:
             del self._asked[number]

@@ -13,6 +13,7 @@ class Work:
 
     manage: whether the device may get tasks (it is approved). weighty: whether the session is worth a row in the history.
     cookie, patience, record: of the protocol's session: its name, seconds that the device may be silent, how it stands as plain values.
+    place: the address of a device that sends no cookie.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class Work:
         "manage",
         "mending",
         "patience",
+        "place",
         "record",
         "request",
         "run",
@@ -46,6 +48,7 @@ class Work:
         self.manage = False
         self.weighty = False
         self.cookie = ""
+        self.place = ""
         self.patience = 60.0
         self.record: Callable[[], dict[str, Any]] = dict
         self.leased = False  # there is a row by which another process can go on

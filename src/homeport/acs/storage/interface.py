@@ -171,6 +171,12 @@ class Channel(Protocol):
     async def alive(self, node: str) -> bool:
         """Whether the process with this name works on the database now. Raises StoreUnavailable."""
 
+    async def others(self) -> tuple[list[str], bool]:
+        """The other processes that work on the database now, and whether one has ended lately without a goodbye.
+
+        Raises StoreUnavailable.
+        """
+
 
 LONGEST_WORD: Final = 7_000
 
@@ -261,6 +267,9 @@ class Store(Protocol):
 
     async def lease(self, cookie: str) -> LeaseRecord | None:
         """The lease of the session with this cookie."""
+
+    async def leases_at(self, host: str) -> Sequence[LeaseRecord]:
+        """The leases of sessions whose devices come from this address and have not given the cookie back."""
 
     async def take_lease(self, lease: LeaseRecord) -> bool:
         """Whether the session is this process's from now on; False where the lease is no longer as it was read."""

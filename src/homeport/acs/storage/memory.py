@@ -232,6 +232,9 @@ class MemoryStore:
     async def lease(self, cookie: str) -> LeaseRecord | None:
         return next((lease for lease in self._leases.values() if lease.cookie == cookie), None)
 
+    async def leases_at(self, host: str) -> Sequence[LeaseRecord]:
+        return [lease for lease in self._leases.values() if host and lease.host == host]
+
     async def take_lease(self, lease: LeaseRecord) -> bool:
         return self._leases.get(lease.device) == lease
 

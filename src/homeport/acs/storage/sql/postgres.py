@@ -445,6 +445,9 @@ class PostgresStore:
         row = await self._one("lease", cookie)
         return rows.lease(row) if row is not None else None
 
+    async def leases_at(self, host: str) -> Sequence[LeaseRecord]:
+        return [rows.lease(row) for row in await self._link.fetch(SQL["leases_at"], host)]
+
     async def take_lease(self, lease: LeaseRecord) -> bool:
         return bool(await self._link.fetch(SQL["take_lease"], lease.device, lease.session, lease.node, self.node))
 

@@ -120,13 +120,17 @@ RETURNING record;
 
 -- The lease of a session, by its cookie.
 -- name: lease
-SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = $1;
+SELECT device, session, cookie, node, until, state, host FROM lease WHERE cookie = $1;
+
+-- The leases of sessions whose devices have not given the cookie back, by the devices' address.
+-- name: leases_at
+SELECT device, session, cookie, node, until, state, host FROM lease WHERE host = $1 AND host <> '';
 
 -- A lease, in place of what the device had.
 -- name: put_lease
-INSERT INTO lease (device, session, cookie, node, until, state) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO lease (device, session, cookie, node, until, state, host) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (device) DO UPDATE SET session = excluded.session, cookie = excluded.cookie, node = excluded.node,
-                                   until = excluded.until, state = excluded.state;
+                                   until = excluded.until, state = excluded.state, host = excluded.host;
 
 -- A lease that is over.
 -- name: release_lease
@@ -143,7 +147,7 @@ DELETE FROM lease WHERE device IN (
     WHERE l.until <= $1 AND l.session <> ALL ($3::text[])
       AND l.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.name <> $4 AND n.seen > now() - $5 * interval '1 second'))
     ORDER BY l.until LIMIT $2 FOR UPDATE SKIP LOCKED)
-RETURNING device, session, cookie, node, until, state;
+RETURNING device, session, cookie, node, until, state, host;
 
 -- Whether a process lives: it holds this lock as long as its connection stands.
 -- name: node_alive
@@ -152,6 +156,14 @@ SELECT EXISTS (
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $2::bigint::oid AND l.objsubid = 2
       AND l.objid = (hashtext($1)::bigint & 4294967295)::oid
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()));
+
+-- The other processes that were alive lately, and whether each still is.
+-- name: nodes
+SELECT n.name, (hashtext(n.name)::bigint & 4294967295)::oid = ANY (ARRAY(
+    SELECT l.objid FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $2::bigint::oid AND l.objsubid = 2
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())))
+FROM node n WHERE n.name <> $1 AND n.seen > now() - $3 * interval '1 second';
 
 -- The lock by which others see that this process lives.
 -- name: node_lock

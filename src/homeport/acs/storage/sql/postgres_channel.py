@@ -20,6 +20,9 @@ SAID: Final = "homeport_said"
 NODE_LOCKS: Final = 0x484F4E44
 """The class of the advisory locks by which nodes show that they live."""
 
+LATELY: Final = 15.0
+"""Seconds after its last sign of life for which a process that ended without a goodbye is told of."""
+
 RELISTEN: Final = 1.0
 
 GATHER: Final = 0.002
@@ -66,6 +69,10 @@ class PostgresChannel:
     async def alive(self, node: str) -> bool:
         found = await self._link.fetch(SQL["node_alive"], node, NODE_LOCKS)
         return bool(found[0][0])
+
+    async def others(self) -> tuple[list[str], bool]:
+        found = await self._link.fetch(SQL["nodes"], self._node, NODE_LOCKS, LATELY)
+        return [name for name, living in found if living], any(not living for _, living in found)
 
     async def _send(self) -> None:
         """All words that wait, as many in one notification as fit."""

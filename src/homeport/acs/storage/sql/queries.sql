@@ -108,12 +108,16 @@ SELECT record FROM task WHERE id >= ? AND status = 'queued' ORDER BY id LIMIT ?;
 
 -- The lease of a session, by its cookie.
 -- name: lease
-SELECT device, session, cookie, node, until, state FROM lease WHERE cookie = ?;
+SELECT device, session, cookie, node, until, state, host FROM lease WHERE cookie = ?;
+
+-- The leases of sessions whose devices have not given the cookie back, by the devices' address.
+-- name: leases_at
+SELECT device, session, cookie, node, until, state, host FROM lease WHERE host = ? AND host <> '';
 
 -- A lease, in place of what the device had.
 -- name: put_lease
-INSERT OR REPLACE INTO lease (device, session, cookie, node, until, state)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM device WHERE id = ?1;
+INSERT OR REPLACE INTO lease (device, session, cookie, node, until, state, host)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM device WHERE id = ?1;
 
 -- A lease that is over.
 -- name: release_lease
@@ -121,7 +125,7 @@ DELETE FROM lease WHERE device = ? AND session = ?;
 
 -- Leases whose time is over.
 -- name: expired_leases
-SELECT device, session, cookie, node, until, state FROM lease WHERE until <= ? ORDER BY until LIMIT ?;
+SELECT device, session, cookie, node, until, state, host FROM lease WHERE until <= ? ORDER BY until LIMIT ?;
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task

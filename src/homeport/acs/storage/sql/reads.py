@@ -48,6 +48,9 @@ class SqliteReads:
         row = self._one("lease", cookie)
         return rows.lease(row) if row is not None else None
 
+    async def leases_at(self, host: str) -> Sequence[LeaseRecord]:
+        return [rows.lease(row) for row in self._all("leases_at", host)]
+
     async def take_lease(self, lease: LeaseRecord) -> bool:
         return await self.lease(lease.cookie) == lease
 

@@ -144,15 +144,17 @@ def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
     return _messages(zlib.decompress(blob))
 
 
-def lease_row(lease: LeaseRecord) -> tuple[str, str, str, str, float, bytes]:
+def lease_row(lease: LeaseRecord) -> tuple[str, str, str, str, float, bytes, str]:
     """The parameters of `put_lease`."""
-    return (lease.device, lease.session, lease.cookie, lease.node, lease.until, lease.state)
+    return (lease.device, lease.session, lease.cookie, lease.node, lease.until, lease.state, lease.host)
 
 
 def lease(row: Sequence[Any]) -> LeaseRecord:
     """A lease from its columns."""
-    device, session, cookie, node, until, state = row
-    return LeaseRecord(device=device, session=session, cookie=cookie, node=node, until=until, state=bytes(state))
+    device, session, cookie, node, until, state, host = row
+    return LeaseRecord(
+        device=device, session=session, cookie=cookie, node=node, until=until, state=bytes(state), host=host
+    )
 
 
 def document(row: Any) -> Document:
