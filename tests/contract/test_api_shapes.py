@@ -287,5 +287,23 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
             assert 'homeport_sessions_total{outcome="success"} 1.0' in text
             assert 'homeport_http_responses_total{status="400"} 1.0' in text
             assert "homeport_store_up 1.0" in text
+            assert "homeport_tasks_open 0.0" in text and "homeport_oldest_open_task_age_seconds 0.0" in text
+            await bed.task("Reboot")
+            figures = dict(
+                line.rsplit(" ", 1)
+                for line in (await bed.rest("GET", "/metrics")).body.decode().splitlines()
+                if line[0] != "#"
+            )
+            assert figures["homeport_tasks_open"] == "1.0"
+            assert 0 < float(figures["homeport_oldest_open_task_age_seconds"]) < 20
+            assert float(figures["homeport_store_size_bytes"]) > 4_096
+            assert float(figures["homeport_data_dir_free_bytes"]) > 0
+            assert (
+                figures['homeport_answer_seconds_bucket{le="+Inf"}']
+                == figures["homeport_answer_seconds_count"]
+                == "3.0"
+            )
+            assert float(figures["homeport_answer_seconds_sum"]) > 0
+            assert figures["homeport_session_seconds_count"] == "1.0"
 
     run(scene())

@@ -232,9 +232,13 @@ def test_open_tasks_come_by_priority_and_age(store: Store, run: Run) -> None:
     """The next task is the most urgent, and among equals the oldest."""
     run(store.commit(unit(devices=[a_device()])))
     assert list(run(store.open_tasks("00D0F1-X-S1"))) == []
-    tasks = [a_task("t1"), a_task("t2", priority=5), a_task("t3"), a_task("t4", status=TaskStatus.DONE, finished=1.0)]
+    assert run(store.figures()).open_tasks == 0
+    tasks = [a_task("t1", created=7.0), a_task("t2", priority=5, created=8.0), a_task("t3", created=9.0)]
+    tasks += [a_task("t4", status=TaskStatus.DONE, finished=1.0)]
     run(store.commit(unit(tasks=[TaskChange(t, None) for t in tasks])))
     assert [t.id for t in run(store.open_tasks("00D0F1-X-S1"))] == ["t2", "t1", "t3"]
+    figures = run(store.figures())
+    assert (figures.open_tasks, figures.oldest_task) == (3, 7.0)
     assert run(store.task("t4")) == tasks[3]
 
 

@@ -1,10 +1,16 @@
 """Counters for Prometheus, collected when somebody asks: counting costs the sessions nothing."""
 
+import contextlib
+import shutil
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from homeport.acs.services.hub import ANSWER_BOUNDS, FOREVER, SESSION_BOUNDS
+from homeport.acs.storage.interface import Figures
 
 if TYPE_CHECKING:
     from homeport.acs.api.app import Services
@@ -16,12 +22,18 @@ class Metrics:
     def __init__(self, services: "Services") -> None:
         self._services = services
         self._devices = 0
+        self._free = 0
+        self._figures = Figures()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     async def text(self) -> str:
         """All metrics in the text format."""
-        self._devices = await self._services.hub.store.device_count()
+        hub = self._services.hub
+        self._devices = await hub.store.device_count()
+        self._figures = await hub.store.figures()
+        with contextlib.suppress(OSError):
+            self._free = shutil.disk_usage(hub.settings.data_dir).free
         return generate_latest(self._registry).decode()
 
     def collect(self) -> Iterator[Metric]:
@@ -34,6 +46,7 @@ class Metrics:
         yield GaugeMetricFamily(
             "homeport_store_up", "1 while the database takes writes", float(hub.store.trouble is None)
         )
+        yield from self._store_figures()
         gauge = GaugeMetricFamily("homeport_sessions_open", "CWMP sessions open now", labels=worker)
         for number, snapshot in snapshots:
             gauge.add_metric([number] if several else [], snapshot.open)
@@ -48,6 +61,18 @@ class Metrics:
             for number, snapshot in snapshots:
                 counter.add_metric([number] if several else [], snapshot.counts.get(count, 0))
             yield counter
+        for name, text, bounds, kind in _HISTOGRAMS:
+            histogram = HistogramMetricFamily(name, text, labels=worker)
+            for number, snapshot in snapshots:
+                times = snapshot.tables.get(f"{kind}_times", {})
+                sums = accumulate(times.get(str(bound), 0) for bound in bounds)
+                buckets = [
+                    ("+Inf" if bound == FOREVER else str(bound), float(n))
+                    for bound, n in zip(bounds, sums, strict=True)
+                ]
+                seconds = snapshot.counts.get(f"{kind}_micros", 0) / 1e6
+                histogram.add_metric([number] if several else [], buckets, seconds)
+            yield histogram
         for name, text, label, table in _TABLES:
             family = CounterMetricFamily(name, text, labels=[label, *worker])
             for number, snapshot in snapshots:
@@ -55,6 +80,28 @@ class Metrics:
                     family.add_metric([key, number] if several else [key], value)
             yield family
 
+    def _store_figures(self) -> Iterator[Metric]:
+        """The queue and the storage, the same whichever worker is asked."""
+        found = self._figures
+        age = max(0.0, self._services.hub.clock() - found.oldest_task) if found.open_tasks else 0.0
+        for name, text, value in (
+            ("homeport_tasks_open", "Tasks queued, running, or with an unknown outcome", found.open_tasks),
+            ("homeport_oldest_open_task_age_seconds", "Age of the oldest open task, 0 without any", age),
+            ("homeport_store_size_bytes", "What the database takes", found.size),
+            ("homeport_data_dir_free_bytes", "Room where the data directory is", self._free),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+
+
+_HISTOGRAMS = (
+    (
+        "homeport_answer_seconds",
+        "From a device's request, read in full, to our answer, commit included",
+        ANSWER_BOUNDS,
+        "answer",
+    ),
+    ("homeport_session_seconds", "From the Inform to the end of the session", SESSION_BOUNDS, "session"),
+)
 
 _COUNTS = (
     ("homeport_informs", "Informs received", "informs"),

@@ -149,6 +149,7 @@ class Door:
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """The answer to one request. Never raises for what the peer does."""
+        began = self._clock()
         try:
             reply = await self._handle(request)
         except StoreUnavailable as e:
@@ -158,8 +159,9 @@ class Door:
             # The rim: a mistake of ours must not take the connection's other users with it.
             _log.exception("a message was not handled", peer=request.host)
             reply = plain(500, "internal error")
-        http = self._hub.stats.http
-        http[reply.status] = http.get(reply.status, 0) + 1
+        stats = self._hub.stats
+        stats.http[reply.status] = stats.http.get(reply.status, 0) + 1
+        stats.answered(self._clock() - began)
         return reply
 
     def count(self, reply: HttpReply) -> None:

@@ -5,6 +5,7 @@ import itertools
 import random
 import secrets
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,10 +28,18 @@ class Refused(HomeportError):
     """The wish does not fit the state of things; the message says what to do first."""
 
 
+FOREVER: Final = float("inf")
+ANSWER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, FOREVER)
+SESSION_BOUNDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, FOREVER)
+"""Seconds, upper bounds of the histograms."""
+
+
 class Stats:
     """Counters since the start; plain numbers, read by /metrics."""
 
     __slots__ = (
+        "answer_micros",
+        "answer_times",
         "connection_requests",
         "continued",
         "faults",
@@ -41,6 +50,8 @@ class Stats:
         "messages",
         "notifications",
         "rpcs",
+        "session_micros",
+        "session_times",
         "sessions",
         "unauthorized",
         "xmpp_connected",
@@ -60,6 +71,21 @@ class Stats:
         self.file_transfers: dict[str, int] = {}
         self.notifications: dict[str, int] = {}
         self.group_logins: dict[str, int] = {}  # by the group's name, or NAME/old with the password before
+
+        self.answer_micros = 0
+        self.answer_times: dict[float, int] = {}  # by the bounds of ANSWER_BOUNDS, each without the ones below
+        self.session_micros = 0
+        self.session_times: dict[float, int] = {}
+
+    def answered(self, seconds: float) -> None:
+        """An answer to a device was ready so long after its request had arrived."""
+        self.answer_micros += int(seconds * 1e6)
+        self.count(self.answer_times, ANSWER_BOUNDS[bisect_left(ANSWER_BOUNDS, seconds)])
+
+    def session_lasted(self, seconds: float) -> None:
+        """A session has ended after so long."""
+        self.session_micros += int(seconds * 1e6)
+        self.count(self.session_times, SESSION_BOUNDS[bisect_left(SESSION_BOUNDS, seconds)])
 
     @staticmethod
     def count(table: dict[Any, int], key: Any) -> None:

@@ -621,6 +621,7 @@ class Sessions:
         """
         hub = self._hub
         hub.stats.count(hub.stats.sessions, outcome)
+        hub.stats.session_lasted(hub.clock() - work.started)
         task, mending, stored = work.task, work.mending, work.stored
         work.clear(self._hub.asking)
         if task is not None and not mending and task.status is TaskStatus.RUNNING:

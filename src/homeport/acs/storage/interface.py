@@ -181,6 +181,14 @@ class Channel(Protocol):
 LONGEST_WORD: Final = 7_000
 
 
+class Figures(Struct, frozen=True):
+    """open_tasks: of all devices. oldest_task: when the oldest of them was made, seconds since 1970. size: of the database, bytes."""
+
+    open_tasks: int = 0
+    oldest_task: float = 0.0
+    size: int = 0
+
+
 class Store(Protocol):
     """Everything the services ask of storage. Ids that do not exist give None or an empty answer, not an error."""
 
@@ -235,6 +243,9 @@ class Store(Protocol):
 
     async def device_count(self) -> int:
         """How many devices there are."""
+
+    async def figures(self) -> Figures:
+        """How much there is, for the operator."""
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         """A device's names and values, in the order of their paths; only the parameter `path`, or what is below `path.`."""

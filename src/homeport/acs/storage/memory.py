@@ -25,6 +25,7 @@ from homeport.acs.storage.interface import (
     Channel,
     Conflict,
     DocumentChange,
+    Figures,
     Page,
     SessionChange,
     TaskChange,
@@ -205,6 +206,10 @@ class MemoryStore:
 
     async def device_count(self) -> int:
         return len(self._devices)
+
+    async def figures(self) -> Figures:
+        made = [t.created for t in self._tasks.values() if t.status in OPEN_STATUSES]
+        return Figures(len(made), min(made, default=0.0))
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         values = self._values.get(id, {})

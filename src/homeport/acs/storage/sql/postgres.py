@@ -24,7 +24,7 @@ from homeport.acs.records import (
     TaskRecord,
     TokenRecord,
 )
-from homeport.acs.storage.interface import Page, SessionChange, UnitOfWork
+from homeport.acs.storage.interface import Figures, Page, SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_link import (
@@ -415,6 +415,11 @@ class PostgresStore:
 
     async def device_count(self) -> int:
         return int((await self._link.fetch(SQL["device_count"]))[0][0])
+
+    async def figures(self) -> Figures:
+        count, oldest, size = (await self._link.fetch(SQL["figures"]))[0]
+        created = await self._one("task", oldest) if oldest is not None else None
+        return Figures(count, rows.task(created[0]).created if created is not None else 0.0, size)
 
     # --- tasks ---
 

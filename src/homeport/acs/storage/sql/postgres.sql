@@ -32,6 +32,10 @@ FROM device d
 WHERE d.id > $1 AND (/*where*/)
 ORDER BY d.id LIMIT $2;
 
+-- How many tasks are open, the oldest of them, and what the database takes.
+-- name: figures
+SELECT count(*), min(id), pg_database_size(current_database()) FROM task WHERE status IN ('queued', 'running', 'unknown');
+
 -- How many devices there are.
 -- name: device_count
 SELECT count(*) FROM device;

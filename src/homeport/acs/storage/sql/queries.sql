@@ -102,6 +102,10 @@ SELECT id, record FROM task WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?
 SELECT record FROM task t WHERE status = 'running' AND phase <> 'transfer'
 AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.device = t.device AND l.until > ?2) ORDER BY id LIMIT ?1;
 
+-- How many tasks are open, and the oldest of them.
+-- name: task_figures
+SELECT count(*), min(id) FROM task INDEXED BY task_open WHERE status IN ('queued', 'running', 'unknown');
+
 -- Queued tasks, from an id on.
 -- name: orphaned_tasks
 SELECT record FROM task WHERE id >= ? AND status = 'queued' ORDER BY id LIMIT ?;

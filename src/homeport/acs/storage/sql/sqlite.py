@@ -22,7 +22,15 @@ from homeport.acs.records import (
     StoredValue,
     TaskRecord,
 )
-from homeport.acs.storage.interface import Channel, DocumentChange, Page, SessionChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import (
+    Channel,
+    DocumentChange,
+    Figures,
+    Page,
+    SessionChange,
+    UnitOfWork,
+    ValuesChange,
+)
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
@@ -533,6 +541,13 @@ class SqliteStore(SqliteReads):
 
     async def device_count(self) -> int:
         return int(self._one("device_count")[0])
+
+    async def figures(self) -> Figures:
+        count, oldest = self._one("task_figures")
+        created = self._one("task", oldest) if oldest is not None else None
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return Figures(count, rows.task(created[0]).created if created is not None else 0.0, size)
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         hot = self._load(id)
