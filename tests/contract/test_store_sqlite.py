@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from homeport.acs.records import DeviceRecord, EventRecord, SessionRecord, StoredValue, TaskRecord
-from homeport.acs.storage.interface import SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.records import DeviceRecord, Document, EventRecord, SessionRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import DocumentChange, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import sqlite as module
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
@@ -53,6 +53,26 @@ def test_everything_is_there_after_closing_and_opening(tmp_path: Path) -> None:
         assert (found.last_inform, found.model) == (9.0, "797xx")
         assert (await again.values("S1"))["Device.X"].value == "1"
         await again.close()
+
+    asyncio.run(scene())
+
+
+def test_what_is_on_its_way_to_the_disk_is_read_already(tmp_path: Path) -> None:
+    """Between the moment when what waited is given to the writer and the end of its commit, who reads waits for it."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        for number in range(20):
+            ended = SessionRecord(id=f"s{number}", device="S1", started=1.0, ended=2.0, outcome="success")
+            store.later(
+                unit(sessions=[SessionChange(ended)], documents=[DocumentChange(Document("k", f"d{number}", b""))])
+            )
+            store._drain(store._working())  # as the clock does
+            assert len((await store.sessions_of("S1", limit=99, cursor=None)).items) == number + 1
+            store._drain(store._working())
+            assert await store.document("k", f"d{number}") is not None
+        await store.close()
 
     asyncio.run(scene())
 

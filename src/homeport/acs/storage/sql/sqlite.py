@@ -101,6 +101,7 @@ class SqliteStore(SqliteReads):
         self._hots: dict[str, _Hot] = {}
         self._dirty: dict[str, _Hot] = {}
         self._deferred: list[list[Statement]] = []
+        self._leaving = 0  # how often some of those were given to the writer and are not written yet
         self._paths: dict[int, PathList] = {}
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -257,6 +258,9 @@ class SqliteStore(SqliteReads):
         if writer is None or writer.trouble is not None:
             raise StoreUnavailable(self.trouble or "")
 
+    def _left(self, error: BaseException | None) -> None:
+        self._leaving -= 1
+
     def _drain(self, writer: Writer) -> bool:
         """Everything that waits, on its way to the disk; False where nothing did."""
         deferred, self._deferred = self._deferred, []
@@ -268,6 +272,9 @@ class SqliteStore(SqliteReads):
                 writer.submit(statements, None)
         if ended:
             writer.submit([Statement(Mode.MANY, QUERIES["insert_session"], ended)], None)
+        if deferred:
+            self._leaving += 1
+            writer.submit([], self._left)
         if not self._dirty:
             return bool(deferred)
         dirty, self._dirty = self._dirty, {}
@@ -580,25 +587,25 @@ class SqliteStore(SqliteReads):
     # --- histories ---
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        if self._deferred:
+        if self._deferred or self._leaving:
             await self.flush()
         return self._page("sessions_of", rows.session, limit, device, cursor or LAST)
 
     async def session(self, id: str) -> SessionChange | None:
-        if self._deferred:
+        if self._deferred or self._leaving:
             await self.flush()
         row = self._one("session", id)
         return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
 
     async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
-        if self._deferred:
+        if self._deferred or self._leaving:
             await self.flush()
         if device is None:
             return self._page("faults", rows.fault, limit, cursor or LAST)
         return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
 
     async def document(self, kind: str, name: str) -> Document | None:
-        if self._deferred:
+        if self._deferred or self._leaving:
             await self.flush()
         row = self._one("document", kind, name)
         return rows.document(row) if row is not None else None
@@ -606,7 +613,7 @@ class SqliteStore(SqliteReads):
     async def documents(
         self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
     ) -> Page:
-        if self._deferred:
+        if self._deferred or self._leaving:
             await self.flush()
         if due is not None:
             return Page(tuple(rows.document(row) for row in self._all("due_documents", kind, due, limit)), None)
