@@ -1,7 +1,6 @@
 """The composition root: makes the store, the services, the doors, and the process around them. Nothing else names a concrete store."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -9,16 +8,16 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 import structlog
-import uvicorn
 
 from homeport.acs import tls
 from homeport.acs.api.app import Services, build
+from homeport.acs.api.listener import RestServer, serve
 from homeport.acs.auth import CpeAuth
 from homeport.acs.config import AcsSettings, host_port
 from homeport.acs.endpoint.door import Door
@@ -57,14 +56,6 @@ from homeport.transport.connection_request import request_connection
 from homeport.transport.xmpp import XmppRequester
 
 TOKEN_FILE: Final = "admin.token"
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the application stops both servers in its own order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class AcsApp:
@@ -108,7 +99,7 @@ class AcsApp:
         self._sender: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
         self._jobs: list[asyncio.Task[None]] = []
-        self._servers: list[_Server] = []
+        self._servers: list[RestServer] = []
         self._cwmp: list[CwmpServer] = []
         self._file_server: FileServer | None = None
 
@@ -197,9 +188,14 @@ class AcsApp:
         ports = self.ports
         self.cwmp_url, self.http_url = ports.cwmp_url, ports.http_url
         if ports.cwmp_tls is not None:
-            await self._serve_devices(ports.cwmp_tls, tls.context(settings, laboratory=True))
-        await self._serve_devices(ports.cwmp, None if ports.cwmp_tls is not None else tls.context(settings))
-        await self._serve(api, ports.http, timeout_keep_alive=30)
+            secured = tls.context(settings, laboratory=True)
+            await self._serve_devices(ports.cwmp_tls, secured, self._announced("cwmp_tls_listen"))
+        plain = None if ports.cwmp_tls is not None else tls.context(settings)
+        await self._serve_devices(ports.cwmp, plain, self._announced("cwmp_listen"))
+        trusts = TrustedProxies(settings.trusted_proxies).trusts
+        rest = await serve(api, ports.http, trusts=trusts, announced=self._announced("http_listen"))
+        self._servers.append(rest)
+        self._jobs.append(asyncio.create_task(rest.main_loop()))
         if self.xmpp is not None:
             self.xmpp.start()
         await self.worker.recall()
@@ -281,7 +277,7 @@ class AcsApp:
         self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
         await self.files.open()
         self._file_server = FileServer(self.files, self.hub)
-        await self._file_server.start(listening, tls.context(settings))
+        await self._file_server.start(listening, tls.context(settings), announced=self._announced("file_listen"))
         if settings.tftp_listen and self._first:
             host, port = host_port(settings.tftp_listen, "tftp_listen")
             door = TftpDoor(self.files, directory / "tftp", host, port)
@@ -303,7 +299,11 @@ class AcsApp:
         token = await make_token(self.store, name, self.hub.clock())
         _write_private(self.token_file, token + "\n")
 
-    async def _serve_devices(self, listening: socket.socket, secured: ssl.SSLContext | None) -> None:
+    def _announced(self, name: str) -> str:
+        """The name of a listener's setting where load balancers announce its connections, else ""."""
+        return name if name in self.settings.proxy_protocol else ""
+
+    async def _serve_devices(self, listening: socket.socket, secured: ssl.SSLContext | None, announced: str) -> None:
         settings = self.settings
         server = CwmpServer(
             self.door,
@@ -314,28 +314,8 @@ class AcsApp:
             client_certificates=secured is not None and settings.tls_client_ca is not None,
             proxies=TrustedProxies(settings.trusted_proxies),
         )
-        await server.start(listening, secured)
+        await server.start(listening, secured, announced=announced)
         self._cwmp.append(server)
-
-    async def _serve(self, app: Any, listening: socket.socket, **options: Any) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=3,
-            **options,
-        )
-        config.load()
-        server = _Server(config)
-        server.lifespan = config.lifespan_class(config)
-        await server.startup(sockets=[listening])
-        self._servers.append(server)
-        self._jobs.append(asyncio.create_task(server.main_loop()))
 
 
 async def _call(

@@ -7,6 +7,9 @@ from pathlib import Path
 from homeport.errors import ConfigError
 from homeport.settings import setting
 
+ANNOUNCED = ("cwmp_listen", "cwmp_tls_listen", "file_listen", "http_listen")
+"""Listeners that can stand behind load balancers with the PROXY protocol."""
+
 
 @dataclass(frozen=True, slots=True)
 class AcsSettings:
@@ -25,6 +28,11 @@ class AcsSettings:
     trusted_proxies: tuple[str, ...] = setting(
         (),
         "Addresses or networks (CIDR) of load balancers in front: what they say in X-Forwarded-For and X-Forwarded-Proto is believed.",
+    )
+    proxy_protocol: tuple[str, ...] = setting(
+        (),
+        "Listeners, by their settings (cwmp_listen, cwmp_tls_listen, file_listen, http_listen), where trusted_proxies begin every"
+        " connection with a PROXY protocol header (v1 or v2), before TLS; nobody else may send one.",
     )
     public_host: str = setting(
         "", "HOST or HOST:PORT in the file URLs that devices get; empty: the address from which the ACS reaches them."
@@ -180,6 +188,17 @@ class AcsSettings:
                     raise ConfigError(
                         f"{name} holds {text!r}, which is no address or network: {e}; write 192.0.2.7 or 192.0.2.0/24"
                     ) from e
+        for name in self.proxy_protocol:
+            if name not in ANNOUNCED:
+                raise ConfigError(f"proxy_protocol holds {name!r}; it lists settings among {', '.join(ANNOUNCED)}")
+            if name == "cwmp_tls_listen" and not self.cwmp_tls_listen:
+                raise ConfigError(
+                    "proxy_protocol holds cwmp_tls_listen, which is not set; give it, or take it out there"
+                )
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigError(
+                "proxy_protocol needs trusted_proxies, the addresses of the load balancers: from others a header is refused"
+            )
         for pair in self.connection_request_users:
             if ":" not in pair:
                 raise ConfigError("connection_request_users holds an entry without a colon; write user:password")

@@ -23,6 +23,8 @@ from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
 from homeport.acs.tls import common_name
 from homeport.http.forwarded import TrustedProxies
+from homeport.http.proxy_protocol import Origin, resembles
+from homeport.transport.proxied import ProxiedListener
 
 MOST_HEAD: Final = 16_384
 """Bytes of request line and headers: a Digest header, a 4 KB cookie and a proxy's additions stay under 8 KB."""
@@ -47,6 +49,9 @@ _WANTED: Final = {
 }
 _JOINED: Final = {"cookie": "; ", "forwarded_for": ", "}
 _REASONS: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+UNEXPECTED: Final = (
+    "only addresses in trusted_proxies may send one, and only to a listener that stands in proxy_protocol"
+)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = structlog.get_logger("homeport.acs.http")
@@ -174,6 +179,8 @@ class Connection(asyncio.Protocol):
             self._refuse(plain(400, "this server changes to no other protocol", close=True))
         except httptools.HttpParserError as e:
             cause = e.__context__
+            if resembles(data):
+                _log.warning("a PROXY header was refused", peer=self._host, reason=UNEXPECTED)
             self._refuse(cause.reply if isinstance(cause, _Refused) else plain(400, "this is not HTTP/1.1", close=True))
         else:
             if not self._limit and self._head > MOST_HEAD:
@@ -315,6 +322,25 @@ class Connection(asyncio.Protocol):
         return not self._busy
 
 
+class _Announced(Connection):
+    """A connection that a load balancer has announced by the PROXY protocol."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, server: "CwmpServer", origin: Origin) -> None:
+        super().__init__(server)
+        self._origin = origin
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        origin = self._origin
+        if origin.host:
+            self._host, self._port = origin.host, origin.port
+        # A load balancer that speaks for itself, or for somebody whom it does not know, vouches for no X-Forwarded-For.
+        self._proxied = bool(origin.host) and self._server.proxies.trusts(origin.host)
+        self._secure = self._secure or origin.secure
+
+
 class _Refused(Exception):
     """The request is refused while it is read."""
 
@@ -353,13 +379,28 @@ class CwmpServer:
         self.date = b""
         self._answers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | ProxiedListener | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self, listening: socket, tls: ssl.SSLContext | None = None) -> None:
-        """Take connections on a bound socket."""
+    async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
+        """Take connections on a bound socket.
+
+        announced: where load balancers announce them by the PROXY protocol, the setting that says where this listens.
+        """
         self._loop = asyncio.get_running_loop()
         self._sweep()
+        if announced:
+            self._server = ProxiedListener(
+                listening,
+                lambda origin: Connection(self) if origin is None else _Announced(self, origin),
+                trusts=self.proxies.trusts,
+                name=announced,
+                tls=tls,
+                most=self.max_connections,
+                patience=self.read_timeout,
+            )
+            self._server.start(4_096)
+            return
         self._server = await self._loop.create_server(lambda: Connection(self), sock=listening, ssl=tls, backlog=4_096)
 
     def origin(self, request: HttpRequest) -> HttpRequest:

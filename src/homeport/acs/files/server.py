@@ -28,6 +28,8 @@ from homeport.acs.services.multipart import BadForm, read_form
 from homeport.acs.storage.blobs import TooLarge
 from homeport.errors import HomeportError, StoreError
 from homeport.http.forwarded import TrustedProxies
+from homeport.http.proxy_protocol import Origin
+from homeport.transport.proxied import ProxiedListener
 
 PIECE: Final = 131_072
 """Bytes of a file that one transfer holds in memory."""
@@ -57,14 +59,29 @@ class FileServer:
         self._settings: AcsSettings = settings
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._slots = Slots(settings.file_max_transfers, settings.file_max_per_address)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | ProxiedListener | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._total: Pace
 
-    async def start(self, listening: socket, tls: ssl.SSLContext | None = None) -> None:
-        """Take connections on a bound socket."""
+    async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
+        """Take connections on a bound socket.
+
+        announced: where load balancers announce them by the PROXY protocol, the setting that says where this listens.
+        """
         loop = asyncio.get_running_loop()
         self._total = Pace(self._settings.file_total_rate, loop.time)
+        if announced:
+            self._server = ProxiedListener(
+                listening,
+                self._made,
+                trusts=self._proxies.trusts,
+                name=announced,
+                tls=tls,
+                most=self._settings.max_connections,
+                patience=self._settings.read_timeout,
+            )
+            self._server.start(1_024)
+            return
         self._server = await asyncio.start_server(self._connected, sock=listening, ssl=tls, backlog=1_024)
 
     async def stop(self) -> None:
@@ -77,15 +94,28 @@ class FileServer:
         if self._server is not None:
             await self._server.wait_closed()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+    def _made(self, origin: Origin | None) -> asyncio.Protocol:
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connected(reader, writer, origin)
+
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
+
+    def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, origin: Origin | None = None
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, origin))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, origin: Origin | None) -> None:
         settings = self._settings
         wire = Wire(
-            reader, writer, read_timeout=settings.read_timeout, stall=settings.file_stall, proxies=self._proxies
+            reader,
+            writer,
+            read_timeout=settings.read_timeout,
+            stall=settings.file_stall,
+            proxies=self._proxies,
+            origin=origin,
         )
         at_once = True
         try:

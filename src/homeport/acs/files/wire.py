@@ -16,6 +16,7 @@ from typing import Final
 import httptools
 
 from homeport.http.forwarded import TrustedProxies
+from homeport.http.proxy_protocol import Origin
 
 MOST_HEAD: Final = 16_384
 MOST_HEADERS: Final = 100
@@ -117,7 +118,7 @@ class Wire:
     """One connection.
 
     read_timeout: seconds for a head, and for each further piece of a body. stall: seconds without progress in sending.
-    proxies: the load balancers in front.
+    proxies: the load balancers in front. origin: what one has said of this connection by the PROXY protocol.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Wire:
         read_timeout: float,
         stall: float,
         proxies: TrustedProxies | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -136,7 +138,10 @@ class Wire:
         self._request = Request()
         peer = writer.get_extra_info("peername") or ("", 0)
         self.address: str = str(peer[0]).removeprefix("::ffff:")
-        self._proxies = proxies if proxies is not None and proxies.trusts(self.address) else None
+        if origin is not None and origin.host:
+            self.address = origin.host
+        unknown = origin is not None and not origin.host  # nobody vouches for what such a peer says of others
+        self._proxies = proxies if proxies is not None and not unknown and proxies.trusts(self.address) else None
         self.closing = False
         raw = writer.get_extra_info("socket")
         if raw is not None:
