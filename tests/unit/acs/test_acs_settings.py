@@ -25,6 +25,9 @@ def test_the_defaults_go_together() -> None:
         {"connection_request_users": ("no-colon",)},
         {"cwmp_listen": "7547x"},
         {"file_listen": "1.2.3.4:70000"},
+        {"proxy_protocol": ("cwmp_listen",)},
+        {"proxy_protocol": ("cwmp",), "trusted_proxies": ("192.0.2.1",)},
+        {"proxy_protocol": ("cwmp_tls_listen",), "trusted_proxies": ("192.0.2.1",)},
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(given: dict[str, Any]) -> None:
