@@ -128,3 +128,29 @@ def test_a_fleets_wish_goes_on_where_it_stopped(tmp_path: Path) -> None:
             assert len({line["task"] for line in whole}) == 3
 
     run(scene())
+
+
+def test_a_fleets_wish_is_taken_back_as_one(tmp_path: Path) -> None:
+    """By its key, or all of a method; what a device is working on is named and stays."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await fleet(bed, 3)
+            wish = {**READ, "where": 'product_class == "XR500"'}
+            job = [line["task"] for line in rows(await told(bed, "tasks", wish, "job"))[:-1]]
+            other = await bed.task("Reboot", serial="S1")
+            busy = await bed.device("S0")
+            await busy.inform()
+            await busy.post(None)  # the task of S0 is with the device now
+            condition = {"where": 'product_class == "XR500"'}
+            *lines, end = rows(await told(bed, "tasks/cancel", condition | {"key": "job"}))
+            assert [line["task"] for line in lines] == job
+            assert end == {"cancelled": 2, "refused": 1, "complete": True}
+            assert "was sent to the device" in lines[0]["error"]
+            assert (await bed.task_now(other))["status"] == "queued"
+            *_, end = rows(await told(bed, "tasks/cancel", condition | {"rpc": "Reboot"}))
+            assert end["cancelled"] == 1
+            assert (await bed.task_now(other))["status"] == "cancelled"
+            assert (await told(bed, "tasks/cancel", {"where": "model ="})).status == 422
+
+    run(scene())

@@ -245,6 +245,34 @@ def test_reboot_is_done_when_the_device_has_restarted(say: Say) -> None:
     assert "M Reboot" in say("device", "events", SERIAL, "--limit", "3")[1]
 
 
+def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) -> None:
+    """The sums at the end, a line for each that failed, the exit code of the worst; what is open is taken back by the job's key."""
+    everybody = ("--where", "True")
+    code, out, err = say("task", "start", *everybody, "GetRPCMethods", "--key", "ask")
+    assert (code, out) == (0, "job ask: 1 tasks\n1 done\n"), err
+    code, out, _ = say("task", "start", *everybody, "GetParameterValues", 'parameter_names=["Device.Nope"]')
+    assert code == ExitCode.FAULT
+    assert "failed: 9005" in out and out.endswith("1 failed\n")
+    waiting = (
+        "task",
+        "start",
+        *everybody,
+        "GetRPCMethods",
+        "--no-connection-request",
+        "--key",
+        "later",
+        "--wait",
+        "0.1",
+    )
+    code, out, err = say(*waiting)
+    assert code == ExitCode.TIMEOUT
+    assert "task stop --where True --key later" in err
+    assert say("task", "stop", *everybody, "--key", "later", "--yes")[1] == "1 tasks are cancelled\n"
+    assert say("task", "start", "--where", 'model == "nix"', "GetRPCMethods")[2] == "no device fits the condition\n"
+    code, _, err = say("task", "start", "GetRPCMethods")
+    assert code == ExitCode.USAGE and "--where" in err
+
+
 def test_sessions_become_ladders(say: Say) -> None:
     """The session with the first Inform can be looked at as a ladder, and with its bodies."""
     first = json.loads(say("device", "sessions", SERIAL, "--json")[1])[-1]

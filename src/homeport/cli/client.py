@@ -114,6 +114,27 @@ class RestClient:
             return self._decoded(text, target)
         raise self._refusal(status, reason, text)
 
+    def lines(self, path: str, body: Json, *, headers: Mapping[str, str] | None = None) -> Iterator[Json]:
+        """The JSON lines of an answer that is streamed, each as it comes. What the ACS does ends when this is closed early."""
+        self.close()
+        connection = self._connect()
+        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **(headers or {})}
+        try:
+            connection.request("POST", self._prefix + API + path, body=msgspec.json.encode(body), headers=sent)
+            if connection.sock is not None:
+                connection.sock.settimeout(600.0)
+            answer = connection.getresponse()
+            if not 200 <= answer.status < 300:
+                raise self._refusal(answer.status, answer.reason, answer.read())
+            while line := answer.readline():
+                yield json.loads(line)
+        except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as e:
+            raise self._unreachable(e) from e
+        except ValueError as e:
+            raise CliError(f"the ACS at {self.base} stopped in the middle; try again", ExitCode.UNREACHABLE) from e
+        finally:
+            connection.close()
+
     def fetch(self, path: str, write: Callable[[bytes], Any], *, timeout: float | None = None) -> None:
         """Hand the body of a 2xx answer on, piece by piece."""
         target = self._prefix + API + path

@@ -8,9 +8,12 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import DEFAULT_WAIT, Acs, AsJson, Device, Token, connect, group, outcome, resolve, wait_for
 from homeport.cli.faults import fault_lines
+from homeport.cli.task_fleet import start, stop
 from homeport.cli.when import ago
 
-app = group("Follow and cancel what devices were asked to do.")
+app = group("Follow and cancel what devices were asked to do; ask many for the same.")
+app.command()(start)
+app.command()(stop)
 
 TaskId = Annotated[
     str, typer.Argument(metavar="TASK", help="Task id, as `homeport device ...` and `homeport task list` print it.")

@@ -102,6 +102,50 @@ async def create_tasks(use: Use, body: FleetTask, key: Key = "") -> StreamingRes
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
 
+class FleetCancel(BaseModel):
+    """Which tasks of which devices are not wanted any more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: str = Field(min_length=1, max_length=2_000, examples=['model == "797xx"'])
+    rpc: str = Field("", max_length=64, description="Only tasks of this method.")
+    key: str = Field("", max_length=200, description="Only tasks that were made with this Idempotency-Key.")
+
+
+@router.post(
+    "/tasks/cancel",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": {}}, "description": "A line per task, then one with the sums."}
+    },
+)
+async def cancel_tasks(use: Use, body: FleetCancel) -> StreamingResponse:
+    """Cancel the open tasks of the devices that fit a condition; the answer is a stream of JSON lines, one per task.
+
+    A line is `{"device", "task"}`, with `"error"` where it could not be cancelled (the device is working on it); the last one is
+    `{"cancelled", "refused", "complete"}`.
+    """
+    found = Fleet(use.hub, use.tasks).cancel(parse(body.where), rpc=body.rpc, key=body.key)
+
+    async def lines() -> AsyncIterator[bytes]:
+        cancelled = refused = 0
+        end: dict[str, Any] = {"complete": True}
+        try:
+            async for one in found:
+                line = {"device": one.device, "task": one.task.id if one.task is not None else None}
+                if one.problem:
+                    refused += 1
+                    line["error"] = one.problem
+                else:
+                    cancelled += 1
+                yield msgspec.json.encode(line) + b"\n"
+        except StoreError as e:
+            end = {"complete": False, "error": str(e)}
+        yield msgspec.json.encode({"cancelled": cancelled, "refused": refused, **end}) + b"\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
 @router.post("/devices/{id}/tasks", status_code=201)
 async def create_task(
     use: Use,

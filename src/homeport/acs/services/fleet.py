@@ -1,4 +1,4 @@
-"""One wish for many devices: a task for each that a condition selects, told one by one as they are made."""
+"""One wish for many devices: a task for each that a condition selects, told one by one as they are made; and taken back as one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -55,6 +55,26 @@ class Fleet:
                     if isinstance(outcome, BaseException):
                         raise outcome
                     yield outcome
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def cancel(self, where: Where, *, rpc: str = "", key: str = "") -> AsyncIterator[Made]:
+        """The open tasks of the devices that a condition selects, cancelled, or why one was not; device by device.
+
+        rpc: only tasks of this method. key: only tasks that were made with this idempotency key. Raises StoreError.
+        """
+        cursor: str | None = None
+        while True:
+            page = await self._store.devices(where, limit=PAGE, cursor=cursor)
+            for device in page.items:
+                for task in await self._store.open_tasks(device.id):
+                    if (rpc and task.rpc != rpc) or (key and task.idempotency_key != key):
+                        continue
+                    try:
+                        yield Made(device.id, await self._tasks.cancel(task.id))
+                    except (NotFound, Refused) as e:
+                        yield Made(device.id, task, str(e))
             cursor = page.next
             if cursor is None:
                 return

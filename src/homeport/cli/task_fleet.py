@@ -1,0 +1,188 @@
+"""`homeport task start` and `homeport task stop`: one wish for all devices that fit a condition, followed to its end, or taken back."""
+
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli import output
+from homeport.cli.client import ENDED, RestClient, quoted
+from homeport.cli.common import Acs, AsJson, Later, Token, Yes, confirm, connect
+from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.faults import fault_lines
+from homeport.cli.rpc_args import parse_args
+
+Where = Annotated[
+    str,
+    typer.Option("--where", metavar="EXPR", help='Which devices, for example: model == "797xx" and "gold" in tags.'),
+]
+LONGEST_CALL = 20.0
+"""Seconds that one question after a task waits for its end."""
+
+
+def start(
+    rpc: Annotated[
+        str,
+        typer.Argument(
+            metavar="RPC", help="A method of the standard, or Refresh, which reads a part of the tree anew."
+        ),
+    ],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARG", help="NAME=VALUE with the standard's names in snake_case; or one JSON object."),
+    ] = None,
+    where: Where = "",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many devices.")] = 100_000,
+    priority: Annotated[int, typer.Option("--priority", metavar="N", help="Higher first.")] = 0,
+    expires_in: Annotated[
+        float | None,
+        typer.Option(
+            "--expires-in", metavar="SECONDS", min=1, help="Not sent any more after this.", show_default=False
+        ),
+    ] = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            "--key", metavar="TEXT", help="Names the job: told again within a day, it goes on where it stopped."
+        ),
+    ] = "",
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Follow the tasks for so long; 0 only makes them.")
+    ] = 600.0,
+    later: Later = False,
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Ask all devices that fit a condition for the same: `homeport task start --where 'model == "797xx"' GetRPCMethods`."""
+    if not where:
+        raise CliError("say which devices: --where EXPR; all of them: --where True", ExitCode.USAGE)
+    client = connect(acs, token)
+    body: dict[str, Any] = {"rpc": rpc, "args": parse_args(args or []), "where": where, "limit": limit}
+    body |= {"priority": priority, "expires_in": expires_in, "connection_request": not later}
+    confirm(f"Ask all devices with {where} for {rpc}?", yes=yes or rpc.startswith("Get") or rpc == "Refresh")
+    key = key or f"job-{secrets.token_hex(6)}"
+    made, refused = _make(client, body, key)
+    if not json:
+        print(f"job {key}: {len(made)} tasks" + (f", {len(refused)} devices could not be given one" if refused else ""))
+        for line in refused:
+            output.note(f"{line['device']}: {line['error']}")
+    ended = _follow(client, made, wait, key, _command(where, key)) if wait else []
+    counts = Counter(task["status"] for task in ended)
+    open_ = len(made) - sum(counts[status] for status in ENDED)
+    if json:
+        output.print_json({"key": key, "tasks": ended or made, "refused": refused})
+    else:
+        for task in ended:
+            if task["status"] not in ("done", "queued", "running"):
+                said = fault_lines(task["fault"])[0] if task.get("fault") else task["status"]
+                print(
+                    f"{task['device']}: {task['status']}: {said}" if task.get("fault") else f"{task['device']}: {said}"
+                )
+        if ended:
+            print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+        if open_:
+            output.note(f"{open_} still open; take them back: {_command(where, key)}")
+    if not made and not refused:
+        output.note("no device fits the condition")
+    if wait and open_:
+        raise typer.Exit(ExitCode.TIMEOUT)
+    if refused or any(task["status"] != "done" for task in ended):
+        raise typer.Exit(ExitCode.FAULT if not refused else ExitCode.FAILED)
+
+
+def stop(
+    where: Where = "",
+    rpc: Annotated[str, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.")] = "",
+    key: Annotated[str, typer.Option("--key", metavar="TEXT", help="Only tasks of this job of `task start`.")] = "",
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """Take the open tasks of all devices that fit a condition out of their queues."""
+    if not where:
+        raise CliError("say which devices: --where EXPR; all of them: --where True", ExitCode.USAGE)
+    client = connect(acs, token)
+    which = " ".join(
+        filter(None, ("the open", rpc, "tasks", f"of job {key}" if key else "", f"of devices with {where}"))
+    )
+    confirm(f"Cancel {which}?", yes=yes)
+    *lines, end = client.lines("/tasks/cancel", {"where": where, "rpc": rpc, "key": key})
+    if json:
+        output.print_json({**end, "tasks": lines})
+    else:
+        print(f"{end['cancelled']} tasks are cancelled")
+        for line in lines:
+            if "error" in line:
+                output.note(f"{line['device']}: {line['error']}")
+    if not end["complete"]:
+        raise CliError(f"not all were reached: {end['error']}; say it again")
+    raise typer.Exit(ExitCode.OK if not end["refused"] else ExitCode.FAILED)
+
+
+def _make(client: RestClient, body: dict[str, Any], key: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lines of devices that have their task, and of those that could not be given one."""
+    made: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    with _progress("tasks made", None) as shown:
+        for line in client.lines("/tasks", body, headers={"Idempotency-Key": key}):
+            if "complete" in line:
+                if not line["complete"]:
+                    cure = f"the same command with --key {key} goes on"
+                    raise CliError(f"{len(made)} tasks are made, then: {line['error']}; {cure}")
+                return made, refused
+            (refused if "error" in line else made).append(line)
+            shown(len(made), "")
+    raise CliError(
+        f"the ACS stopped after {len(made)} tasks; the same command with --key {key} goes on", ExitCode.UNREACHABLE
+    )
+
+
+def _follow(client: RestClient, made: list[dict[str, Any]], wait: float, key: str, cure: str) -> list[dict[str, Any]]:
+    """The tasks when they have ended, or as they are when the time is over."""
+    deadline = time.monotonic() + wait
+    tasks: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    try:
+        with _progress(f"job {key}", len(made)) as shown:
+            for line in made:
+                while True:
+                    left = deadline - time.monotonic()
+                    query = {"wait": round(min(LONGEST_CALL, left), 3)} if left > 0 else None
+                    task = client.get(f"/tasks/{quoted(line['task'])}", query)
+                    if task["status"] in ENDED or left <= 0:
+                        break
+                tasks.append(task)
+                counts[task["status"]] += 1
+                shown(len(tasks), ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+    except KeyboardInterrupt:
+        output.note(f"the job goes on without you; take back what is open: {cure}")
+        raise
+    return tasks
+
+
+def _command(where: str, key: str) -> str:
+    import shlex
+
+    return f"{output.program()} task stop --where {shlex.quote(where)} --key {key}"
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Any]:
+    """A bar on a terminal, told how many there are and what became of them; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda count, text: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=output.console(stderr=True), transient=True) as bar:
+        row = bar.add_task(what, total=total, said="")
+        yield lambda count, text: bar.update(row, completed=count, said=text)
