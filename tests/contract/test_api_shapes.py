@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from homeport.codec.messages import GetParameterValuesResponse, Message, ParameterValueStruct, Request
-from support.acs_wire import Bed, acs, id_of, run
+from support.acs_wire import Bed, Connection, acs, id_of, run
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -199,6 +199,7 @@ def test_a_deleted_device_is_gone_and_may_come_back(tmp_path: Path) -> None:
         ("POST", "devices/nobody/tasks", {"rpc": "Reboot"}, 404, "not_found"),
         ("POST", "devices/ID/tasks?wait=-1", {"rpc": "Reboot"}, 422, "invalid"),
         ("PUT", "devices/ID/credentials", {"username": "", "password": ""}, 422, "invalid"),
+        ("POST", "devices/ID/tasks", {"rpc": "Reboot", "args": {"command_key": "\ud800"}}, 422, "invalid"),
     ],
 )
 def test_every_error_has_the_one_shape(
@@ -210,6 +211,24 @@ def test_every_error_has_the_one_shape(
         async with acs(tmp_path) as bed:
             await (await bed.device()).session("1 BOOT")
             is_error(await bed.rest(method, path.replace("ID", id_of()), body), status, code)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 4194305", "Transfer-Encoding: chunked"])
+def test_a_body_that_is_too_long_is_refused_before_it_is_kept(tmp_path: Path, framing: str) -> None:
+    """Also of somebody without a token: otherwise anybody could fill the memory."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            connection = await Connection.to(bed.app.http_url)
+            head = f"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+            connection.writer.write(head.encode())
+            if "chunked" in framing:
+                connection.writer.write(b"400001\r\n" + b" " * 0x400001 + b"\r\n")
+            is_error(await connection.answer(), 413, "too_large")
+            await connection.close()
+            is_error(await bed.rest("GET", "devices/nobody"), 404, "not_found")
 
     run(scene())
 

@@ -12,6 +12,7 @@ from starlette.types import Scope as Scope_
 
 from homeport._version import __version__
 from homeport.acs.api import errors
+from homeport.acs.api.bodies import BodyLimit
 from homeport.acs.api.metrics import Metrics
 from homeport.acs.records import AuditRecord, Scope, TokenRecord
 from homeport.acs.services.audit import Audit
@@ -138,6 +139,7 @@ def build(given: Services) -> FastAPI:
         app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized)])
     app.include_router(users.door, prefix="/api/v1")
     app.add_middleware(Outcomes, audit=given.audit)
+    app.add_middleware(BodyLimit)
     metrics = Metrics(given)
 
     @app.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(authorized)], tags=["operation"])

@@ -59,9 +59,19 @@ def install(app: FastAPI) -> None:
             headers = {"Retry-After": str(max(1, round(e.wait)))}
         return answer(status, str(e), headers=headers)
 
-    async def http(_: Request, e: Exception) -> JSONResponse:
+    async def http(request: Request, e: Exception) -> JSONResponse:
         assert isinstance(e, HTTPException)
-        return answer(e.status_code, str(e.detail), headers=dict(e.headers) if e.headers else None)
+        text, headers = str(e.detail), dict(e.headers) if e.headers else None
+        if text == "Not Found":  # starlette's own, for an address without a route
+            text = f"there is nothing at {request.url.path}; what there is says /api/openapi.json"
+        elif text == "Method Not Allowed":
+            text = f"{request.method} does not go with {request.url.path}; it takes {(headers or {}).get('Allow', 'others')}"
+        elif text == "There was an error parsing the body":
+            text = "the body is not JSON, or is nested too deeply"
+        return answer(e.status_code, text, headers=headers)
+
+    async def unwritable(_: Request, e: Exception) -> JSONResponse:
+        return answer(422, "a text holds half of a surrogate pair (such as \\ud800), which is no character")
 
     async def invalid(_: Request, e: Exception) -> JSONResponse:
         assert isinstance(e, RequestValidationError)
@@ -75,4 +85,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HomeportError, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(UnicodeEncodeError, unwritable)
     app.add_exception_handler(Exception, broken)
