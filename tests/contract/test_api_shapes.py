@@ -293,6 +293,36 @@ def test_the_stream_tells_what_happens(tmp_path: Path) -> None:
     run(scene())
 
 
+def test_a_listener_who_comes_back_gets_what_he_has_missed(tmp_path: Path) -> None:
+    """Last-Event-ID, as browsers send it; where it is not known any more the stream says so, and what is shown must be read anew."""
+
+    async def heard(bed: Bed, last: str, until: bytes) -> bytes:
+        stream = await Connection.to(bed.app.http_url)
+        head = f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bed.token}\r\n{last}\r\n"
+        stream.writer.write(head.encode())
+        async with asyncio.timeout(20):
+            seen = await stream.reader.readuntil(b": listening\n\n")
+            while until not in seen:
+                seen += await stream.reader.readuntil(b"\n\n")
+        await stream.close()
+        return seen
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            first = asyncio.create_task(heard(bed, "", b"event: inform"))
+            while not bed.app.hub.bus.listening:
+                await asyncio.sleep(0)
+            await (await bed.device("S1")).session("1 BOOT")
+            (number,) = re.findall(rb"id: (\S+)\nevent: inform", await first)
+            await (await bed.device("S2")).session("1 BOOT")
+            seen = await heard(bed, f"Last-Event-ID: {number.decode()}\r\n", b"event: inform")
+            assert b"gap" not in seen and id_of("S2").encode() in seen
+            assert number not in seen
+            assert b"event: gap" in await heard(bed, "Last-Event-ID: other-7\r\n", b"event: gap")
+
+    run(scene())
+
+
 def test_metrics_count_what_happened(tmp_path: Path) -> None:
     """Prometheus's text format, with sessions by outcome and answers by status."""
 

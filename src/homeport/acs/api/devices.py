@@ -12,7 +12,7 @@ from homeport.acs.where import parse
 router = APIRouter(tags=["devices"])
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many rows.")]
-Cursor = Annotated[str | None, Query(max_length=300, description="`next` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=2_400, description="`next` of the page before.")]
 Where = Annotated[str | None, Query(description='A condition, e.g. model == "797xx" and "gold" in tags')]
 Under = Annotated[str, Query(max_length=256, description="A parameter, or an object with its dot for all below.")]
 
@@ -43,7 +43,7 @@ class Merge(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    into: str = Field(min_length=1, max_length=600, description="The id under which the device comes now.")
+    into: str = Field(min_length=1, max_length=2_400, description="The id under which the device comes now.")
 
 
 class Identity(BaseModel):

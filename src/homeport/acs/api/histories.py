@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
-from homeport.acs.services.hub import NotFound
+from homeport.acs.services.hub import GAP, NotFound
 
 router = APIRouter(tags=["histories"])
 
@@ -47,7 +47,7 @@ async def list_events(use: Use, id: str, limit: Limit = 100, cursor: Cursor = No
 @router.get("/faults")
 async def list_faults(
     use: Use,
-    device: Annotated[str | None, Query(max_length=300)] = None,
+    device: Annotated[str | None, Query(max_length=2_400)] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
@@ -57,11 +57,18 @@ async def list_faults(
 
 
 @router.get("/events", response_class=StreamingResponse)
-async def stream_events(use: Use, device: Annotated[str | None, Query(max_length=300)] = None) -> StreamingResponse:
-    """What happens from now on, as server-sent events; of one device or of all."""
+async def stream_events(
+    use: Use,
+    device: Annotated[str | None, Query(max_length=2_400)] = None,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=64)] = None,
+) -> StreamingResponse:
+    """What happens from now on, as server-sent events; of one device or of all.
+
+    Who comes back with the `Last-Event-ID` that he has heard gets what he has missed, or the event `gap` where that is not known any more.
+    """
 
     async def stream() -> AsyncIterator[bytes]:
-        async with use.hub.bus.listen() as queue:
+        async with use.hub.bus.listen(last) as queue:
             yield b": listening\n\n"
             while True:
                 try:
@@ -70,7 +77,8 @@ async def stream_events(use: Use, device: Annotated[str | None, Query(max_length
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
-                if device is None or event.get("device") == device:
-                    yield b"event: " + str(event["kind"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+                if device is None or event.get("device") == device or event is GAP:
+                    number = f"id: {event['id']}\n" if "id" in event else ""
+                    yield f"{number}event: {event['kind']}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

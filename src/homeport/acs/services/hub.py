@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,7 +18,7 @@ from homeport.acs.storage.interface import Store
 from homeport.errors import HomeportError
 
 MOST_WAITING: Final = 1_000
-"""Events that one slow listener may have waiting; then it loses the oldest, not the server its memory."""
+"""Events that one slow listener may have waiting; then it loses them and is told so, not the server its memory."""
 
 
 class NotFound(HomeportError):
@@ -27,6 +28,13 @@ class NotFound(HomeportError):
 class Refused(HomeportError):
     """The wish does not fit the state of things; the message says what to do first."""
 
+
+MOST_KEPT: Final = 500
+KEPT_FOR: Final = 300.0
+"""Events, and seconds after the last listener has left, that are kept for listeners whose connection has broken."""
+
+GAP: Final[dict[str, Any]] = {"kind": "gap"}
+"""Told to a listener who has missed events that nobody can tell him any more: he reads anew what he shows."""
 
 FOREVER: Final = float("inf")
 ANSWER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, FOREVER)
@@ -106,16 +114,23 @@ class Bus:
         self.tap: Callable[[dict[str, Any]], None] | None = None
         """Told of what happened in this process, and not of what others tell."""
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._kept: deque[dict[str, Any]] = deque(maxlen=MOST_KEPT)
+        self._kept_until = 0.0
+        self._run, self._number = secrets.token_hex(4), itertools.count(1)
 
     @property
     def listening(self) -> bool:
         """Whether anybody reads the event stream, at any process."""
-        return bool(self._listeners) or self.tap is not None or self._far
+        return bool(self._listeners) or self.tap is not None or self._far or self._may_return
 
     @property
     def local(self) -> bool:
-        """Whether anybody reads it here."""
-        return bool(self._listeners)
+        """Whether anybody reads it here, or did a moment ago and may come back for what he has missed."""
+        return bool(self._listeners) or self._may_return
+
+    @property
+    def _may_return(self) -> bool:
+        return self._kept_until > 0.0 and time.monotonic() < self._kept_until
 
     @property
     def _far(self) -> bool:
@@ -130,21 +145,35 @@ class Bus:
         event = {"kind": kind, **data}
         if self.tap is not None:
             self.tap(event)
+        event["id"] = f"{self._run}-{next(self._number)}"
         self.deliver(event)
         if self._far:
             self.far(event)
 
     def deliver(self, event: dict[str, Any]) -> None:
         """Tell the listeners of this process."""
+        if self.local:
+            self._kept.append(event)
         for queue in self._listeners:
             if queue.full():
-                queue.get_nowait()
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(GAP)
             queue.put_nowait(event)
 
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
-        """A queue of everything published while the context is open."""
+    async def listen(self, last: str | None = None) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
+        """A queue of everything published while the context is open.
+
+        last: the id of an event: what came after it is in the queue, too, or the event GAP where it is not known any more.
+        """
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
+        if last:
+            missed = list(self._kept)
+            while missed and missed[0].get("id") != last:
+                del missed[0]
+            for event in missed[1:] if missed else [GAP]:
+                queue.put_nowait(event)
         self._listeners.add(queue)
         if len(self._listeners) == 1:
             self.first()
@@ -152,6 +181,8 @@ class Bus:
             yield queue
         finally:
             self._listeners.discard(queue)
+            if not self._listeners:
+                self._kept_until = time.monotonic() + KEPT_FOR
 
     def wake(self, subject: str) -> None:
         """Wake who waits for this subject (a task's id, `contact:` and a device's id)."""
