@@ -1,5 +1,7 @@
 """ChangeDUState from its acceptance to its report: every operation has its own result, and nothing is lost to a power cut."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -507,5 +509,66 @@ def test_every_report_fits_the_schema(live):
             for message in (asked, own):
                 for version in (CwmpVersion.V1_2, CwmpVersion.V1_3, CwmpVersion.V1_4):
                     assert validate(encode(Envelope(body=message, id="1", urn=version.urn))) == []
+
+    live(scene)
+
+
+def test_a_defect_in_an_operation_fails_it_and_not_those_after_it(live, caplog):
+    """Whatever goes wrong inside the agent: the request ends, and the ACS hears of it."""
+
+    async def scene(bench):
+        whole, failing = bench.network.fetch, iter([True])
+
+        async def fetch(url, destination, **options):
+            if next(failing, False):
+                raise RuntimeError("a defect")
+            return await whole(url, destination, **options)
+
+        bench.service._worker._fetch = fetch
+        bench.network.content["http://files/a"] = package()
+        first, second = await bench.change(InstallOpStruct("http://files/a"), InstallOpStruct("http://files/a", UUID))
+        assert (first.current_state, first.fault.fault_code) == ("Failed", 9001)
+        assert second.current_state == "Installed" and "a defect" in caplog.text
+
+    live(scene)
+
+
+def test_a_defect_after_the_result_is_written_down_leaves_the_result(live):
+    """One operation, one result: what is on disk stands, and what follows is done."""
+
+    async def scene(bench):
+        build, failing = bench.service.estate.build, iter([True])
+
+        def broken(unit):
+            if next(failing, False):
+                raise RuntimeError("a defect")
+            build(unit)
+
+        bench.service.estate.build = broken
+        bench.network.content["http://files/a"] = package()
+        bench.network.content["http://files/b"] = package("other")
+        results = await bench.change(InstallOpStruct("http://files/a"), InstallOpStruct("http://files/b", UUID))
+        assert [r.current_state for r in results] == ["Installed", "Installed"]
+
+    live(scene)
+
+
+def test_a_bootstrap_in_the_middle_of_an_update_is_not_forgotten(live):
+    """What was installed when the device said `0 BOOTSTRAP` is what a Reset brings back, also where an Update was under way."""
+
+    async def scene(bench):
+        await bench.install(package(version="1.0"), uuid=UUID)
+        bench.network.content["http://files/a"] = package(version="2.0")
+        bench.network.gate = asyncio.Event()
+        bench.service.handle(ChangeDUState((UpdateOpStruct(UUID),), "k"))
+        await bench.until(lambda: bench.tables()["DeploymentUnit.1.Status"] == "Updating", "the update")
+        bench.service.bootstrapped()
+        bench.network.gate.set()
+        await bench.until(lambda: bench.ledger.owes_requests, "the report")
+        bench.acknowledge()
+        await bench.idle()
+        assert bench.value("DeploymentUnit.1.Version") == "2.0"
+        bench.set("ExecEnv.1.Reset", "true")
+        await bench.until(lambda: bench.value("DeploymentUnit.1.Version") == "1.0", "the reset")
 
     live(scene)

@@ -187,6 +187,10 @@ async def _exit_of(process: subprocess.Popen[bytes]) -> int:
         if handle >= 0:
             loop.add_reader(handle, over.set)
         while (status := process.poll()) is None:
+            if over.is_set():
+                # The kernel says that it has ended and gives no status yet: look again soon, but let others work meanwhile.
+                await asyncio.sleep(_LOOK)
+                continue
             try:
                 await asyncio.wait_for(over.wait(), None if handle >= 0 else 0.1)
             except TimeoutError:

@@ -174,7 +174,10 @@ class ModuleService:
     async def start(self) -> None:
         """Settle what was under way when the device stopped, and make the rows. Raises StoreError."""
         await self.estate.open()
-        await asyncio.to_thread(self._worker.tidy)
+        try:
+            await asyncio.to_thread(self._worker.tidy)
+        except OSError as e:
+            LOG.error("packages of earlier requests cannot be looked at: %s", e)
 
     async def run(self) -> None:
         """Start what starts by itself, then do what is asked, until cancelled."""

@@ -96,8 +96,12 @@ class OperationWorker:
                     return await self._each(request, started, self._uninstall)
         except Fault as e:
             return await self._settled(request, self._failed(operation, None, e, started))
+        except Exception:
+            # A defect must not keep the later operations, and the report that the ACS waits for, from being done.
+            LOG.exception("an operation on software modules failed inside the agent")
+            return await self._settled_after_defect(request, started)
         finally:
-            self._file(request).unlink(missing_ok=True)
+            _forget(self._file(request))
 
     def tidy(self) -> None:
         """Remove packages that no request needs any more."""
@@ -105,7 +109,7 @@ class OperationWorker:
             needed = {self._file(r).name for r in self._shelf.requests.values() if not r.complete}
             for file in self._directory.iterdir():
                 if not any(file.name.startswith(name) for name in needed):
-                    file.unlink(missing_ok=True)
+                    _forget(file)
 
     # --- the operations ---------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +187,7 @@ class OperationWorker:
             await _asked(environment.install, package, spec, place)
             busy = [eu.row for eu in self._estate.of(unit) if eu.wanted]
             await self._stop(unit)
+            unit = self._as_noted(unit)
             done = msgspec.structs.replace(
                 unit, url=url, generation=place.generation, updated=date_time(self._clock.now())
             )
@@ -191,6 +196,7 @@ class OperationWorker:
             done = self._with_units(done, spec, entry)
         except Fault as e:
             LOG.warning("%s could not be updated: %d %s", unit.duid, e.code, e.text)
+            unit = self._as_noted(unit)
             request = await self._settled(request, self._failed(operation, unit, e, started), unit, last=last)
             if environment is not None:
                 await self._remove(environment, place)
@@ -219,9 +225,11 @@ class OperationWorker:
             await self._stop(unit)
         except Fault as e:
             LOG.warning("%s could not be uninstalled: %d %s", unit.duid, e.code, e.text)
+            unit = self._as_noted(unit)
             request = await self._settled(request, self._failed(operation, unit, e, started), unit, last=last)
             self._estate.show()
             return request
+        unit = self._as_noted(unit)
         told = self._result(request, unit, started, state="Uninstalled")
         kept = msgspec.structs.replace(
             unit, status=DuStatus.UNINSTALLED, retired=True, row=0, units=(), configuration=()
@@ -336,6 +344,10 @@ class OperationWorker:
         operations.usable(next(s for s in self._estate.states() if s.name == unit.environment))
         return entry
 
+    def _as_noted(self, unit: DeploymentUnit) -> DeploymentUnit:
+        """The unit with what a `0 BOOTSTRAP` made its original while the operation was under way."""
+        return msgspec.structs.replace(unit, original=self._shelf.units[unit.number].original)
+
     def _begin(self, unit: DeploymentUnit, status: DuStatus) -> None:
         self._stored(lambda: self._shelf.save(msgspec.structs.replace(unit, status=status)))
         self._estate.show()
@@ -387,6 +399,16 @@ class OperationWorker:
         await self._written(lambda: self._shelf.finish(after, told, *units, gone=gone))
         self._finished(after)
         return after
+
+    async def _settled_after_defect(self, request: ChangeRequest, started: str) -> ChangeRequest:
+        """The request where an operation ended in an error that nobody foresaw: its result stands if it is on disk, else it failed."""
+        stored = self._shelf.requests.get(request.number)
+        if stored is None:
+            return msgspec.structs.replace(request, at=len(request.operations))
+        if stored.at != request.at:
+            return stored
+        fault = Fault(FaultCode.REQUEST_DENIED, "the device failed during the operation; see the agent's log")
+        return await self._settled(stored, self._failed(stored.operation, None, fault, started))
 
     async def _written(self, write: Callable[[], None]) -> None:
         """Write, as often as it takes: a result that was not told must not be lost to a full disk."""
@@ -461,6 +483,14 @@ async def _asked(call: Callable[P, T], *args: P.args, **fields: P.kwargs) -> T:
         # A defect in a plug-in must not keep later requests from being done: the ACS gets 9001, the log the trace.
         LOG.exception("an execution environment failed")
         raise Fault(FaultCode.REQUEST_DENIED, "the execution environment failed; see the agent's log") from e
+
+
+def _forget(file: Path) -> None:
+    """Remove a package that was done with; one that cannot be removed is no reason to fail, the next start tries again."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as e:
+        LOG.warning("%s cannot be removed: %s", file, e.strerror or e)
 
 
 def _local(error: OSError) -> Fault:
