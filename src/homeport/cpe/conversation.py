@@ -44,6 +44,7 @@ from homeport.cpe.management import Management
 from homeport.cpe.parts.part import Parts
 from homeport.cpe.recorder import Tape
 from homeport.errors import Fault, StoreError
+from homeport.http.redirects import shown_url
 from homeport.model.changes import REPORTED, PendingChange
 from homeport.model.tree import DataModel
 from homeport.model.values import split_list
@@ -290,7 +291,7 @@ def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> 
         detail = f"key {message.command_key!r}"
     elif isinstance(message, Download | Upload | ScheduleDownload):
         # The query may hold the key to the file.
-        detail = f"{message.file_type} {masked('URL', message.url.partition('?')[0])}, key {message.command_key!r}"
+        detail = f"{message.file_type} {shown_url(message.url)}, key {message.command_key!r}"
     elif isinstance(message, TransferComplete):
         fault = message.fault_struct
         detail = f"key {message.command_key!r} " + (
@@ -313,7 +314,7 @@ def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> 
 def _unit_of(operation: Operation) -> str:
     """What an operation on a deployment unit names: the URL without its query, which may hold a key, or the UUID."""
     url = getattr(operation, "url", "")
-    return masked("URL", url.partition("?")[0]) if url else operation.uuid
+    return shown_url(url) if url else operation.uuid
 
 
 def _listed(items: list[str]) -> str:

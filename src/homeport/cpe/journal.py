@@ -29,10 +29,15 @@ _SECRET_NAME: Final = re.compile(
 )
 _SECRET_ROW: Final = re.compile(
     rb"(?is)(<Name\b[^>]*>[^<]*(?:password|passphrase|secret|presharedkey|wepkey|sharedkey|privatekey|\.pin)\s*</Name>\s*<Value\b[^>]*>)"
-    rb"([^<]+)(</Value>)"
+    rb"((?:[^<]++|<!\[CDATA\[(?:(?!\]\]>).)*+\]\]>)++)(</Value>)"
 )
-_SECRET_ELEMENT: Final = re.compile(rb"(?is)(<(?:\w+:)?(?:Password|Username)\b[^>]*>)([^<]+)(<)")
-_URL_CREDENTIALS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
+_SECRET_ELEMENT: Final = re.compile(
+    rb"(?is)(<(?:\w+:)?(?:Password|Username)\b[^>]*>)((?:[^<]++|<!\[CDATA\[(?:(?!\]\]>).)*+\]\]>)++)(</)"
+)
+_URL_CREDENTIALS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,15}://)[^/?#\s<]+@")
+_URL_CREDENTIALS_IN_BODY: Final = re.compile(rb"(?i)\b([a-z][a-z0-9+.-]{0,15}://)[^/?#\s<]+@")
+_UNPRINTABLE: Final = dict.fromkeys([*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029], " ")
+"""What ends a line, or steers the terminal of whoever reads the log: parts of a line may come from a stranger."""
 
 
 def is_secret(name: str) -> bool:
@@ -48,9 +53,10 @@ def masked(name: str, value: str) -> str:
 
 
 def masked_body(body: bytes) -> bytes:
-    """One SOAP body as it may be shown: values of secret parameters and Password and Username elements replaced."""
+    """One SOAP body as it may be shown: values of secret parameters, Password and Username elements, and logins in URLs replaced."""
     body = _SECRET_ROW.sub(rb"\1" + MASK.encode() + rb"\3", body)
-    return _SECRET_ELEMENT.sub(rb"\1" + MASK.encode() + rb"\3", body)
+    body = _SECRET_ELEMENT.sub(rb"\1" + MASK.encode() + rb"\3", body)
+    return _URL_CREDENTIALS_IN_BODY.sub(rb"\1" + MASK.encode() + b"@", body)
 
 
 class Journal:
@@ -67,7 +73,8 @@ class Journal:
 
     def write(self, text: str, *, level: int = logging.INFO) -> None:
         """Add one line; text must be masked already."""
-        line = f"{date_time(self._clock.now())} {text}".replace("\n", " ")
+        text = text.translate(_UNPRINTABLE)
+        line = f"{date_time(self._clock.now())} {text}"
         self._lines.append(line)
         self._written += 1
         for follower in self._followers:

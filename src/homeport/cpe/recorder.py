@@ -31,8 +31,10 @@ MOST_OF_SESSION: Final = 1024 * 1024
 MOST_OF_BODY: Final = 512 * 1024
 """Bytes of one body: a whole data model of 3,000 parameters."""
 
-_PAIR: Final = re.compile(rb"(?s)(<Name\b[^>]*>\s*([^<]+?)\s*</Name>\s*<Value\b[^>]*>)([^<]+)(?=</Value>)")
-_URL_QUERY: Final = re.compile(rb"(?s)(<URL\b[^>]*>[^<?]*\?)[^<]+")
+_PAIR: Final = re.compile(
+    rb"(?s)(<Name\b[^>]*>\s*([^<]+?)\s*</Name>\s*<Value\b[^>]*>)((?:[^<]++|<!\[CDATA\[(?:(?!\]\]>).)*+\]\]>)++)(?=</Value>)"
+)
+_URL_QUERY: Final = re.compile(rb"(?s)(<(?:\w+:)?\w*URL\b[^>]*>(?:<!\[CDATA\[)?[^<?]*\?)[^<\]]+")
 
 
 class RecordedMessage(msgspec.Struct, frozen=True, array_like=True):

@@ -96,3 +96,11 @@ def follow(current: Target, location: str, followed: int, *, limits: HttpLimits 
             f"{current.url} redirects to {target.url}, without TLS; this is never followed", kind="redirect"
         )
     return target
+
+
+def shown_url(url: str) -> str:
+    """A URL as logs and reports show it: without its query, which may hold a key, and without a login."""
+    plain = url.partition("?")[0].partition("#")[0]
+    scheme, mark, rest = plain.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"

@@ -1,6 +1,7 @@
 """Logs for people: bounded, readable without the agent, and free of secrets."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_a_url_with_credentials_is_shown_without_them():
     """Whatever the parameter is called."""
     assert masked("Device.X.URL", "http://joe:pw@a/b") == f"http://{MASK}@a/b"
     assert masked("Device.X.URL", "http://a/b@c") == "http://a/b@c"
+    assert masked("Device.X.URL", "ftp://joe:p@w@a/b") == f"ftp://{MASK}@a/b"
 
 
 def test_a_soap_body_is_shown_without_its_secrets():
@@ -53,6 +55,30 @@ def test_a_soap_body_is_shown_without_its_secrets():
     assert b"hunter" not in shown
     assert b"joe" not in shown
     assert b">1</Value>" in shown
+
+
+def test_a_secret_in_a_cdata_section_is_one_too():
+    """Some ACSs write every value so; and so may they write a login in a URL."""
+    body = b"""<Name>Device.ManagementServer.Password</Name><Value><![CDATA[hun<ter]]></Value>
+      <Password><![CDATA[hunter3]]></Password><URL>ftp://joe:hunter4@files/a</URL>"""
+    shown = masked_body(body)
+    assert b"hun" not in shown and b"joe" not in shown and b"@files/a" in shown
+
+
+def test_masking_takes_no_longer_for_a_body_that_was_made_to_hold_it_up():
+    """No place in the expressions that tries over and over: a megabyte of the worst is looked through in a moment."""
+    begun = time.monotonic()
+    for piece in (b"a.", b"<![CDATA[x]]>", b"://", b"<Name>password</Name><Value>", b"password"):
+        masked_body(b"<Name>Device.Password</Name><Value>" + piece * (500_000 // len(piece)))
+    assert time.monotonic() - begun < 5.0
+
+
+def test_a_line_of_a_log_is_one_line_and_moves_no_cursor(tmp_path):
+    """Words of a stranger (a fault's text, an interface's name) steer neither the file nor the terminal of its reader."""
+    log = Journal("client", tmp_path, StoppedClock())
+    log.write("Fault 8001 \x1b[2Jall is well\r\n2027-01-01T00:00:00Z session done\u2028x")
+    assert log.lines() == ["2027-01-15T08:00:00Z Fault 8001  [2Jall is well  2027-01-01T00:00:00Z session done x"]
+    assert journal.read("client", tmp_path) == log.lines()
 
 
 def test_lines_can_be_read_while_no_agent_runs(tmp_path):

@@ -76,6 +76,7 @@ def test_what_the_acs_sets_is_kept_without_its_secrets(tmp_path):
         await bench.ask(
             SetParameterValues(values, "key"),
             Download(command_key="d", file_type="1 Firmware Upgrade Image", url="http://x/f?token=s3cret-c"),
+            Download(command_key="e", file_type="1 Firmware Upgrade Image", url="ftp://u:s3cret-d@x/f"),
         )
         return await verbs_of(agent)["session"]({"number": 2})
 

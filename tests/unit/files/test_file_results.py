@@ -2,7 +2,7 @@
 
 import pytest
 
-from homeport.transport.files import FAULTS, Trouble, fault_code, parse_file_url
+from homeport.transport.files import FAULTS, Trouble, fault_code, parse_file_url, shown_url
 
 IN_TRANSFER_COMPLETE = {9001, 9002, 9010, 9011, 9012, 9014, 9015, 9016, 9017, 9018, 9019, 9020}
 
@@ -65,3 +65,24 @@ def test_a_url_that_cannot_be_used_is_refused_with_a_sentence(url: str) -> None:
     """User information belongs into Username and Password; a coded line end would be a command of its own in FTP."""
     with pytest.raises(ValueError, match=r"URL"):
         parse_file_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://files/a/b.bin?sig=s3cret&x=1#y", "https://files/a/b.bin"),
+        ("ftp://joe:s3cret@files/a", "ftp://files/a"),
+        ("tftp://192.0.2.1/a@b", "tftp://192.0.2.1/a@b"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_url_is_shown_without_what_opens_it(url: str, shown: str) -> None:
+    """A signed URL is a key: it goes into no log and no status."""
+    assert shown_url(url) == shown
+
+
+def test_the_refusal_of_a_url_does_not_repeat_its_key() -> None:
+    """The sentence goes into logs."""
+    with pytest.raises(ValueError) as refused:
+        parse_file_url("http:///a?sig=s3cret")
+    assert "s3cret" not in str(refused.value)

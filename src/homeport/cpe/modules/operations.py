@@ -24,7 +24,7 @@ from homeport.cpe.modules.manifest import UUID
 from homeport.cpe.modules.records import DeploymentUnit, DuStatus, Kind, Operation
 from homeport.errors import Fault
 from homeport.terms import FaultCode
-from homeport.transport.files import Trouble, parse_file_url
+from homeport.transport.files import Trouble, parse_file_url, shown_url
 
 LONGEST_URL: Final = 1024
 """Characters (cwmp-1-2.xsd)."""
@@ -133,7 +133,7 @@ def updated_by(operation: Operation, units: Iterable[DeploymentUnit]) -> list[De
         found = [u for u in there if u.uuid.lower() == operation.uuid.lower()]
         what = f"UUID {operation.uuid}"
     else:
-        found, what = [u for u in there if u.url == operation.url], f"URL {operation.url[:100]}"
+        found, what = [u for u in there if u.url == operation.url], f"URL {shown_url(operation.url)[:100]}"
     if operation.version:
         found = [u for u in found if u.version == operation.version]
         what += f" and version {operation.version}"

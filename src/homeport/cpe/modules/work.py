@@ -25,7 +25,7 @@ from homeport.cpe.modules.records import NO_UUID, ChangeRequest, DeploymentUnit,
 from homeport.cpe.modules.units import LOG, stop_all
 from homeport.errors import ConfigError, Fault, StoreError
 from homeport.terms import FaultCode
-from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError
+from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError, shown_url
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -152,7 +152,7 @@ class OperationWorker:
             )
             done = self._with_units(done, spec, entry)
         except Fault as e:
-            LOG.warning("%s could not be installed: %d %s", _shown(operation.url), e.code, e.text)
+            LOG.warning("%s could not be installed: %d %s", shown_url(operation.url), e.code, e.text)
             told = self._failed(operation, msgspec.structs.replace(meant, row=0), e, started)
             request = await self._settled(request, told, gone=(unit,))
             if environment is not None:
@@ -498,7 +498,3 @@ def _local(error: OSError) -> Fault:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return Fault(FaultCode.SYSTEM_RESOURCES_EXCEEDED, "the disk is full")
     return Fault(FaultCode.REQUEST_DENIED, f"the device failed: {error.strerror or error}"[:256])
-
-
-def _shown(url: str) -> str:
-    return url.partition("?")[0]  # the query may hold a secret

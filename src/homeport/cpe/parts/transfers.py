@@ -27,6 +27,7 @@ from homeport.cpe.parts.file_rows import FileRows, own_logs
 from homeport.cpe.parts.part import Part
 from homeport.cpe.transfers.rules import TransferStatus
 from homeport.errors import StoreError, TransportError
+from homeport.http.redirects import shown_url
 from homeport.terms import CwmpVersion
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class TransfersPart(Part):
     def transfers(self) -> list[TransferStatus]:
         """All transfers, for people; URLs without their query, which may hold a secret."""
         rows = self._service.status() if self._service is not None and self._started else []
-        return [dataclasses.replace(row, url=row.url.partition("?")[0]) for row in rows]
+        return [dataclasses.replace(row, url=shown_url(row.url)) for row in rows]
 
     async def start(self) -> None:
         """Find out which firmware runs, and take up what was under way. Raises StoreError."""

@@ -83,7 +83,8 @@ class Results:
         transfer = self._queue.get(number)
         if transfer is None:
             return  # cancelled at the same moment
-        LOG.warning("%s %r of %s failed: %d %s", transfer.kind.value, transfer.command_key, transfer.url, code, text)
+        shown = files.shown_url(transfer.url)
+        LOG.warning("%s %r of %s failed: %d %s", transfer.kind.value, transfer.command_key, shown, code, text)
         if not transfer.windows:
             self.complete(transfer, code, text)
             return

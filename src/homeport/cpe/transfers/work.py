@@ -17,7 +17,16 @@ from homeport.cpe.transfers.file_types import FileTypes, Restart
 from homeport.cpe.transfers.queue import TransferQueue
 from homeport.cpe.transfers.records import State, Transfer
 from homeport.cpe.transfers.timetable import Timetable
-from homeport.transport.files import Credentials, Fetched, FileLimits, FileOptions, FileTransferError, Sent, Trouble
+from homeport.transport.files import (
+    Credentials,
+    Fetched,
+    FileLimits,
+    FileOptions,
+    FileTransferError,
+    Sent,
+    Trouble,
+    shown_url,
+)
 
 LOG: Final = logging.getLogger("homeport.cpe.transfers")
 
@@ -99,7 +108,11 @@ class Worker:
         """Remove what is left of it."""
         self.progress.pop(number, None)
         for file in self._directory.glob(f"{number}.file*"):
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as e:
+                # The result is written down already, and must not become a failure by this; the next start tries again.
+                LOG.warning("%s cannot be removed: %s", file, e.strerror or e)
 
     def _begun(self, transfer: Transfer) -> Transfer:
         """The record of another attempt, on disk."""
@@ -140,7 +153,9 @@ class Worker:
                 note()
             raise
         if transfer.file_size and fetched.size != transfer.file_size:
-            LOG.warning("%s has %d bytes; FileSize had said %d", transfer.url, fetched.size, transfer.file_size)
+            LOG.warning(
+                "%s has %d bytes; FileSize had said %d", shown_url(transfer.url), fetched.size, transfer.file_size
+            )
         size = fetched.size if transfer.autonomous else transfer.file_size
         return self._queue.save(
             msgspec.structs.replace(transfer, state=State.INSTALLING, sha256=fetched.sha256, file_size=size)

@@ -19,6 +19,7 @@ from homeport.transport.files.result import (
     Trouble,
     fault_code,
     parse_file_url,
+    shown_url,
 )
 from homeport.transport.files.transfer import fetch, put, supported_schemes
 
@@ -36,6 +37,7 @@ __all__ = [
     "Sent",
     "Place",
     "parse_file_url",
+    "shown_url",
     "Progress",
     "FileTransferError",
     "Trouble",

@@ -14,7 +14,14 @@ from homeport.errors import TransportError
 from homeport.http.auth import basic_header, parse_challenges
 from homeport.http.digest import DigestClient
 from homeport.http.redirects import Target, follow, parse_url
-from homeport.transport.files.result import Credentials, FileLimits, FileOptions, FileTransferError, Trouble
+from homeport.transport.files.result import (
+    Credentials,
+    FileLimits,
+    FileOptions,
+    FileTransferError,
+    Trouble,
+    shown_url,
+)
 from homeport.transport.files.sink import FileBlocks, Sink
 
 if TYPE_CHECKING:
@@ -103,7 +110,9 @@ class _HttpFile:
                 if whole and int(whole[1]) == sink.size:
                     return target.url, content_type
                 await sink.restart()
-                raise FileTransferError(Trouble.INCOMPLETE, f"{target.url} has changed while it was fetched; try again")
+                raise FileTransferError(
+                    Trouble.INCOMPLETE, f"{shown_url(target.url)} has changed while it was fetched; try again"
+                )
             await self._begin(response, sink, target)
             await self._body(response, sink, target)
             return target.url, content_type
@@ -119,7 +128,9 @@ class _HttpFile:
         if response.status == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if found is None or int(found[1]) != sink.size:
-                raise FileTransferError(Trouble.SERVER, f"{target.url} answered another range than was asked for")
+                raise FileTransferError(
+                    Trouble.SERVER, f"{shown_url(target.url)} answered another range than was asked for"
+                )
             sink.announce(None if found[3] == "*" else int(found[3]))
             return
         if sink.size:
@@ -141,11 +152,13 @@ class _HttpFile:
             await sink.flush()
             said = f" of {sink.total}" if sink.total is not None else ""
             what = "sent nothing more" if stalled else "closed the connection"
-            raise FileTransferError(Trouble.INCOMPLETE, f"{target.url} {what} after {sink.size}{said} bytes") from e
+            raise FileTransferError(
+                Trouble.INCOMPLETE, f"{shown_url(target.url)} {what} after {sink.size}{said} bytes"
+            ) from e
         except TimeoutError as e:
             await sink.flush()
             raise FileTransferError(
-                Trouble.INCOMPLETE, f"{target.url} sent nothing more after {sink.size} bytes"
+                Trouble.INCOMPLETE, f"{shown_url(target.url)} sent nothing more after {sink.size} bytes"
             ) from e
 
     @asynccontextmanager
@@ -202,11 +215,15 @@ class _HttpFile:
                 Trouble.UNREACHABLE, f"{target.authority} did not accept a connection in time"
             ) from e
         except TimeoutError as e:
-            raise FileTransferError(Trouble.INCOMPLETE, f"{target.url} did not answer in time") from e
+            raise FileTransferError(Trouble.INCOMPLETE, f"{shown_url(target.url)} did not answer in time") from e
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:
-            raise FileTransferError(Trouble.INCOMPLETE, f"{target.url} closed the connection without an answer") from e
+            raise FileTransferError(
+                Trouble.INCOMPLETE, f"{shown_url(target.url)} closed the connection without an answer"
+            ) from e
         except aiohttp.ClientError as e:
-            raise FileTransferError(Trouble.SERVER, f"{target.url} does not speak HTTP as it should: {e}") from e
+            raise FileTransferError(
+                Trouble.SERVER, f"{shown_url(target.url)} does not speak HTTP as it should: {e}"
+            ) from e
         finally:
             if blocks is not None:
                 blocks.close()
@@ -249,7 +266,9 @@ class _HttpFile:
                 if self._credentials
                 else "a request without credentials"
             )
-            raise FileTransferError(Trouble.CREDENTIALS, f"{target.url} refused {who} (HTTP {status})")
+            raise FileTransferError(Trouble.CREDENTIALS, f"{shown_url(target.url)} refused {who} (HTTP {status})")
         if 400 <= status < 500:
-            raise FileTransferError(Trouble.NOT_ACCESSIBLE, f"{target.url} is not accessible (HTTP {status})")
-        raise FileTransferError(Trouble.SERVER, f"{target.url} answered HTTP {status}")
+            raise FileTransferError(
+                Trouble.NOT_ACCESSIBLE, f"{shown_url(target.url)} is not accessible (HTTP {status})"
+            )
+        raise FileTransferError(Trouble.SERVER, f"{shown_url(target.url)} answered HTTP {status}")

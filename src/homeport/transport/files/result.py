@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from homeport.errors import TransportError
+from homeport.http.redirects import shown_url as shown_url
 from homeport.terms import FaultCode
 
 Progress = Callable[[int, int | None], None]
@@ -168,14 +169,14 @@ class Place:
 def parse_file_url(url: str) -> Place:
     """The parts of a file URL. Raises ValueError with a sentence; user information is refused (TR-069a6 A.3.2.8)."""
     if any(c <= " " or c == "\x7f" for c in url):
-        raise ValueError(f"the URL {url!r} holds blanks or control characters")
+        raise ValueError(f"the URL {shown_url(url)!r} holds blanks or control characters")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as e:
-        raise ValueError(f"the URL {url!r} cannot be read: {e}") from e
+        raise ValueError(f"the URL {shown_url(url)!r} cannot be read") from e
     if not parts.scheme or not parts.hostname:
-        raise ValueError(f"the URL {url!r} is not of the form scheme://host/path")
+        raise ValueError(f"the URL {shown_url(url)!r} is not of the form scheme://host/path")
     if "@" in parts.netloc:
         raise ValueError("the URL holds a user name; the arguments Username and Password carry it")
     path = unquote(parts.path) or "/"

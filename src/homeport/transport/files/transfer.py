@@ -19,6 +19,7 @@ from homeport.transport.files.result import (
     Sent,
     Trouble,
     parse_file_url,
+    shown_url,
 )
 from homeport.transport.files.sink import FileBlocks, Pace, Sink, blocks_of, free_space
 
@@ -68,7 +69,7 @@ async def fetch(
     except TimeoutError as e:
         keep = True
         raise FileTransferError(
-            Trouble.INCOMPLETE, f"{url} was not complete after {limits.total:g} s ({sink.size} bytes came)"
+            Trouble.INCOMPLETE, f"{shown_url(url)} was not complete after {limits.total:g} s ({sink.size} bytes came)"
         ) from e
     except asyncio.CancelledError:
         keep = True  # the device stops: what is here spares bytes after the restart
@@ -118,7 +119,9 @@ async def put(
 
                     await put_tftp(place, open_blocks, limits=limits, options=options)
     except TimeoutError as e:
-        raise FileTransferError(Trouble.INCOMPLETE, f"{url} had not taken the file after {limits.total:g} s") from e
+        raise FileTransferError(
+            Trouble.INCOMPLETE, f"{shown_url(url)} had not taken the file after {limits.total:g} s"
+        ) from e
     return Sent(size, final)
 
 
@@ -150,13 +153,17 @@ def _check(sink: Sink, url: str, expected: int, exact: bool, sha256: str, option
     if options.refuse_html:
         head = sink.head().lstrip()[:15].lower()
         if head.startswith((b"<!doctype html", b"<html")):
-            raise FileTransferError(Trouble.CORRUPT, f"{url} gave a web page in place of the file")
+            raise FileTransferError(Trouble.CORRUPT, f"{shown_url(url)} gave a web page in place of the file")
     if expected and sink.size < expected and sink.total is None:
-        raise FileTransferError(Trouble.INCOMPLETE, f"{url} ended after {sink.size} of {expected} bytes")
+        raise FileTransferError(Trouble.INCOMPLETE, f"{shown_url(url)} ended after {sink.size} of {expected} bytes")
     if expected and exact and sink.size != expected:
-        raise FileTransferError(Trouble.CORRUPT, f"{url} has {sink.size} bytes where {expected} were announced")
+        raise FileTransferError(
+            Trouble.CORRUPT, f"{shown_url(url)} has {sink.size} bytes where {expected} were announced"
+        )
     if sha256 and sink.sha256 != sha256.lower():
-        raise FileTransferError(Trouble.CORRUPT, f"{url} has the SHA-256 {sink.sha256}, not {sha256.lower()}")
+        raise FileTransferError(
+            Trouble.CORRUPT, f"{shown_url(url)} has the SHA-256 {sink.sha256}, not {sha256.lower()}"
+        )
 
 
 def _place(url: str, options: FileOptions) -> Place:
