@@ -291,6 +291,33 @@ def test_a_download_goes_on_after_the_device_restarted(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f"]
 
 
+def test_half_of_what_was_asked_for_is_no_whole_file(tmp_path: Path) -> None:
+    """A server may answer a range with a part of it: the rest is asked for, and where it never comes the download has failed."""
+
+    class Stingy(Ranged):
+        async def __call__(self, first: str, headers: dict[str, str], r: Reader, w: Writer) -> None:
+            if "range" not in headers:
+                await super().__call__(first, headers, r, w)
+                return
+            start = int(headers["range"].removeprefix("bytes=").removesuffix("-"))
+            piece = BODY[start : start + self.cut]
+            where = f"bytes {start}-{start + len(piece) - 1}/{len(BODY)}"
+            answer(w, "206 Partial Content", piece, ETag=self.etag, Content_Range=where)
+
+    fetched = transfer(Stingy(cuts=1), lambda base: fetch(base + "/f", tmp_path / "f", limits=FAST))
+    assert fetched.path.read_bytes() == BODY and fetched.resumed == 3
+    assert failing(Stingy(cuts=1, cut=100_000), tmp_path).trouble is Trouble.INCOMPLETE
+
+
+def test_no_error_repeats_the_key_of_a_signed_url(tmp_path: Path) -> None:
+    """Its sentence goes into logs and into the report."""
+
+    async def serve(first: str, headers: dict[str, str], r: Reader, w: Writer) -> None:
+        answer(w, "404 Not Found", b"sorry")
+
+    assert "s3cret" not in str(failing(serve, tmp_path, "/f.bin?sig=s3cret"))
+
+
 def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
     """If-Range fails, the server answers 200: no bytes of the old version remain."""
 

@@ -412,6 +412,13 @@ def test_a_kept_connection_is_used_for_the_second_try():
     assert result.ok and server.connections == 2
 
 
+def test_nonsense_after_a_kept_connection_was_closed_is_told_too():
+    """Whatever a device does, the caller has an answer."""
+    kept = (answer(401, b"", f"WWW-Authenticate: {DEVICE.challenges(0.0)[0]}"), CLOSE)
+    result, _ = calling([kept, b"no HTTP at all\r\nneither: this is\r\n bad\x00\r\n\r\n"])
+    assert not result.ok and "does not speak HTTP" in result.reason
+
+
 def test_credentials_are_tried_in_their_order():
     """The index of the one that worked can be remembered."""
     result, server = calling([checked()], [("a", "b"), ("acs", "wrong"), ("acs", "secret"), ("z", "z")])

@@ -367,6 +367,7 @@ def test_what_is_no_http_is_refused(raw):
     [
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"Content-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000, STALL),
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999\r\n\r\n",
         answer(200, b"x" * 5000),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -154,19 +154,16 @@ class _Caller:
         ).encode("latin-1", "replace")
         reused = self._writer is not None
         try:
-            head = await self._exchange(request)
-        except (OSError, asyncio.IncompleteReadError, EOFError) as e:
-            self.close()
-            if not reused:
-                raise self._failed(e) from e
             try:
+                head = await self._exchange(request)
+            except (OSError, EOFError):
+                self.close()
+                if not reused:
+                    raise
                 head = await self._exchange(request)  # the device closed the kept connection; a GET may be said again
-            except (OSError, EOFError) as again:
-                raise self._failed(again) from again
-        except RemoteProtocolError as e:
-            raise _Failed(f"{self.target.authority} does not speak HTTP: {e}") from e
-        try:
             status, _ = parse_status(head.start)
+        except (OSError, EOFError) as e:
+            raise self._failed(e) from e
         except RemoteProtocolError as e:
             raise _Failed(f"{self.target.authority} does not speak HTTP: {e}") from e
         return status, head

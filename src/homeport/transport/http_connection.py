@@ -20,6 +20,9 @@ from homeport.transport.proxy import Proxy, Tunnel
 from homeport.transport.tls import refusal_sentence
 
 _ADDRESS: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
+_SLACK: Final = 4096
+"""Bytes that a status line and an announcing `100 Continue` may take beside the header block."""
+
 _UNREACHABLE: Final = "check the network, the address and the port, and that the ACS is running"
 
 
@@ -48,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_fed",
         "_framed",
         "_head_size",
         "_headers",
@@ -139,7 +143,11 @@ class HttpConnection(asyncio.Protocol):
             self.abort()  # an answer that nobody asked for must not become the answer to the next request
             return
         try:
+            self._fed += len(data)
             self._parser.feed_data(data)
+            if not self._status and self._fed > self._limits.max_head + _SLACK:
+                # A field without an end never reaches on_header, and would grow in the parser.
+                self._fail(f"the header block of {self.peer} is too large", "http")
         except httptools.HttpParserUpgrade:
             self._fail(f"{self.peer} wants to change the protocol", "http")
         except httptools.HttpParserError as e:
@@ -217,6 +225,7 @@ class HttpConnection(asyncio.Protocol):
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._head_size = 0
+        self._fed = 0
         self._body: list[bytes] = []
         self._size = 0
         self._framed = False

@@ -160,6 +160,12 @@ class _HttpFile:
             raise FileTransferError(
                 Trouble.INCOMPLETE, f"{shown_url(target.url)} sent nothing more after {sink.size} bytes"
             ) from e
+        if sink.total is not None and sink.size < sink.total:
+            # A server may give less of a range than was asked for (RFC 9110 15.3.7): half a file must not pass for a whole one.
+            await sink.flush()
+            raise FileTransferError(
+                Trouble.INCOMPLETE, f"{shown_url(target.url)} gave {sink.size} of {sink.total} bytes"
+            )
 
     @asynccontextmanager
     async def _exchange(
