@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from homeport.cpe.control_client import MAX_LINE, SOCKET, ControlClient, short_path
+from homeport.cpe.journal import LOG
 from homeport.errors import ConfigError, Fault, HomeportError
 
 __all__ = ["ControlClient", "ControlServer", "Verb"]
@@ -149,6 +150,10 @@ async def answer(verb: Verb, args: Mapping[str, Any]) -> dict[str, Any]:
         return {"ok": False, "error": str(e), "code": int(e.code), "parameters": parameters}
     except HomeportError as e:
         return {"ok": False, "error": str(e)}
+    except Exception:
+        # A defect, or arguments of a kind that nobody thought of: whoever asks hears that, and the log has the trace.
+        LOG.exception("a question at the device could not be answered")
+        return {"ok": False, "error": "the agent failed at this; its log says why"}
 
 
 async def _send_all(items: AsyncIterator[Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

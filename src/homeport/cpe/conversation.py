@@ -188,8 +188,14 @@ class Conversation:
         """The ACS answered one of our requests; a fault leaves it owed for another session (unverified)."""
         self._say("<-", describe(answer))
         owed = self._owed
-        if owed is not None and not isinstance(answer, FaultMessage) and not self._parts.acknowledged(owed):
-            self._ledger.answered(owed)
+        if owed is None or isinstance(answer, FaultMessage):
+            return
+        try:
+            if not self._parts.acknowledged(owed):
+                self._ledger.answered(owed)
+        except StoreError as e:
+            # It is told once more when there is room on the disk; better twice than not at all.
+            LOG.warning("the ACS's answer to %s could not be written down: %s", owed.element, e)
 
     def trace(self, direction: str, body: bytes, note: str) -> None:
         """One HTTP body as it went over the wire, for the debug log and the ladders; secrets are masked."""

@@ -84,7 +84,13 @@ class Ledger:
         self.scheduled: list[ScheduledInform] = []
         self._owed: dict[int, _Owed] = {}
         for key, value in store.items(OWED):
-            request = msgspec.convert(value["fields"], _OWED_TYPES[value["rpc"]])
+            try:
+                request = msgspec.convert(value["fields"], _OWED_TYPES[value["rpc"]])
+            except (msgspec.ValidationError, KeyError, TypeError) as e:
+                raise StoreError(
+                    f"a report that is owed to the ACS cannot be read in {store.directory} ({e}); "
+                    "install the release that wrote it, or restore the factory settings"
+                ) from e
             self._owed[int(key)] = _Owed(int(key), request)
 
     # --- starting -------------------------------------------------------------------------------------------------------------

@@ -299,7 +299,10 @@ class RunLoop:
         except ConfigError as e:
             conversation.could_not_begin()
             return session.end(Outcome.FAILED, str(e), "config")
-        ended = await run_cpe_session(session, conversation, channel, clock=self.agent.clock.monotonic)
+        try:
+            ended = await run_cpe_session(session, conversation, channel, clock=self.agent.clock.monotonic)
+        except ConfigError as e:
+            return SessionEnded(Outcome.FAILED, str(e), "config")  # a file of the settings, such as the CA's, is gone
         if getattr(channel, "compression_refused", False):
             self.agent.uncompressed = url
         return ended

@@ -7,6 +7,7 @@ import pytest
 from cpe_support.bench import URL, Bench
 from homeport.cpe.loop import Exit
 from homeport.cpe.parts.part import Part
+from homeport.errors import ConfigError
 from homeport.terms import EventCode, Writer
 
 OTHER = "http://other.example:7547/"
@@ -107,6 +108,29 @@ def test_a_full_disk_before_the_first_contact_does_not_end_the_agent(tmp_path, c
         agent.store._db.execute("PRAGMA query_only = 0")
         agent.trigger(EventCode.PERIODIC)
         await bench.clock.settle()
+        assert "2 PERIODIC" in bench.events()
+
+    play(tmp_path, story)
+
+
+def test_a_setting_that_fails_in_the_middle_of_a_session_is_said_and_tried_again(tmp_path):
+    """A CA file that is needed after a redirect and is gone, say: a sentence for people, and no trace of a defect."""
+
+    class Broken:
+        async def post(self, body: bytes):
+            raise ConfigError("the CA file /none.pem cannot be used")
+
+        async def close(self) -> None:
+            pass
+
+    async def story(bench: Bench, part: Busy) -> None:
+        agent = bench.agent
+        way, agent.loop.channel = agent.loop.channel, lambda url: Broken()
+        agent.trigger(EventCode.PERIODIC)
+        await bench.clock.settle()
+        assert agent.status.last_session.kind == "config" and "/none.pem" in agent.status.reason
+        agent.loop.channel = way
+        await bench.clock.advance(15)
         assert "2 PERIODIC" in bench.events()
 
     play(tmp_path, story)

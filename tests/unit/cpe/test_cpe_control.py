@@ -24,11 +24,15 @@ async def refuse(args):
     )
 
 
+async def broken(args):
+    raise ZeroDivisionError
+
+
 def with_server(directory: Path, deed):
     """deed(client), run in a thread beside a served socket."""
 
     async def scene():
-        server = ControlServer(directory, {"echo": echo, "refuse": refuse})
+        server = ControlServer(directory, {"echo": echo, "refuse": refuse, "break": broken})
         await server.start()
         try:
             return await asyncio.to_thread(deed, ControlClient(directory))
@@ -49,9 +53,20 @@ def test_a_refusal_is_a_sentence_with_its_parameters(tmp_path):
         with_server(tmp_path, lambda c: c.call("refuse"))
 
 
+def test_a_defect_is_answered_and_the_socket_goes_on(tmp_path):
+    """Whoever asks hears something, and the next question is answered."""
+
+    def deed(client):
+        with pytest.raises(HomeportError, match="log"):
+            client.call("break")
+        return client.call("echo", paths=["a"])
+
+    assert with_server(tmp_path, deed) == {"paths": ["a"]}
+
+
 def test_an_unknown_verb_names_the_known_ones(tmp_path):
     """So that a person can go on."""
-    with pytest.raises(HomeportError, match="echo, refuse"):
+    with pytest.raises(HomeportError, match="break, echo, refuse"):
         with_server(tmp_path, lambda c: c.call("dance"))
 
 

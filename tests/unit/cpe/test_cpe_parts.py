@@ -10,6 +10,7 @@ from cpe_support.bench import Bench
 from cpe_support.bench_profile import bench_profile
 from homeport.codec.messages import GetOptions, GetOptionsResponse, GetParameterValues, GetRPCMethods, TransferComplete
 from homeport.cpe.handlers import Handlers
+from homeport.cpe.parts import part as part_module
 from homeport.cpe.parts.choose import parts_of
 from homeport.cpe.parts.part import Part, Parts
 from homeport.errors import StoreError
@@ -132,6 +133,54 @@ def test_a_failing_part_takes_nobody_with_it(tmp_path, caplog, at_start):
         play(tmp_path, scene, Failing(at_start=at_start), part)
     assert "failing" in caplog.text
     assert part.told[-1] == "stop"
+
+
+def test_what_failed_in_the_background_is_begun_anew(tmp_path, caplog, monkeypatch):
+    """After a rest: a promise to the ACS must not wait for the next restart of the device."""
+    monkeypatch.setattr(part_module, "REST", 0.01)
+
+    class Stumbling(Recorder):
+        async def run(self) -> None:
+            await super().run() if self.told.count("stumbled") == 2 else self.stumble()
+
+        def stumble(self) -> None:
+            self.told.append("stumbled")
+            raise ValueError("a defect") if len(self.told) % 2 else StoreError("no room")
+
+        async def prepare(self, paths, *, rows_only=False):
+            raise ValueError("a defect")
+
+    part = Stumbling()
+
+    async def scene(bench, agent):
+        async with asyncio.timeout(5):
+            while "run" not in part.told:
+                await asyncio.sleep(0.01)
+        await bench.ask()
+        assert bench.events() == ["6 CONNECTION REQUEST"]
+
+    play(tmp_path, scene, part)
+    assert part.told.count("stumbled") == 2
+
+
+def test_an_answer_that_cannot_be_written_down_leaves_the_report_owed(tmp_path):
+    """A full disk in the moment of the confirmation: the session goes on, and the report is sent once more."""
+
+    class Full(Recorder):
+        def acknowledged(self, request) -> bool:
+            super().acknowledged(request)
+            raise StoreError("no room")
+
+    part = Full()
+
+    async def scene(bench, agent):
+        agent.ledger.owe_request(TransferComplete("fw"), EventCode.M_DOWNLOAD, "fw")
+        (answer,) = await bench.ask(GetRPCMethods())
+        assert answer.method_list and agent.status.connected
+        await bench.ask()
+        assert part.told.count("acknowledged TransferComplete") == 2
+
+    play(tmp_path, scene, part)
 
 
 def test_a_defect_in_an_answer_is_9002_and_the_session_goes_on(tmp_path, caplog):

@@ -9,6 +9,7 @@ import pytest
 from cpe_support.bench import Bench
 from homeport.codec.messages import Download, DownloadResponse, FaultMessage, GetQueuedTransfers, GetRPCMethods
 from homeport.cpe.firmware.install import UPGRADE
+from homeport.cpe.parts import part
 from homeport.cpe.parts.transfers import TransfersPart
 from homeport.cpe.transfers.service import TransferService
 from homeport.errors import StoreError
@@ -106,5 +107,29 @@ def test_transfers_that_cannot_be_taken_up_are_refused_not_forgotten(tmp_path, m
         await informed(bench, 3)
         (answer,) = await bench.ask(FILE)
         assert isinstance(answer, FaultMessage) and answer.fault_code == 9002
+
+    play(tmp_path, scene)
+
+
+def test_transfers_are_taken_up_as_soon_as_the_disk_lets_us(tmp_path, monkeypatch):
+    """A disk that was full at the start is no reason to forget what was accepted until the next restart."""
+    whole, troubles = TransferService.start, iter([True, True])
+    monkeypatch.setattr(part, "REST", 0.01)
+
+    async def failing(self):
+        if next(troubles, False):
+            raise StoreError("the disk is full")
+        await whole(self)
+
+    async def scene(bench, agent):
+        await bench.ask(FILE)
+        await bench.power_cut()
+        monkeypatch.setattr(TransferService, "start", failing)
+        await bench.start()
+        async with asyncio.timeout(5):
+            while not isinstance((await bench.ask(FILE))[0], DownloadResponse):
+                await asyncio.sleep(0.01)
+        (queue,) = await bench.ask(GetQueuedTransfers())
+        assert len(queue.transfer_list) == 2
 
     play(tmp_path, scene)

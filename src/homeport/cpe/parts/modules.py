@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homeport.codec.messages import ChangeDUState, Request, Response
+from homeport.cpe.journal import LOG
 from homeport.cpe.modules.interface import Setup
 from homeport.cpe.modules.load import load_environments
 from homeport.cpe.modules.service import ModuleService
@@ -72,12 +73,25 @@ class ModulesPart(Part):
         return verbs_of(self.check)
 
     async def start(self) -> None:
-        """Take up what is installed. Raises StoreError; no change is accepted then."""
-        await self.service.start()
-        self._trouble = ""
+        """Take up what is installed; where the disk does not let us, no change is accepted, and `run` tries again."""
+        try:
+            await self._take_up()
+        except StoreError as e:
+            LOG.error("software modules cannot be taken up now: %s", e)
 
     async def run(self) -> None:
+        if self._trouble:
+            await self._take_up()
         await self.service.run()
+
+    async def _take_up(self) -> None:
+        """Raises StoreError."""
+        try:
+            await self.service.start()
+        except StoreError as e:
+            self._trouble = str(e)
+            raise
+        self._trouble = ""
 
     async def stop(self) -> None:
         await self.service.stop()

@@ -1,12 +1,13 @@
 """What a part of the agent may do, and how the agent looks after its parts.
 
 A part lives from before the first Inform to the agent's end. It answers RPCs that the core does not, learns of sessions and of changes of
-the data model, and may work in the background. A part that fails is logged and left alone: the sessions go on without it.
+the data model, and may work in the background. A part that fails is logged, and its background work begun anew after a rest: the sessions
+go on without it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from homeport.codec.messages import Request, Response
 from homeport.cpe.journal import LOG
@@ -14,6 +15,9 @@ from homeport.cpe.transfers.rules import TransferStatus
 from homeport.errors import HomeportError
 from homeport.model.changes import Change
 from homeport.terms import CwmpVersion
+
+REST: Final = 30.0
+"""Seconds before a part whose background work failed begins it anew."""
 
 
 class Part:
@@ -110,6 +114,9 @@ class Parts:
             except HomeportError as e:
                 LOG.error("%s does not work: %s", part.name, e)
                 continue
+            except Exception:
+                LOG.exception("%s does not work", part.name)
+                continue
             self._tasks.append(asyncio.ensure_future(_guarded(part)))
 
     async def stop(self) -> None:
@@ -133,6 +140,8 @@ class Parts:
                 await part.prepare(paths, rows_only=rows_only)
             except HomeportError as e:
                 LOG.warning("%s: %s", part.name, e)
+            except Exception:
+                LOG.exception("%s could not prepare what is going to be read", part.name)
 
     def session_opened(self) -> None:
         for part in self._parts:
@@ -152,6 +161,8 @@ class Parts:
                 await part.acs_reached()
             except HomeportError as e:
                 LOG.warning("%s: %s", part.name, e)
+            except Exception:
+                LOG.exception("%s could not take note that the ACS was reached", part.name)
 
     def heard(self) -> None:
         for part in self._parts:
@@ -173,9 +184,13 @@ class Parts:
 
 
 async def _guarded(part: Part) -> None:
-    try:
-        await part.run()
-    except HomeportError as e:
-        LOG.error("%s ended: %s", part.name, e)
-    except Exception:
-        LOG.exception("%s ended by a defect; the agent goes on without it", part.name)
+    """Run a part, and once more after a while where it failed: what it has promised the ACS must not wait for the next restart."""
+    while True:
+        try:
+            await part.run()
+            return
+        except HomeportError as e:
+            LOG.error("%s ended: %s; it is started again in %.0f s", part.name, e, REST)
+        except Exception:
+            LOG.exception("%s ended by a defect; it is started again in %.0f s", part.name, REST)
+        await asyncio.sleep(REST)

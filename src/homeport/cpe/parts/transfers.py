@@ -111,7 +111,7 @@ class TransfersPart(Part):
         return [dataclasses.replace(row, url=shown_url(row.url)) for row in rows]
 
     async def start(self) -> None:
-        """Find out which firmware runs, and take up what was under way. Raises StoreError."""
+        """Find out which firmware runs, and take up what was under way; where the disk does not let us, `run` tries again."""
         await self._look_at_firmware()
         self._files.start()
         await self._show_images()
@@ -119,7 +119,10 @@ class TransfersPart(Part):
             for file in self._directory.glob("*.file*"):
                 file.unlink(missing_ok=True)  # a factory reset dropped the transfer that it belonged to
             return
-        await self._start_service()
+        try:
+            await self._start_service()
+        except StoreError as e:
+            LOG.error("transfers cannot be taken up now: %s", e)
         self._needed.set()
 
     async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
@@ -167,13 +170,16 @@ class TransfersPart(Part):
         return True
 
     async def _start_service(self) -> None:
-        """Take up what is on disk. Raises StoreError; nothing more is accepted then."""
+        """Take up what is on disk. Raises StoreError; nothing more is accepted until it works."""
         try:
             await self._build().start()
         except StoreError as e:
             self._trouble = str(e)
             raise
-        self._started = True
+        except OSError as e:
+            self._trouble = f"{self._directory} cannot be used: {e.strerror or e}; give it to the agent's user"
+            raise StoreError(self._trouble) from e
+        self._started, self._trouble = True, ""
 
     # --- made when needed -----------------------------------------------------------------------------------------------------------
 

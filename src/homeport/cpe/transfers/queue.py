@@ -12,7 +12,7 @@ import msgspec
 
 from homeport.codec.messages import AllQueuedTransferStruct, QueuedTransferStruct, Request
 from homeport.cpe.transfers.records import EVENTS, State, Transfer
-from homeport.errors import Fault
+from homeport.errors import Fault, StoreError
 from homeport.terms import EventCode, FaultCode
 
 TRANSFER: Final = "transfer"
@@ -58,7 +58,12 @@ class TransferQueue:
         self._next = 1
         for key, value in facts.items(TRANSFER):
             if key.isdigit():
-                record = msgspec.convert(value, Transfer)
+                try:
+                    record = msgspec.convert(value, Transfer)
+                except msgspec.ValidationError as e:
+                    raise StoreError(
+                        f"transfer {int(key)} cannot be read ({e}); install the release that wrote it, or restore the factory settings"
+                    ) from e
                 self._records[record.number] = record
                 self._next = max(self._next, record.number + 1)
 
