@@ -75,18 +75,34 @@ def test_a_stop_while_a_session_is_prepared_opens_none(tmp_path):
     play(tmp_path, story)
 
 
-def test_a_defect_of_the_device_ends_the_session_and_not_the_agent(tmp_path):
-    """The agent is the way to repair the device from afar: it tries again."""
+class Broken:
+    """A way to the ACS on which something else fails than the network."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def post(self, body: bytes):
+        raise self.error
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(RuntimeError("a defect"), "internal"), (ConfigError("the CA file /none.pem cannot be used"), "config")],
+)
+def test_what_fails_inside_the_device_ends_the_session_and_not_the_agent(tmp_path, error, kind):
+    """The agent is the way to repair the device from afar: it says what failed, and tries again."""
 
     async def story(bench: Bench, part: Busy) -> None:
-        def broken(agent):
-            raise RuntimeError("a defect")
-
-        agent, part.deed = bench.agent, broken
+        agent = bench.agent
+        way, agent.loop.channel = agent.loop.channel, lambda url: Broken(error)
         agent.trigger(EventCode.PERIODIC)
         await bench.clock.settle()
-        assert not bench.ended and "RuntimeError" in agent.status.reason
-        assert agent.status.last_session.kind == "internal"
+        assert not bench.ended and agent.status.last_session.kind == kind
+        assert ("/none.pem" if kind == "config" else "RuntimeError") in agent.status.reason
+        agent.loop.channel = way
         await bench.clock.advance(15)
         assert "2 PERIODIC" in bench.events() and bench.informs[-1].retry_count == 1
         await bench.stop()
@@ -108,29 +124,6 @@ def test_a_full_disk_before_the_first_contact_does_not_end_the_agent(tmp_path, c
         agent.store._db.execute("PRAGMA query_only = 0")
         agent.trigger(EventCode.PERIODIC)
         await bench.clock.settle()
-        assert "2 PERIODIC" in bench.events()
-
-    play(tmp_path, story)
-
-
-def test_a_setting_that_fails_in_the_middle_of_a_session_is_said_and_tried_again(tmp_path):
-    """A CA file that is needed after a redirect and is gone, say: a sentence for people, and no trace of a defect."""
-
-    class Broken:
-        async def post(self, body: bytes):
-            raise ConfigError("the CA file /none.pem cannot be used")
-
-        async def close(self) -> None:
-            pass
-
-    async def story(bench: Bench, part: Busy) -> None:
-        agent = bench.agent
-        way, agent.loop.channel = agent.loop.channel, lambda url: Broken()
-        agent.trigger(EventCode.PERIODIC)
-        await bench.clock.settle()
-        assert agent.status.last_session.kind == "config" and "/none.pem" in agent.status.reason
-        agent.loop.channel = way
-        await bench.clock.advance(15)
         assert "2 PERIODIC" in bench.events()
 
     play(tmp_path, story)

@@ -102,6 +102,23 @@ def test_a_change_that_is_not_confirmed_is_undone() -> None:
     assert (keep.get("trial"), keep.get("held")) == (None, None)
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_full_disk_does_not_keep_a_trial_from_its_end(confirmed: bool) -> None:
+    """Whoever watches over it goes on: what is left on the disk is settled by the next start, and a person is told."""
+    kernel, keep, told = Kernel(), FullDisk(), []
+    here = changes(kernel, keep)
+    here.on_trouble = told.append
+    here.do([Fact(OTHER, ON)])
+    here.committed()
+    keep.full = True
+    assert (here.confirm() if confirmed else here.roll_back()) is not None
+    assert here.trial is None and "could not be written down" in told[0]
+    assert kernel.facts[OTHER] == (ON if confirmed else GONE)
+    keep.full = False
+    changes(kernel, keep).resume()
+    assert (kernel.facts[OTHER], keep.get("trial")) == (GONE, None)
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_after_a_crash_an_unconfirmed_change_is_undone(committed: bool) -> None:
     """Whether or not the data model had committed: the ACS was not reached over it."""

@@ -116,11 +116,19 @@ def test_two_name_servers_of_one_request_are_both_taken(box: Box) -> None:
 
 
 def test_a_name_server_is_an_address(box: Box) -> None:
-    """A name would need a name server."""
-    with pytest.raises(Fault) as refused:
-        box.set(DNS__Client__Server__1__DNSServer="dns.example.com")
-    assert int(refused.value.parameters[0].code) in (9006, 9007)
-    assert box.resolv_conf()[0] == "nameserver 192.0.2.1"
+    """A name would need a name server; and what hides a line of its own in the zone of an address writes no line into the file."""
+    for text in (
+        "dns.example.com",
+        "fe80::1%eth0\nnameserver 198.51.100.6",
+        "192.0.2.9\noptions rotate",
+        "fe80::1%a b",
+    ):
+        with pytest.raises(Fault) as refused:
+            box.set(DNS__Client__Server__1__DNSServer=text)
+        assert int(refused.value.parameters[0].code) in (9006, 9007)
+        assert box.resolv_conf() == ["nameserver 192.0.2.1", "nameserver 192.0.2.2"]
+    box.set(DNS__Client__Server__1__DNSServer="fe80::1%eth0")
+    assert box.resolv_conf()[0] == "nameserver fe80::1%eth0"
 
 
 def test_host_name_zone_and_ntp_servers_are_written(box: Box) -> None:
@@ -139,6 +147,7 @@ def test_host_name_zone_and_ntp_servers_are_written(box: Box) -> None:
         ("DeviceInfo__HostName", "a b", "no host name"),
         ("Time__LocalTimeZone", "Middle/Earth", "no time zone"),
         ("Time__Client__1__Servers", "ok.example.com,no good", "neither a host name nor an address"),
+        ("Time__Client__1__Servers", "fe80::1%x\nFallbackNTP=evil.example", "neither a host name nor an address"),
     ):
         with pytest.raises(Fault) as refused:
             box.set(**{name: text})

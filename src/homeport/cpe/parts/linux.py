@@ -16,6 +16,7 @@ from homeport.cpe.devices.linux.netlink import Refused
 from homeport.cpe.journal import LOG
 from homeport.cpe.parts.part import Part
 from homeport.cpe.state import Store
+from homeport.errors import StoreError
 
 if TYPE_CHECKING:
     from homeport.cpe.agent import Agent
@@ -154,7 +155,10 @@ class LinuxPart(Part):
         record = self._changes.roll_back()
         if record is not None:
             self._tell(record, f"the ACS was not reached within {self._agent.settings.network_trial:g} s")
-            self._settle()
+            try:
+                self._settle()
+            except StoreError as e:
+                LOG.warning("the rows of this machine are not brought up to date now: %s", e)
             self._agent.look_for_changes()
             self._agent.contact()
 

@@ -165,6 +165,8 @@ class Addresses:
         """The same for IPv6."""
         refusing("Enable", "IPAddress", "Prefix")(row, name, value)
         if name == "IPAddress" and value:
+            if "%" in str(value):
+                raise ValueError(f"{str(value)!r} has a zone; the row's interface is its link")
             address = ipaddress.IPv6Address(str(value))
             if address.is_multicast or address.is_unspecified:
                 raise ValueError(f"{value} cannot be the address of an interface")

@@ -13,7 +13,7 @@ import msgspec
 
 from homeport.cpe.devices.linux.facts import GONE, KEPT, OFF, ON, RISKY, Fact, Picture, System
 from homeport.cpe.devices.linux.netlink import Refused
-from homeport.errors import Fault
+from homeport.errors import Fault, StoreError
 from homeport.terms import FaultCode
 
 _OURS: Final = frozenset({1, 13, 17, 30})
@@ -199,7 +199,11 @@ class Changes:
                 held[fact.key] = fact.value
         ours &= held.keys()
         spelled = {k: v for k, v in self.spelled.items() if held.get(k, ON) != GONE}
-        self.keep.put({"trial": None, "held": held or None, "ours": sorted(ours) or None, "spelled": spelled or None})
+        kept = {"trial": None, "held": held or None, "ours": sorted(ours) or None, "spelled": spelled or None}
+        try:
+            self.keep.put(kept)
+        except StoreError as e:
+            self.on_trouble(f"a change that counts could not be written down, and is undone at the next start: {e}")
         self._spelled = {}
         return trial
 
@@ -209,7 +213,10 @@ class Changes:
         if trial is None:
             return None
         self._undo(trial)
-        self.keep.put({"trial": None})
+        try:
+            self.keep.put({"trial": None})
+        except StoreError as e:
+            self.on_trouble(f"that a change was undone could not be written down; the next start undoes it again: {e}")
         return trial
 
     # --- the start ----------------------------------------------------------------------------------------------------------------------

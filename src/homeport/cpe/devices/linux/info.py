@@ -280,13 +280,7 @@ class TimeOfDay:
 
 
 def _is_server(text: str) -> bool:
-    import ipaddress
-
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return names.is_host_name(text)
-    return True
+    return names.is_address(text) or names.is_host_name(text)
 
 
 class Interface:

@@ -4,6 +4,7 @@ The functions that write give the new text of a file; who writes it, and how it 
 Sources: resolv.conf(5), timesyncd.conf(5), chrony.conf(5), ntp.conf(5), tzfile(5), passwd(5).
 """
 
+import ipaddress
 import os
 import re
 import struct
@@ -205,6 +206,20 @@ def is_host_name(text: str) -> bool:
     """Whether a text can be a host name: labels of letters, digits and hyphens (RFC 1123)."""
     label = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     return len(text) <= 64 and re.fullmatch(rf"{label}(?:\.{label})*", text) is not None
+
+
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,15})?")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address, with or without a zone; Python's own reading takes anything for a zone, a line end too."""
+    if _ADDRESS.fullmatch(text) is None:
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_link(path: Path) -> bool:

@@ -152,7 +152,8 @@ class Routes:
             if str(network.network_address) != str(columns["DestIPAddress"]):
                 raise ValueError(f"{columns['DestIPAddress']} is not the first address of its network, {network}")
             destination = str(network)
-        gateway = str(columns["GatewayIPAddress"] or "").replace("0.0.0.0", "")
+        hop = str(columns["GatewayIPAddress"] or "")
+        gateway = str(ipaddress.IPv4Address(hop)) if hop and hop != "0.0.0.0" else ""
         self._change(row, values, destination, gateway, columns)
 
     def change_v6(self, row: Row, values: Mapping[str, Any]) -> None:
@@ -160,7 +161,7 @@ class Routes:
         columns = {name: column(row, values, name) for name in _V6_KEY}
         destination = str(ipaddress.IPv6Network(str(columns["DestIPPrefix"] or "::/0")))
         hop = str(columns["NextHop"] or "")
-        gateway = str(ipaddress.IPv6Address(hop)) if hop and hop != "::" else ""
+        gateway = str(_v6(hop)) if hop and hop != "::" else ""
         self._change(row, values, destination, gateway, columns)
 
     def _change(
@@ -246,6 +247,13 @@ _V4_ORIGINS: Final = {
     records.PROTOCOL_RIP: "RIP",
     records.PROTOCOL_OSPF: "OSPF",
 }
+
+
+def _v6(text: str) -> ipaddress.IPv6Address:
+    """Raises ValueError, also for a zone: which link it is, the row says elsewhere."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone; name the interface in Interface")
+    return ipaddress.IPv6Address(text)
 
 
 def _length(mask: str) -> int:

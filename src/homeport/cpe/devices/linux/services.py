@@ -4,7 +4,6 @@ Files of the services are read when somebody asks; hosts come from the kernel's 
 Source: TR-181 2.19.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -56,11 +55,8 @@ class Resolver:
     def check(self, row: Row, name: str, value: Any) -> None:
         """What the ACS may write."""
         refusing("Enable", "DNSServer")(row, name, value)
-        if name == "DNSServer" and value:
-            try:
-                ipaddress.ip_address(str(value))
-            except ValueError:
-                raise ValueError(f"{value} is not an address; a DNS server is named by its address") from None
+        if name == "DNSServer" and value and not names.is_address(str(value)):
+            raise ValueError(f"{str(value)!r} is not an address; a DNS server is named by its address")
 
     def add(self, row: Row) -> None:
         """A new row is a draft until it has an address. Called for a deletion that is taken back, too."""
