@@ -19,7 +19,8 @@ from homeport.cpe.agent import Agent
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.reachability import address_towards
 from homeport.terms import EventCode, Writer
-from homeport.transport.addresses import parse_address
+from homeport.transport import stun
+from homeport.transport.addresses import Address, parse_address
 from homeport.transport.connection_request import request_connection
 from homeport.transport.lightweight import LightweightCredentials, LightweightReceiver
 from homeport.transport.stun import StunEndpoint, new_connection_request
@@ -147,6 +148,59 @@ def test_stun_tells_the_server_where_the_agent_is(tmp_path):
             )
         finally:
             await endpoint.stop()
+
+    scene(tmp_path, play)
+
+
+@pytest.mark.case("C12")
+def test_an_agent_that_comes_up_before_its_network_tells_its_address_later(tmp_path, monkeypatch):
+    """Without a way out there is no address to tell; each session looks again, and another address is told too."""
+    here = [Address("0.0.0.0", 0)]
+    monkeypatch.setattr(stun, "local_address_towards", lambda bound, peer: Address(here[0].host, bound.port))
+
+    async def play(acs: HttpAcs, agent: Agent) -> None:
+        assert value(agent, "UDPConnectionRequestAddress") == ""
+        for number, host in enumerate(("192.0.2.7", "192.0.2.8"), 2):
+            here[0] = Address(host, 0)
+            agent.trigger(EventCode.PERIODIC)
+            await acs.sessions(number)
+            assert value(agent, "UDPConnectionRequestAddress").startswith(f"{host}:")
+
+    scene(tmp_path, play)
+
+
+def test_a_lightweight_notification_that_could_not_be_sent_goes_with_the_next_one(tmp_path, caplog):
+    """The ACS's name has no address for a while: nothing is forgotten."""
+
+    async def play(acs: HttpAcs, agent: Agent) -> None:
+        got = []
+
+        async def credentials(notification) -> LightweightCredentials | None:
+            return LightweightCredentials(agent.management.username, "to-acs", None)
+
+        async def deliver(notification) -> None:
+            got.append({p.name: p.value for p in notification.parameters})
+
+        receiver = LightweightReceiver(credentials=credentials, deliver=deliver, host="127.0.0.1", port=0)
+        bound = await receiver.start()
+        try:
+            acs.requests.append(SetParameterAttributes((SetParameterAttributesStruct("Device.WiFi.SSID", True, 5),)))
+            await set_by_acs(
+                acs,
+                agent,
+                UDPLightweightNotificationHost=("no-such-host.invalid", "string"),
+                UDPLightweightNotificationPort=(str(bound.port), "unsignedInt"),
+                LightweightNotificationProtocolsUsed=("UDP", "string"),
+            )
+            await until(lambda: len(acs.answers) == 2)
+            agent.model.set_local("Device.WiFi.SSID", "first", Writer.LOCAL)
+            await until(lambda: "not sent" in caplog.text)
+            await set_by_acs(acs, agent, UDPLightweightNotificationHost=("127.0.0.1", "string"))
+            agent.model.set_local(SERVER + "PeriodicInformInterval", "4000", Writer.LOCAL)
+            await until(lambda: bool(got))
+            assert got == [{"Device.WiFi.SSID": "first"}]
+        finally:
+            await receiver.stop()
 
     scene(tmp_path, play)
 

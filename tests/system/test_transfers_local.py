@@ -146,6 +146,8 @@ def test_file_types_go_where_the_settings_say(place: Callable[..., Place], tmp_p
     assert (tmp_path / "www" / "start.html").exists()
     assert code("X 00256D Splash", "/good", target_file_name="logo") == 0
     assert (tmp_path / "logo.$HOME;id").read_bytes() == b"good"
+    assert code("X 00256D Splash", "/good", target_file_name="--option") == 0
+    assert (tmp_path / "option.$HOME;id").exists()
     assert code("X 00256D Splash", "/bad") == 9018
     assert "a splash must be good" in here.sent("TransferComplete")[-1]
     assert here.code("Upload", command_key="u", file_type="X 00256D Splash", url=here.store.url("/up")) == 0

@@ -14,6 +14,7 @@ from cpe_support.bench import Bench
 from cpe_support.web_bench import WebBench, parsed
 from homeport.cpe.parts.choose import parts_of
 from homeport.cpe.web import local_user
+from homeport.cpe.web.listener import PageListener
 from homeport.cpe.web.local_user import may_steer, user_of
 from homeport.cpe.web.part import WebPart, is_loopback
 from homeport.errors import ConfigError
@@ -194,6 +195,12 @@ def test_over_tls_the_cookie_never_goes_in_clear(tmp_path):
         writer.close()
         assert reply.status == 200 and "; Secure" in reply.headers["set-cookie"]
         assert not (await web.raw(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        mute = PageListener(web.part._answer, host="127.0.0.1", port=0, tls=web.part._tls(), time_limit=0.3)
+        reader, writer = await asyncio.open_connection("127.0.0.1", await mute.start())
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""  # a handshake that never begins does not last
+        writer.close()
+        await mute.stop()
 
     play(tmp_path / "state", scene, web_certificate=tmp_path / "c", web_key=tmp_path / "k")
 

@@ -1,6 +1,7 @@
 """A firmware upgrade from the Download to the confirmed image, in both orders, and back when the new image does not reach the ACS."""
 
 import asyncio
+import hashlib
 import json
 import stat
 import sys
@@ -259,6 +260,22 @@ def test_a_key_that_is_none_is_a_configuration_error(tmp_path: Path, keys: tuple
     (tmp_path / "image").write_bytes(b"x")
     with pytest.raises(ConfigError, match=r"bad\.pem"):
         asyncio.run(SignaturePolicy((tmp_path / "bad.pem",)).check(tmp_path / "image", b"x" * 64))
+
+
+def test_an_empty_image_is_not_trusted(tmp_path: Path, keys: tuple[Any, Any, Path]) -> None:
+    """With whatever signature: it is a refusal of the file (9019), not a failure of the device."""
+    (tmp_path / "image").write_bytes(b"")
+    with pytest.raises(FileTransferError, match="empty") as refused:
+        asyncio.run(SignaturePolicy((keys[2],)).check(tmp_path / "image", b"x" * 64))
+    assert refused.value.trouble is Trouble.UNTRUSTED
+
+
+def test_an_image_with_less_than_nothing_in_it_is_corrupt(tmp_path: Path) -> None:
+    """A size below zero would be a whole image without a payload."""
+    header = {"version": "1", "models": [], "size": -1, "sha256": hashlib.sha256().hexdigest()}
+    (tmp_path / "i").write_bytes(b"HOMEPORT-FIRMWARE " + json.dumps(header).encode() + b"\n")
+    with pytest.raises(FileTransferError, match="no size"):
+        read_image(tmp_path / "i")
 
 
 @pytest.mark.parametrize("order", list(Order))

@@ -42,6 +42,9 @@ GRACE: Final = 1.0
 
 MOST_SECRETS: Final = 64
 
+_GREETED: Final = "has not answered hello yet"
+"""The state of a process that has just been started: it hears `hello` first, and nothing before that."""
+
 
 class ProviderFailed(HomeportError):
     """A provider gave no usable answer; the text is a sentence."""
@@ -102,7 +105,7 @@ class ProviderProcess:
                 f"the provider {self.name} cannot be started: {self._command[0]}: {e.strerror}; correct its command"
             ) from e
         threading.Thread(target=self._live, name=f"provider-{self.name}", daemon=True).start()
-        self._hello = self.request("hello", {"protocol": protocol}, limit=self._start_limit)
+        self._hello = self._say_hello()
         return self._hello
 
     def close(self) -> None:
@@ -124,7 +127,7 @@ class ProviderProcess:
         )
         self.starts += 1
         self._garbage = self._hung = 0
-        self._state = ""
+        self._state = _GREETED
         assert self._process.stdin is not None and self._process.stderr is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         threading.Thread(
@@ -163,7 +166,7 @@ class ProviderProcess:
     def _greet(self) -> None:
         """A restarted process hears hello as the first one did; one that serves something else now needs a new start of the agent."""
         try:
-            hello = self.request("hello", {"protocol": self._protocol}, limit=self._start_limit)
+            hello = self._say_hello()
         except ProviderFailed as e:
             LOG.warning("%s", e)
             return
@@ -173,13 +176,24 @@ class ProviderProcess:
             LOG.warning("the provider %s serves something else now; restart the agent to take it over", self.name)
         self._said({"changed": []})
 
+    def _say_hello(self) -> Mapping[str, Any]:
+        """What the process says of itself. Raises ProviderFailed; it is asked for values all the same from now on."""
+        try:
+            return self.request("hello", {"protocol": self._protocol}, limit=self._start_limit)
+        finally:
+            with self._lock:
+                if self._state == _GREETED:
+                    self._state = ""
+
     def _end(self, process: "subprocess.Popen[bytes]") -> int:
         """The exit status of a process that is made to end."""
         if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except OSError:
-                pass  # what was not written yet finds nobody
+            # Not while a request is being written: the number of the descriptor would be another file's in the middle of it.
+            with self._sending:
+                try:
+                    process.stdin.close()
+                except OSError:
+                    pass  # what was not written yet finds nobody
         for signal_number in (None, signal.SIGTERM, signal.SIGKILL):
             if signal_number is not None:
                 try:
@@ -206,7 +220,7 @@ class ProviderProcess:
         deadline = time.monotonic() + limit
         waiting = _Waiting()
         with self._lock:
-            if self._state:
+            if self._state and not (do == "hello" and self._state == _GREETED):
                 raise ProviderFailed(f"the provider {self.name} {self._state} and is being started again")
             number = self._next
             self._next += 1
@@ -286,8 +300,11 @@ class ProviderProcess:
                     return
                 if len(line) > MAX_LINE and not line.endswith(b"\n"):
                     self._nonsense(process, f"a line of more than {MAX_LINE} bytes")
-                    while line and not line.endswith(b"\n"):
-                        line = stream.readline(MAX_LINE)
+                    try:
+                        while line and not line.endswith(b"\n"):
+                            line = stream.readline(MAX_LINE)
+                    except (OSError, ValueError):
+                        return
                     continue
                 if line.strip():
                     self._heard(process, line)

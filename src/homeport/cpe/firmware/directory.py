@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from homeport.cpe.firmware.image import read_image
 from homeport.cpe.firmware.interface import ImageInfo, Slot, SlotStatus
 from homeport.transport.files import FileTransferError, Trouble
+from homeport.transport.files.sink import sync_directory
 
 NAMES: Final = ("a", "b")
 T = TypeVar("T")
@@ -125,6 +126,7 @@ class DirectoryUpdater:
             f.flush()
             os.fsync(f.fileno())
         os.replace(part, path)
+        sync_directory(path.parent)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:

@@ -54,8 +54,10 @@ def read_image(file: Path) -> ImageHeader:
                 int(data["size"]),
                 str(data["sha256"]),
             )
-        except (ValueError, KeyError, TypeError) as e:
+        except (ValueError, KeyError, TypeError, RecursionError) as e:
             raise _corrupt("its firmware header cannot be read") from e
+        if header.size < 0:
+            raise _corrupt("its firmware header names no size")
         digest, left = hashlib.sha256(), header.size
         while left > 0:
             block = f.read(min(left, 1 << 18))

@@ -54,6 +54,8 @@ def has_trailer(image: Path) -> bool:
 def _check(image: Path, detached: bytes | None, keys: Sequence[Any]) -> None:
     from cryptography.exceptions import InvalidSignature
 
+    if not image.stat().st_size:
+        raise FileTransferError(Trouble.UNTRUSTED, "the firmware image is empty")
     with image.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         length, signature = len(mapped), detached
         if detached is None:

@@ -30,6 +30,8 @@ ALONE: Final = frozenset({Notification.PASSIVE_LIGHTWEIGHT, Notification.ACTIVE_
 
 _LAST: Final = "lightweight_timestamp"
 _IDLE: Final = 300.0
+_RETRY: Final = 60.0
+"""Seconds between looks at the clock, and before what could not be sent is tried again."""
 
 
 class LightweightPart(Part):
@@ -74,11 +76,10 @@ class LightweightPart(Part):
             )
             if self._timer.ticked(wall=wall, monotonic=now):
                 self._due = True
-            if self._due and self._waiting:
-                await self._send()
-            self._due = False
+            self._due = self._due and bool(self._waiting) and not await self._send()
+            longest = now + (_RETRY if self._due else _IDLE)
             deadline = self._timer.deadline(wall=wall, monotonic=now)
-            await self._sleep(min(deadline, now + _IDLE) if deadline is not None else now + _IDLE)
+            await self._sleep(min(deadline, longest) if deadline is not None else longest)
 
     async def _sleep(self, deadline: float) -> None:
         waits = (
@@ -91,19 +92,23 @@ class LightweightPart(Part):
             for wait in waits:
                 wait.cancel()
 
-    async def _send(self) -> None:
+    async def _send(self) -> bool:
+        """Whether all is done that can be; False where it should be tried again."""
         agent = self._agent
         names, self._waiting = self._waiting, {}
         values = [p for p in agent.model.pending_changes(poll=False) if p.name in names]
         try:
             sent = await self._notifier.notify([ParameterValueStruct(p.name, p.value, p.type) for p in values])
             if not sent.datagrams:
-                return
+                return True
             self._told([p for p in values if p.name not in sent.left_out], sent.last_timestamp)
         except HomeportError as e:
+            # A change that nobody was told of must not be forgotten.
+            self._waiting = names | self._waiting
             LOG.warning("a lightweight notification was not sent: %s", e)
-            return
+            return False
         agent.client_log.write(f"-> lightweight notification of {', '.join(p.name for p in values[:6])}")
+        return True
 
     def _told(self, values: list[PendingChange], last_timestamp: int | None) -> None:
         self._agent.model.clear_reported([p for p in values if p.notification in ALONE])

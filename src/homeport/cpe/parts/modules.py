@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from homeport.codec.messages import ChangeDUState, Request, Response
 from homeport.cpe.journal import LOG
@@ -166,7 +167,7 @@ class ModulesPart(Part):
         place, where = package.with_name(package.name + ".sig"), signature_url(url)
         try:
             if where.startswith("file:///"):
-                detached = await asyncio.to_thread(_read, Path(where.removeprefix("file://")))
+                detached = await asyncio.to_thread(_read, Path(unquote(urlsplit(where).path)))
             else:
                 await fetch(where, place, credentials=credentials, options=self._options(), limits=_SIGNATURE)
                 detached = await asyncio.to_thread(_read, place)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _LAST: Final = "udp_last_request"
 _TRUE: Final = ("1", "true")
+_NOWHERE: Final = ("0.0.0.0", "::")
+
+LOOK_LIMIT: Final = 3.0
+"""Seconds that a session waits for the lookup of the address that it is to tell."""
 
 
 class UdpPart(Part):
@@ -34,6 +38,7 @@ class UdpPart(Part):
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent
         self._changed = asyncio.Event()
+        self._look = False
         last = agent.store.get(AGENT, _LAST)
         self._listener = UdpRequestListener(
             credentials=lambda: agent.management.connection_request_credentials,
@@ -48,6 +53,19 @@ class UdpPart(Part):
     async def start(self) -> None:
         """Bind the port. Raises TransportError where it is taken."""
         await self._listener.start()
+
+    def session_opened(self) -> None:
+        self._look = True
+
+    async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
+        """Before an Inform: without STUN nobody else finds out that this machine has another address by now."""
+        if self._look and self._agent.management.text("STUNEnable", "0") not in _TRUE:
+            self._look = False
+            try:
+                async with asyncio.timeout(LOOK_LIMIT):
+                    await self._follow()
+            except TimeoutError:
+                pass  # a name server that does not answer: the address that is known stays
 
     async def run(self) -> None:
         """Follow the parameters."""
@@ -102,6 +120,8 @@ class UdpPart(Part):
         self._agent.connection_requested("UDP")
 
     def _known(self, binding: BindingKnown) -> None:
+        if binding.mapped.host in _NOWHERE:
+            return  # no way out yet, and so no address: the next session looks again
         management = self._agent.management
         try:
             management.set("UDPConnectionRequestAddress", str(binding.mapped), Writer.SYSTEM)

@@ -22,6 +22,7 @@ from homeport.cpe.transfers.file_types import FileTypes, Restart
 from homeport.cpe.transfers.records import Transfer
 from homeport.errors import ConfigError
 from homeport.transport.files import FileTransferError, Trouble
+from homeport.transport.files.sink import sync_directory
 
 WEB_CONTENT: Final = "2 Web Content"
 
@@ -48,6 +49,7 @@ class FilesInDirectory:
             with part.open("rb+") as f:
                 os.fsync(f.fileno())
             os.replace(part, target)
+            sync_directory(self._directory)
 
         try:
             await asyncio.to_thread(keep)
@@ -120,7 +122,8 @@ def name_of(transfer: Transfer) -> str:
     """The file's own name: TargetFileName or the last part of the URL, without any directory."""
     wanted = transfer.target_file_name or unquote(urlsplit(transfer.url).path)
     name = wanted.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    name = "".join(c for c in name if c.isprintable()).lstrip(".")[:200]
+    # No dot at its beginning, for that hides a file, and no dash, for a program would take it for one of its options.
+    name = "".join(c for c in name if c.isprintable()).lstrip(".-")[:200]
     return name or f"file-{transfer.number}"
 
 

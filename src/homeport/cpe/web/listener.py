@@ -108,7 +108,13 @@ class PageListener:
         for port in self._ports:
             try:
                 self._server = await loop.create_server(
-                    lambda: _Visitor(self), self.host or None, port, ssl=self._tls, backlog=64
+                    lambda: _Visitor(self),
+                    self.host or None,
+                    port,
+                    ssl=self._tls,
+                    # A connection is counted from the end of its handshake on, so that one that never ends must not last.
+                    ssl_handshake_timeout=self.time_limit if self._tls is not None else None,
+                    backlog=64,
                 )
             except OSError as e:
                 if e.errno == errno.EADDRINUSE or "in use" in str(e):

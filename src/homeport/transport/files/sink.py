@@ -27,6 +27,15 @@ def free_space(directory: Path) -> int:
     return shutil.disk_usage(directory).free
 
 
+def sync_directory(directory: Path) -> None:
+    """Have a file's new name on the disk: a rename that only the memory knows is undone by a power cut. Raises OSError."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class Pace:
     """Holds a transfer to a rate: bytes a second, 0 for none."""
 
@@ -213,11 +222,7 @@ class Sink:
         self._fd = -1
         os.replace(self.part, self.destination)
         self._note.unlink(missing_ok=True)
-        directory = os.open(self.destination.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self.destination.parent)
 
     def _room(self, wanted: int) -> None:
         if wanted <= 0:
