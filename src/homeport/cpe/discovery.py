@@ -330,9 +330,14 @@ def _fill(pairs: list[tuple[int, bytes]], codes: dict[int, str], warnings: list[
         text = _text(content)
         if name == "url" and " " in text:
             # HP and 3Com pack "URL user password" into sub-option 1.
-            url, *rest = text.split()
+            url, *rest = (word for word in text.split(" ") if word)
             found = _with(found, "url", url, warnings)
-            found = replace(found, username=rest[0], password=rest[1] if len(rest) > 1 else None)
+            if not all(word.isprintable() for word in rest):
+                warnings.append(
+                    "the user name or password beside the URL holds unprintable characters; both are ignored"
+                )
+            elif rest:
+                found = replace(found, username=rest[0], password=rest[1] if len(rest) > 1 else None)
             continue
         found = _with(found, name, text, warnings)
     return replace(found, warnings=tuple(warnings))

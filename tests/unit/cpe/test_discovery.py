@@ -210,3 +210,11 @@ def test_any_bytes_are_read_or_refused(data, form):
     except RemoteProtocolError:
         return
     assert found.url is None or url_problem(found.url) is None
+
+
+@pytest.mark.parametrize("tail", [b"\x0b", b" \x0b", b" \x1c\x85", b" \xa0", b"  user \x0bpw"])
+def test_odd_blanks_beside_the_url_are_no_user_name(tail: bytes) -> None:
+    """What a DHCP server sends is anybody's: it must neither end the agent nor set a user name that nobody can type."""
+    text = b"http://acs.example/ " + tail
+    found = decode_option43(bytes((1, len(text))) + text)
+    assert found.username is None and found.password is None
