@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,59 @@ def test_a_locked_database_is_told_and_service_resumes_by_itself(tmp_path: Path)
     asyncio.run(scene())
 
 
+def test_who_waits_for_a_locked_database_holds_nobody_up(tmp_path: Path) -> None:
+    """The event loop goes on while another program writes, and the unit is written as soon as that one is done."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        other = sqlite3.connect(tmp_path / "acs.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        commits = [asyncio.ensure_future(store.commit(unit(patches=[("S1", {"model": str(n)})]))) for n in range(3)]
+        turns, longest, last = 0, 0.0, time.monotonic()
+        while turns < 1000:
+            await asyncio.sleep(0)
+            turns, now = turns + 1, time.monotonic()
+            longest, last = max(longest, now - last), now
+        assert not any(commit.done() for commit in commits)
+        assert longest < 1.0
+        other.execute("ROLLBACK")
+        other.close()
+        await asyncio.gather(*commits)
+        assert store.trouble is None
+        await store.close()
+        again = await reopened(tmp_path / "acs.db")
+        found = await again.device("S1")
+        assert found is not None
+        assert found.model == "2"
+        await again.close()
+
+    asyncio.run(scene())
+
+
+def test_what_takes_long_runs_beside_the_event_loop(tmp_path: Path) -> None:
+    """A statement over many rows is in a thread; the units before and behind it keep their order."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device()]))
+        threads: list[str] = []
+        store._working()._connection.create_function(
+            "seen_by", 0, lambda: threads.append(threading.current_thread().name)
+        )
+        writes = [
+            [Statement(Mode.ONE, "UPDATE device SET model = model || 'a' || coalesce(seen_by(), '')", ())],
+            [Statement(Mode.LONG, "UPDATE device SET model = model || 'b' || coalesce(seen_by(), '')", ())],
+            [Statement(Mode.ONE, "UPDATE device SET model = model || 'c' || coalesce(seen_by(), '')", ())],
+        ]
+        await asyncio.gather(*(store._write(statements) for statements in writes))
+        assert threads == ["MainThread", "homeport-store-writer", "MainThread"]
+        assert store._read.execute("SELECT model FROM device").fetchone() == ("abc",)
+        await store.close()
+
+    asyncio.run(scene())
+
+
 def test_a_database_of_a_newer_homeport_is_left_alone(tmp_path: Path) -> None:
     """An unknown layout is refused with the cure, not guessed at."""
     connection = sqlite3.connect(tmp_path / "acs.db")
@@ -306,6 +361,27 @@ def test_a_group_tells_each_unit_its_own_outcome(tmp_path: Path) -> None:
         )
         assert [o is None for o in outcomes] == [True, False, False]
         await store.close()
+
+    asyncio.run(scene())
+
+
+def test_what_cannot_be_stored_is_refused_alone(tmp_path: Path) -> None:
+    """Text that is no Unicode, a number that is too large: the others of the group are written."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        wrong = [DeviceRecord(id="S1", oui="bad\ud800", product_class="", serial_number=""), a_device("S2")]
+        outcomes = await asyncio.gather(
+            *(store.commit(unit(devices=[device])) for device in wrong),
+            store._write([Statement(Mode.ONE, "UPDATE device SET last_inform = ?", (2**70,))]),
+            return_exceptions=True,
+        )
+        assert [isinstance(outcome, StoreError) for outcome in outcomes] == [True, False, True]
+        assert store.trouble is None
+        await store.close()
+        again = await reopened(tmp_path / "acs.db")
+        assert await again.device("S2") is not None
+        await again.close()
 
     asyncio.run(scene())
 

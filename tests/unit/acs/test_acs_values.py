@@ -1,5 +1,6 @@
 """Values in the order of a path list: changed in place they are what they would be in a dictionary."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +56,32 @@ def test_devices_of_one_model_come_to_one_path_list_in_memory() -> None:
     for column in columns:
         column.apply(ValuesChange("S1", {p: StoredValue("1") for p in reversed(PATHS)}))
     assert columns[0].paths is columns[1].paths
+
+
+def test_each_value_keeps_its_own_time_however_many_there_are() -> None:
+    """A parameter is read alone now and then; a byte numbers 256 of such times, and more are written out."""
+    names = [f"Device.P{n:03d}" for n in range(300)]
+    column, whole = Column(NO_PATHS, None), {n: StoredValue("", "string", None, 0.0) for n in names}
+    column.apply(ValuesChange("S1", whole))
+    for at, name in enumerate(names, 1):
+        news = {name: StoredValue(str(at), "string", None, at + 0.25)}
+        column.apply(ValuesChange("S1", news))
+        whole |= news
+        if at in (1, 255, 256, 257, 299, 300):
+            assert unpack_values(column.paths.rows, column.packed()) == whole
+            column = Column(column.paths, column.packed())
+    again = {n: StoredValue("x", "string", None, 1e9) for n in names}
+    column.apply(ValuesChange("S1", again))
+    assert unpack_values(column.paths.rows, column.packed()) == again
+    assert len(column.packed()) < 1_000
+
+
+def test_values_of_an_older_layout_are_read_and_written_anew() -> None:
+    """Times were offsets from the oldest one."""
+    rows = unpack_paths(msgspec.msgpack.encode([(p, "string", None) for p in PATHS]))
+    paths = Paths(rows, b"")
+    for times in (None, [0.0, 0.0, 5.0, 0.0, 7.5]):
+        blob = msgspec.msgpack.encode([[None, None, "1", "2", "3"], 100.0, times])
+        column = Column(paths, blob)
+        assert column.unpacked() == unpack_values(rows, blob) == unpack_values(rows, column.packed())
+        assert column.unpacked()["Device.A.C"].updated == 100.0

@@ -20,11 +20,27 @@ _decode_delta = msgspec.msgpack.Decoder(dict[str, StoredValue]).decode
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    """v: values in the order of the path list. base: seconds. t: seconds after base of each value, None where all are 0."""
+    """v: values in the order of the path list. Their times are seconds since 1970.
+
+    kinds, which: the times that there are, and for each value the number of its own; mostly they come from very few messages.
+    Empty where base, t hold them: t: seconds after base of each value, None where all are 0.
+    """
 
     v: list[str | None]
     base: float
     t: list[float] | None
+    kinds: list[float] = []
+    which: bytes = b""
+
+    def times(self) -> list[float]:
+        """The time of each value."""
+        if self.which:
+            kinds = self.kinds
+            return [kinds[number] for number in self.which]
+        if self.t is None:
+            return [self.base] * len(self.v)
+        base = self.base
+        return [base + offset for offset in self.t]
 
 
 _decode_values = msgspec.msgpack.Decoder(_Packed).decode
@@ -32,6 +48,12 @@ _decode_values = msgspec.msgpack.Decoder(_Packed).decode
 PathList = tuple[tuple[str, str, bool | None], ...]
 """(path, type, writable) of everything a device has, sorted by path."""
 
+
+MOST_TIMES: Final = 256
+"""Different times among the values of one device of which one byte can tell which is meant."""
+
+FEW_TIMES: Final = 8
+"""Times from which on those that are no value's any more are left out."""
 
 MOST_LISTS: Final = 64
 """Path lists that are remembered: one of 200 paths takes about 40 KB."""
@@ -55,16 +77,29 @@ class Column:
     A change of values leaves the path list alone, and costs by its own size. Only new paths, types or access make a new list.
     """
 
-    __slots__ = ("_times", "_values", "paths")
+    __slots__ = ("_kinds", "_values", "_which", "paths")
 
     def __init__(self, paths: Paths, blob: bytes | None) -> None:
         self.paths = paths
         self._values: list[str | None] = []
-        self._times: list[float] = []
+        self._kinds: list[float] = []  # times
+        self._which: bytearray | list[int] = (
+            bytearray()
+        )  # which of them is each value's; a list where a byte is too small
         if blob is not None:
             packed = _decode_values(blob)
-            self._values, base = packed.v, packed.base
-            self._times = [base] * len(packed.v) if packed.t is None else [base + offset for offset in packed.t]
+            self._values = packed.v
+            if packed.which:
+                self._kinds, self._which = packed.kinds, bytearray(packed.which)
+            else:
+                self._number(packed.times())
+
+    def _number(self, times: list[float]) -> None:
+        """Take these times, one of each value."""
+        numbers = {at: number for number, at in enumerate(dict.fromkeys(times))}
+        self._kinds = list(numbers)
+        which = [numbers[at] for at in times]
+        self._which = bytearray(which) if len(numbers) <= MOST_TIMES else which
 
     def apply(self, change: ValuesChange) -> None:
         """Bring a change in."""
@@ -76,46 +111,63 @@ class Column:
             self._take(whole)
 
     def _placed(self, changed: Mapping[str, StoredValue]) -> bool:
-        """Whether the change was only of values of known paths, and is done; else nothing was changed."""
+        """Whether the change was only of values of known paths, all at one time, and is done; else nothing was changed."""
         rows, places = self.paths.rows, self.paths.places
         try:
             found = [places[path] for path in changed]
         except KeyError:
             return False
-        news = changed.values()
-        if any(
-            [
-                n.value is None or n.writable is not None or n.type != rows[i][1]
-                for i, n in zip(found, news, strict=True)
-            ]
-        ):
-            return False
-        values, times = self._values, self._times
-        for place, new in zip(found, news, strict=True):
+        at: float | None = None
+        for place, new in zip(found, changed.values(), strict=True):
+            if new.value is None or new.writable is not None or new.type != rows[place][1]:
+                return False
+            if new.updated != at:
+                if at is not None:
+                    return False
+                at = new.updated
+        if at is None:
+            return True
+        number = self._time(at)
+        values, which = self._values, self._which
+        for place, new in zip(found, changed.values(), strict=True):
             values[place] = new.value
-            times[place] = new.updated
+            which[place] = number
         return True
+
+    def _time(self, at: float) -> int:
+        """The number of a time, which may be a new one."""
+        kinds = self._kinds
+        if at in kinds:
+            return kinds.index(at)
+        kinds.append(at)
+        if len(kinds) > MOST_TIMES:
+            self._which = list(self._which)
+        return len(kinds) - 1
 
     def _take(self, whole: Mapping[str, StoredValue]) -> None:
         ordered = sorted(whole.items())
         rows = tuple((path, v.type, v.writable) for path, v in ordered)
         self.paths = _paths(rows)
         self._values = [v.value for _, v in ordered]
-        self._times = [v.updated for _, v in ordered]
+        self._number([v.updated for _, v in ordered])
 
     def unpacked(self) -> dict[str, StoredValue]:
         """All values by path."""
+        kinds = self._kinds
         return {
-            p: StoredValue(v, t, w, at)
-            for (p, t, w), v, at in zip(self.paths.rows, self._values, self._times, strict=True)
+            p: StoredValue(v, t, w, kinds[number])
+            for (p, t, w), v, number in zip(self.paths.rows, self._values, self._which, strict=True)
         }
 
     def packed(self) -> bytes:
         """The values as they are stored."""
-        times = self._times
-        base = min(times, default=0.0)
-        offsets = None if times.count(base) == len(times) else [t - base for t in times]
-        return _encode(_Packed(self._values, base, offsets))
+        if len(self._kinds) > FEW_TIMES:
+            self._number([self._kinds[number] for number in self._which])
+        kinds, which = self._kinds, self._which
+        if len(kinds) <= MOST_TIMES:
+            return _encode(_Packed(self._values, 0.0, None, kinds, bytes(which)))
+        base = min(kinds)
+        return _encode(_Packed(self._values, base, [kinds[number] - base for number in which]))
 
 
 _made: dict[PathList, Paths] = {}
@@ -189,12 +241,7 @@ def unpack_paths(blob: bytes) -> PathList:
 def unpack_values(paths: PathList, blob: bytes) -> dict[str, StoredValue]:
     """The values of a `Column`, packed with this path list."""
     packed = _decode_values(blob)
-    if packed.t is None:
-        return {p: StoredValue(v, t, w, packed.base) for (p, t, w), v in zip(paths, packed.v, strict=True)}
-    return {
-        p: StoredValue(v, t, w, packed.base + offset)
-        for (p, t, w), v, offset in zip(paths, packed.v, packed.t, strict=True)
-    }
+    return {p: StoredValue(v, t, w, at) for (p, t, w), v, at in zip(paths, packed.v, packed.times(), strict=True)}
 
 
 NO_PATHS: Final = Paths((), _encode(()))

@@ -23,7 +23,7 @@ from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.values import unpack_delta, unpack_paths
 from homeport.errors import StoreError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 TABLES: Final = {
     "device": (

@@ -24,7 +24,8 @@ DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
 def rewritten(table: str, found: Sequence[Any], device: str) -> list[tuple[str, bytes, str]]:
     """(device, record, id) of rows (id, record), as the device's own."""
     decode = DECODERS[table]
-    return [(device, rows.encode(replace(decode(bytes(record)), device=device)), id) for id, record in found]
+    encode = rows.pack_task if table == "task" else rows.encode
+    return [(device, encode(replace(decode(bytes(record)), device=device)), id) for id, record in found]
 
 
 def rewritten_files(found: Sequence[Any], old: str, new: str) -> list[tuple[str, bytes]]:

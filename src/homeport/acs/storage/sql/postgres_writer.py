@@ -277,9 +277,9 @@ class GroupWriter:
         for task, is_new in sheet.task_rows.values():
             row = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, self._node)
             if is_new:
-                inserts.append((*row, rows.encode(task), task.id, task.device, cleaned(task.idempotency_key)))
+                inserts.append((*row, rows.pack_task(task), task.id, task.device, cleaned(task.idempotency_key)))
             else:
-                updates.append((*row, rows.encode(task), task.id))
+                updates.append((*row, rows.pack_task(task), task.id))
         await _many(c, "insert_task", inserts)
         await _many(c, "update_task", updates)
         sessions = [

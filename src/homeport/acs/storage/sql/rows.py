@@ -2,8 +2,9 @@
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import lz4.block
 import msgspec
 
 from homeport.acs.records import (
@@ -25,8 +26,14 @@ from homeport.acs.records import (
 )
 from homeport.acs.storage.interface import Page
 
+LONG: Final = 1_024
+"""Bytes from which on a task's record is compressed: below, the row fits beside others on a page as it is."""
+
+_LZ4: Final = b"L"
+"""What a compressed blob begins with; no MessagePack map does, nor the zlib stream that older versions wrote."""
+
 encode = msgspec.msgpack.Encoder().encode
-task = msgspec.msgpack.Decoder(TaskRecord).decode
+_task = msgspec.msgpack.Decoder(TaskRecord).decode
 session = msgspec.msgpack.Decoder(SessionRecord).decode
 event = msgspec.msgpack.Decoder(EventRecord).decode
 fault = msgspec.msgpack.Decoder(FaultRecord).decode
@@ -134,14 +141,38 @@ def device(row: Sequence[Any]) -> DeviceRecord:
     )
 
 
+def _packed(plain: bytes) -> bytes:
+    block: bytes = lz4.block.compress(plain)
+    return _LZ4 + block
+
+
+def _unpacked(blob: bytes) -> bytes:
+    """Raises ValueError where the blob is damaged."""
+    try:
+        return bytes(lz4.block.decompress(memoryview(blob)[1:]))
+    except lz4.block.LZ4BlockError as e:
+        raise ValueError(f"a compressed record is damaged: {e}") from e
+
+
 def pack_messages(messages: tuple[MessageTrace, ...]) -> bytes:
     """The messages of a session, compressed."""
-    return zlib.compress(encode(messages), 1)
+    return _packed(encode(messages))
 
 
 def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
-    """The messages that `pack_messages` packed."""
-    return _messages(zlib.decompress(blob))
+    """The messages that `pack_messages` packed, also those of versions that wrote zlib streams."""
+    return _messages(_unpacked(blob) if blob[:1] == _LZ4 else zlib.decompress(blob))
+
+
+def pack_task(record: TaskRecord) -> bytes:
+    """A task; where it is long, as with the values that it has read, compressed."""
+    plain = encode(record)
+    return plain if len(plain) < LONG else _packed(plain)
+
+
+def task(blob: bytes) -> TaskRecord:
+    """The task that `pack_task` packed."""
+    return _task(_unpacked(blob) if blob[:1] == _LZ4 else blob)
 
 
 def lease_row(lease: LeaseRecord) -> tuple[str, str, str, str, float, bytes, str]:

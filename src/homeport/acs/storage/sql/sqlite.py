@@ -59,6 +59,9 @@ SMALL_CHANGE: Final = 32
 CACHED_DEVICES: Final = 1_024
 """Devices in the cache: about 3 KB each; the floor is set by what arrives within one write-behind time."""
 
+ROWS_AT_ONCE: Final = 64
+"""Rows that wait and are written as one unit."""
+
 MOST_DIRTY: Final = 2_000
 """Devices with something unwritten before it is written early: they cannot leave the cache."""
 
@@ -152,7 +155,7 @@ class SqliteStore(SqliteReads):
         if writer is None or self._pool is None:
             return
         self._drain(writer)
-        await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+        await writer.stop()
         self._pool.shutdown()
         self._read.close()
         self._search.close()
@@ -270,8 +273,7 @@ class SqliteStore(SqliteReads):
                 ended.append(statements[0].values)
             else:
                 writer.submit(statements, None)
-        if ended:
-            writer.submit([Statement(Mode.MANY, QUERIES["insert_session"], ended)], None)
+        _in_parts(writer, QUERIES["insert_session"], ended)
         if deferred:
             self._leaving += 1
             writer.submit([], self._left)
@@ -300,8 +302,13 @@ class SqliteStore(SqliteReads):
         # In the order of the keys, so that neighbours on a page are written one after the other.
         seen.sort(key=lambda row: row[1])
         deltas.sort(key=lambda row: row[0])
-        many = [("seen_device", seen), ("update_device", records), ("put_delta_at", deltas)]
-        writer.submit([Statement(Mode.MANY, QUERIES[name], values) for name, values in many if values], None)
+        many: list[tuple[str, list[Any]]] = [
+            ("seen_device", seen),
+            ("update_device", records),
+            ("put_delta_at", deltas),
+        ]
+        for name, values in many:
+            _in_parts(writer, QUERIES[name], values)
         self._evict()
         return True
 
@@ -393,7 +400,7 @@ class SqliteStore(SqliteReads):
             self._hots.pop(id, None)
             self._dirty.pop(id, None)
             out.append(Statement(Mode.ONE, QUERIES["delete_device_credentials"], (id,)))
-            out.append(Statement(Mode.ONE, QUERIES["delete_device"], (id,)))
+            out.append(Statement(Mode.LONG, QUERIES["delete_device"], (id,)))
         for id in self._touched(unit):
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
@@ -622,15 +629,15 @@ class SqliteStore(SqliteReads):
 
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         before = int(self._one("count_documents", kind, due_before)[0])
-        await self._write([Statement(Mode.ONE, QUERIES["forget_documents"], (kind, due_before))])
+        await self._write([Statement(Mode.LONG, QUERIES["forget_documents"], (kind, due_before))])
         return before
 
     async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
         before = self._count_rows()
         limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
         limits["prune_tasks"] = tasks_before
-        statements = [Statement(Mode.ONE, QUERIES[name], (limit,)) for name, limit in limits.items()]
-        statements.append(Statement(Mode.ONE, QUERIES["prune_path_lists"], ()))
+        statements = [Statement(Mode.LONG, QUERIES[name], (limit,)) for name, limit in limits.items()]
+        statements.append(Statement(Mode.LONG, QUERIES["prune_path_lists"], ()))
         await self._write(statements)
         return before - self._count_rows()
 
@@ -655,6 +662,12 @@ class SqliteStore(SqliteReads):
             await self._write([Statement(Mode.ONE, QUERIES["insert_secret"], (name, secrets.token_bytes(32)))])
             row = self._one("secret", name)
         return bytes(row[0])
+
+
+def _in_parts(writer: Writer, sql: str, values: list[Any]) -> None:
+    """Rows that need not be written together, in units of a length that holds nobody up."""
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        writer.submit([Statement(Mode.MANY, sql, values[start : start + ROWS_AT_ONCE])], None)
 
 
 def _open_after(tasks: tuple[TaskRecord, ...], changed: TaskRecord) -> tuple[TaskRecord, ...]:
@@ -682,7 +695,7 @@ def _document_statement(change: DocumentChange) -> Statement:
 
 
 def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
-    row = (task.status.value, task.phase.value, task.priority, task.finished, rows.encode(task), task.id)
+    row = (task.status.value, task.phase.value, task.priority, task.finished, rows.pack_task(task), task.id)
     if expect is None:
         return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device))
     statuses = [s.value for s in expect]

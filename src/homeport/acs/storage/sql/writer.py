@@ -1,6 +1,8 @@
-"""The one thread that writes: it takes units from a queue, writes as many as wait in one transaction, then tells who waits.
+"""What writes: as many units as wait go into one transaction, whose statements run on the event loop and whose COMMIT runs in a thread.
 
-While the disk works on one group the next one gathers, so the cost of a durable commit is shared by all devices of the moment.
+While the disk works on one group the next one gathers, so the cost of a durable commit is shared by all devices of the moment. The
+statements only touch pages in memory and take microseconds each; in a thread they would fight with the event loop for the interpreter
+at every step of theirs, which costs more than they do. What may take long is marked, and runs in the thread whole.
 """
 
 import asyncio
@@ -8,6 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
@@ -17,11 +20,17 @@ from homeport.acs.storage.sql.merging import Merger
 from homeport.acs.storage.sql.moving import move_rows
 from homeport.errors import StoreError, StoreUnavailable
 
-MAX_GROUP: Final = 512
-"""Units in one transaction: beyond this the waiting grows and the cost per unit no longer falls."""
+MAX_GROUP: Final = 128
+"""Units in one transaction: their statements hold the event loop up, for some 5 ms at most."""
+
+MANY_ROWS: Final = 256
+"""Rows of one statement that still run on the event loop."""
 
 GATHER: Final = 0.003
 """Seconds that a group waits for more while several sessions commit at once: a fifth of the transactions, for a time nobody notices."""
+
+_RETRY: Final = 0.002
+"""Seconds between two looks whether another program still holds the database (a backup, another worker)."""
 
 
 class Mode(IntEnum):
@@ -32,6 +41,7 @@ class Mode(IntEnum):
     EXPECT = 2  # must change exactly one row, else the unit is in conflict
     MERGE = 3  # no SQL: the parameters are a ValuesChange, merged with what is stored
     MOVE = 4  # no SQL: the parameters are the old and the new id of a device
+    LONG = 5  # as ONE, for what may take long
 
 
 class Statement(NamedTuple):
@@ -43,16 +53,28 @@ class Statement(NamedTuple):
     conflict: str = ""
 
 
+_MISFITS: Final = (StoreError, sqlite3.IntegrityError, ValueError, TypeError, OverflowError)
+"""What is wrong with one unit, and no fault of the medium."""
+
 Done = Callable[[BaseException | None], None]
+Answers = list[BaseException | None]
 
 
 class _Job(NamedTuple):
     statements: Sequence[Statement]
     done: Done | None
+    long: bool
+
+
+class _Group(NamedTuple):
+    """Units of one transaction. answers: what became of each, None where the thread has to run the statements, too."""
+
+    jobs: list[_Job]
+    answers: Answers | None
 
 
 class Writer:
-    """Owns the writing connection. `submit` from the event loop; answers come back on it."""
+    """Owns the writing connection, which the event loop and the thread use in turns. All methods are for the event loop."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], loop: asyncio.AbstractEventLoop) -> None:
         self.trouble: str | None = None
@@ -60,140 +82,197 @@ class Writer:
         self.units = 0
         self._connect = connect
         self._loop = loop
-        self._merger: Merger  # made by the thread, as its connection
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connection: sqlite3.Connection
+        self._patience: float  # seconds that another program may hold the database before a unit fails
+        self._merger: Merger
+        self._waiting: deque[_Job] = deque()
+        self._begins = False  # the next group is about to begin
+        self._running = False  # a group is with the thread
+        self._crowded = False
+        self._idle: asyncio.Future[None] | None = None  # who waits for the last group
+        self._handed: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="homeport-store-writer", daemon=True)
 
     def start(self) -> None:
-        """Begin to take units."""
+        """Begin to take units. Raises sqlite3.Error."""
+        self._connection = self._connect()
+        (milliseconds,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._patience = milliseconds / 1000
+        # On the event loop nothing is waited for; the thread waits by itself.
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        self._merger = Merger(self._connection)
         self._thread.start()
 
     def submit(self, statements: Sequence[Statement], done: Done | None) -> None:
         """Write the statements, all or nothing; then call `done` on the loop with None or with what went wrong."""
-        self._jobs.put(_Job(statements, done))
+        self._waiting.append(_Job(statements, done, any([_is_long(s) for s in statements])))
+        self._arm()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Write what waits, close, and return when the thread has ended."""
-        self._jobs.put(None)
-        self._thread.join()
+        while self._waiting or self._running:
+            self._idle = self._loop.create_future()
+            await self._idle
+        self._handed.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+        self._connection.close()
 
-    def _run(self) -> None:
-        connection = self._connect()
-        self._merger = Merger(connection)
-        crowded = False
-        try:
-            while True:
-                job = self._jobs.get()
-                if job is None:
-                    return
-                if crowded:
-                    time.sleep(GATHER)
-                group, last = [job], False
-                while len(group) < MAX_GROUP:
-                    try:
-                        more = self._jobs.get_nowait()
-                    except queue.Empty:
-                        break
-                    if more is None:
-                        last = True
-                        break
-                    group.append(more)
-                crowded = len(group) > 1
-                self._tell(group, self._write(connection, group))
-                if last:
-                    return
-        finally:
-            connection.close()
+    # --- on the event loop ---
 
-    def _write(self, connection: sqlite3.Connection, group: list[_Job]) -> list[BaseException | None]:
-        """What became of each unit of the group."""
-        answers: list[BaseException | None] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            if self._together(connection, group):
-                answers += [None] * len(group)
+    def _arm(self) -> None:
+        if not self._begins and not self._running:
+            self._begins = True
+            if self._crowded:
+                self._loop.call_later(GATHER, self._begin)
             else:
-                answers += [self._unit(connection, job.statements) for job in group]
-            connection.execute("COMMIT")
-        except sqlite3.Error as e:
-            self._merger.forget()
-            self._undo(connection)
-            error = self._translated(e)
-            if isinstance(error, StoreUnavailable):
-                self.trouble = str(error)
-            return [error] * len(group)
-        self.trouble = None
-        self.groups += 1
-        self.units += len(group)
-        return answers
+                self._loop.call_soon(self._begin)
 
-    def _together(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
-        """Whether all units fitted, as they nearly always do; else nothing is written, and each is tried by itself."""
+    def _begin(self) -> None:
+        """The next group: into a transaction, and on to the thread."""
+        self._begins = False
+        waiting = self._waiting
+        jobs = [waiting.popleft()]
+        if not jobs[0].long:
+            while waiting and len(jobs) < MAX_GROUP and not waiting[0].long:
+                jobs.append(waiting.popleft())
+        self._crowded = len(jobs) > 1
+        self._running = True
+        if jobs[0].long or not self._open():
+            self._handed.put(_Group(jobs, None))
+            return
         try:
-            for job in group:
-                for statement in job.statements:
-                    self._run_one(connection, statement)
-        except (StoreError, sqlite3.IntegrityError):
-            self._merger.forget()
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
+            fitted = self._together(jobs)
+        except Exception as e:
+            self._ended(jobs, self._failed(jobs, e))
+            return
+        self._handed.put(_Group(jobs, [None] * len(jobs) if fitted else None))
+
+    def _open(self) -> bool:
+        """Whether a transaction has begun; not where another program has the database, or nothing works: the thread finds out which."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
             return False
         return True
 
-    def _unit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> BaseException | None:
+    def _ended(self, jobs: list[_Job], answers: Answers) -> None:
+        """The group is on the disk, or failed: who waits is told, and the next one begins."""
+        self._running = False
+        if self._waiting:
+            self._arm()
+        for job, answer in zip(jobs, answers, strict=True):
+            if job.done is not None:
+                job.done(answer)
+        if self._idle is not None and not self._running and not self._waiting:
+            idle, self._idle = self._idle, None
+            if not idle.done():
+                idle.set_result(None)
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        while (group := self._handed.get()) is not None:
+            jobs, answers = group
+            try:
+                if answers is None:
+                    answers = self._run_all(jobs)
+                self._connection.execute("COMMIT")
+            except Exception as e:
+                answers = self._failed(jobs, e)  # also of a mistake of ours: the next group is to find its thread
+            else:
+                self.trouble = None
+                self.groups += 1
+                self.units += len(jobs)
+            try:
+                self._loop.call_soon_threadsafe(self._ended, jobs, answers)
+            except RuntimeError:
+                return  # the loop has ended; nobody waits any more
+
+    def _wait_for_lock(self) -> None:
+        """Begin a transaction as soon as no other program has the database. Raises sqlite3.Error."""
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+                time.sleep(_RETRY)
+            else:
+                return
+
+    def _run_all(self, jobs: list[_Job]) -> Answers:
+        """What became of each unit, in a new transaction. Raises sqlite3.Error where the medium does not work."""
+        self._wait_for_lock()
+        if self._together(jobs):
+            return [None] * len(jobs)
+        self._wait_for_lock()
+        return [self._unit(job.statements) for job in jobs]
+
+    # --- in either ---
+
+    def _together(self, jobs: list[_Job]) -> bool:
+        """Whether all units fitted, as they nearly always do; else the transaction is taken back, for each to be tried by itself."""
+        try:
+            for job in jobs:
+                for statement in job.statements:
+                    self._run_one(statement)
+        except _MISFITS:
+            self._merger.forget()
+            self._connection.execute("ROLLBACK")
+            return False
+        return True
+
+    def _unit(self, statements: Sequence[Statement]) -> BaseException | None:
         """None, or why this unit alone was taken back. Errors of the medium go on to the whole group."""
-        connection.execute("SAVEPOINT unit")
+        execute = self._connection.execute
+        execute("SAVEPOINT unit")
         try:
             for statement in statements:
-                self._run_one(connection, statement)
-        except (StoreError, sqlite3.IntegrityError) as e:
+                self._run_one(statement)
+        except _MISFITS as e:
             self._merger.forget()
-            connection.execute("ROLLBACK TO unit")
-            connection.execute("RELEASE unit")
-            return e if isinstance(e, StoreError) else Conflict(f"the row does not fit to what is stored: {e}")
-        connection.execute("RELEASE unit")
+            execute("ROLLBACK TO unit")
+            execute("RELEASE unit")
+            if isinstance(e, sqlite3.IntegrityError):
+                return Conflict(f"the row does not fit to what is stored: {e}")
+            return e if isinstance(e, StoreError) else StoreError(f"a value cannot be stored: {e}")
+        execute("RELEASE unit")
         return None
 
-    def _run_one(self, connection: sqlite3.Connection, statement: Statement) -> None:
-        if statement.mode is Mode.MERGE:
-            self._merger.merge(statement.values)
-            return
-        if statement.mode is Mode.MANY:
-            connection.executemany(statement.sql, statement.values)
-            return
-        if statement.mode is Mode.MOVE:
-            move_rows(connection, *statement.values)
-            return
-        cursor = connection.execute(statement.sql, statement.values)
-        if statement.mode is Mode.EXPECT and cursor.rowcount != 1:
-            raise Conflict(statement.conflict)
+    def _run_one(self, statement: Statement) -> None:
+        mode, sql, values, conflict = statement
+        if mode is Mode.MERGE:
+            self._merger.merge(values)
+        elif mode is Mode.MANY:
+            self._connection.executemany(sql, values)
+        elif mode is Mode.MOVE:
+            move_rows(self._connection, *values)
+        else:
+            cursor = self._connection.execute(sql, values)
+            if mode is Mode.EXPECT and cursor.rowcount != 1:
+                raise Conflict(conflict)
 
-    @staticmethod
-    def _undo(connection: sqlite3.Connection) -> None:
+    def _failed(self, jobs: list[_Job], e: Exception) -> Answers:
+        """The medium does not work: the transaction is taken back, and no unit was written."""
+        self._merger.forget()
         try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             pass  # SQLite has rolled back by itself after such an error; the next BEGIN shows whether it works
+        error = _translated(e)
+        if isinstance(error, StoreUnavailable):
+            self.trouble = str(error)
+        return [error] * len(jobs)
 
-    @staticmethod
-    def _translated(e: sqlite3.Error) -> StoreError:
-        if isinstance(e, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
-            e, sqlite3.ProgrammingError
-        ):
-            return StoreUnavailable(f"the database does not take writes now: {e}; free disk space or end what locks it")
-        return StoreError(f"the database refused a statement: {e}")
 
-    def _tell(self, group: list[_Job], answers: list[BaseException | None]) -> None:
-        waiting = [(job.done, answer) for job, answer in zip(group, answers, strict=True) if job.done is not None]
-        if not waiting:
-            return
+def _is_long(statement: Statement) -> bool:
+    mode = statement.mode
+    return mode is Mode.MOVE or mode is Mode.LONG or (mode is Mode.MANY and len(statement.values) > MANY_ROWS)
 
-        def tell() -> None:
-            for done, answer in waiting:
-                done(answer)
 
-        try:
-            self._loop.call_soon_threadsafe(tell)
-        except RuntimeError:
-            pass  # the loop has ended; nobody waits any more
+def _translated(e: Exception) -> StoreError:
+    if isinstance(e, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(e, sqlite3.ProgrammingError):
+        return StoreUnavailable(f"the database does not take writes now: {e}; free disk space or end what locks it")
+    return StoreError(f"the database refused a statement: {e}")
