@@ -292,7 +292,7 @@ class Door:
             await self._give_up(other, "replaced", "the device has begun a new session")
         self.live.add(live)
         at = work.started
-        live.trace += [(at, "cpe", "Inform", body, False), (at, "acs", "InformResponse", answer, True)]
+        live.trace += [(at, "cpe", "Inform", body, received.inform), (at, "acs", "InformResponse", answer, True)]
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
@@ -464,13 +464,16 @@ class Door:
 
     def _messages(self, live: Live) -> list[MessageTrace]:
         """The session's messages so far, secrets masked."""
-        return [
-            *live.told,
-            *(
-                MessageTrace(at, who, element, len(body), shown(body, self._trace_limit, clean=clean or not body))
-                for at, who, element, body, clean in live.trace
-            ),
-        ]
+        messages, limit = [*live.told], self._trace_limit
+        for at, who, element, body, clean in live.trace:
+            if not body:
+                text = ""
+            elif isinstance(clean, Inform):
+                text = shown(body, limit, clean=without_secrets(clean))
+            else:
+                text = shown(body, limit, clean=clean)
+            messages.append(MessageTrace(at, who, element, len(body), text))
+        return messages
 
 
 def _short_id(inform: Inform) -> str:

@@ -9,10 +9,11 @@ from homeport.acs.endpoint.cookies import PATTERN
 from homeport.acs.endpoint.exchange import HttpRequest
 from homeport.acs.records import MessageTrace
 from homeport.acs.services.work import Work
+from homeport.codec.messages import Inform
 from homeport.session.session import Session
 
-Traced = tuple[float, str, str, bytes, bool]
-"""(time, who sent it: cpe or acs, element, body, whether it surely holds no secret)."""
+Traced = tuple[float, str, str, bytes, bool | Inform]
+"""(time, who sent it: cpe or acs, element, body, whether it surely holds no secret: of an Inform that is found out where it is kept)."""
 
 
 class Live:

@@ -1,6 +1,7 @@
 """What a message teaches about a device's tree, and which of it is kept in the device's own fields."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -82,12 +83,15 @@ class Learnt(Struct, frozen=True):
         return tuple({c: None for p in known if (c := _child(p, length)) not in children and len(c) > length})
 
 
-TAILS: Final = frozenset({*(ending[-3:] for ending in SECRET_ENDINGS), "Key", "key"})
+_TAILS: Final = frozenset({*(ending[-3:] for ending in SECRET_ENDINGS), "Key", "key"})
 """How these names end: most others are told by that, without a look at each ending."""
 
 _DIGITS: Final = "0123456789"
 _MAY_MATTER: Final = frozenset("." + _DIGITS)
 """Last characters of objects, and of names whose number has to be taken away."""
+
+MOST_REMEMBERED: Final = 512
+"""Names in a list that is remembered."""
 
 NOTHING: Final = Learnt({})
 
@@ -102,7 +106,7 @@ def is_secret(path: str) -> bool:
     """Whether the parameter's value must not be kept or shown: a password or key, by its name."""
     if path[-1:] in _MAY_MATTER:
         path = path.rstrip(_DIGITS)
-    return path[-3:] in TAILS and (path.endswith(SECRET_ENDINGS) or (".X_" in path and path.endswith(("Key", "key"))))
+    return path[-3:] in _TAILS and (path.endswith(SECRET_ENDINGS) or (".X_" in path and path.endswith(("Key", "key"))))
 
 
 def learnt(request: Call, answer: Answer, now: float) -> Learnt:
@@ -142,12 +146,22 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
 def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:
     """Reported values; an object that a device lists among them (netcwmp) has no value and is left out."""
     values = {row.name: StoredValue(row.value, row.type or "string", None, now) for row in rows}
-    for name in [name for name in values if name[-3:] in TAILS or name[-1:] in _MAY_MATTER or not name]:
+    for name in peculiar(tuple(values)):
         if not name or name[-1] == ".":
             del values[name]
-        elif is_secret(name):
+        else:
             values[name] = StoredValue("", values[name].type, None, now)
     return values
+
+
+def peculiar(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are no parameters, or whose values are secrets. The devices of a model give the same names again and again."""
+    return _peculiar(names) if len(names) <= MOST_REMEMBERED else _peculiar.__wrapped__(names)
+
+
+@lru_cache(maxsize=64)
+def _peculiar(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([name for name in names if not name or name[-1] == "." or is_secret(name)])
 
 
 def promoted(changed: Mapping[str, StoredValue]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from homeport.acs.engine.effects import SECRET_ENDINGS, TAILS, is_secret
+from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret, peculiar
 from homeport.acs.records import TaskRecord
 from homeport.codec import messages as m
 
@@ -51,9 +52,9 @@ def without_secrets(message: m.Message) -> bool:
 
     Its rows are cheaper to look through than its text.
     """
-    if isinstance(message, m.GetParameterValuesResponse):
+    if isinstance(message, m.GetParameterValuesResponse | m.Inform):
         rows = message.parameter_list
-        if any([(row.name[-3:] in TAILS or row.name[-1:].isdigit()) and is_secret(row.name) for row in rows]):
+        if peculiar(tuple([row.name for row in rows])):
             return False
         return not any(["/" in row.value and plain_url(row.value) != row.value for row in rows])
     return isinstance(message, _NAMES_ONLY)
@@ -116,7 +117,7 @@ def masked(content: Any) -> Any:
     if isinstance(content, str):
         return plain_url(content) if "/" in content else content
     if isinstance(content, list | tuple):
-        return [masked(item) for item in content]
+        return content if _harmless(content) else [masked(item) for item in content]
     if not isinstance(content, dict):
         return content
     hidden = isinstance(content.get("name"), str) and "value" in content and is_secret(content["name"])
@@ -130,6 +131,24 @@ def masked(content: Any) -> Any:
             secret = (hidden and key == "value") or _names_secret(key)
             out[key] = MASK if secret and value and not isinstance(value, dict | list) else masked(value)
     return out
+
+
+def _harmless(items: Sequence[Any]) -> bool:
+    """Whether these are names, or parameters, of which none is secret and none holds a URL: by far the most usual lists, and long."""
+    try:
+        if {*map(type, items)} == {str}:
+            return not any(["/" in item for item in items])
+        values = [item["value"] for item in items]
+        return (
+            {*map(type, items)} == {dict}
+            and {*map(len, items)} == {3}
+            and not any(
+                [item["type"].__class__ is not str or "/" in value for item, value in zip(items, values, strict=True)]
+            )
+            and not peculiar(tuple([item["name"] for item in items]))
+        )
+    except (TypeError, KeyError, AttributeError):
+        return False
 
 
 def _names_secret(key: str) -> bool:
