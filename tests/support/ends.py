@@ -90,7 +90,7 @@ class Acs(Program):
         self.data = folder / "data"
         self.options = options
         self.cwmp = self.http = self.files = "127.0.0.1:0"
-        self.cwmp_url = self.http_url = ""
+        self.cwmp_url = self.http_url = self.cwmp_tls = ""
 
     def start(self, limit: float = START_LIMIT) -> "Acs":
         """Starts it and waits until it answers. limit: seconds."""
@@ -119,6 +119,7 @@ class Acs(Program):
         self.cwmp_url, self.http_url = where["cwmp_url"], where["http_url"]
         self.cwmp = self.cwmp_url.split("//")[1].rstrip("/")
         self.http = self.http_url.split("//")[1].rstrip("/")
+        self.cwmp_tls = where.get("cwmp_tls_url", "").removeprefix("https://").rstrip("/")
         self.files = where["file_url"].split("//")[1].rstrip("/")
         try:
             return bool(self.rest("GET", "health"))

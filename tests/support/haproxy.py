@@ -11,7 +11,7 @@ import pytest
 
 from support.ends import Acs, wait_for
 
-CONFIGURATION = Path(__file__).resolve().parents[2] / "examples" / "haproxy" / "haproxy.cfg"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "haproxy"
 
 needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="no haproxy here: apt-get install haproxy")
 
@@ -26,10 +26,13 @@ def free_ports(count: int) -> list[int]:
 
 
 class Haproxy:
-    """HAProxy before these nodes. changes: (old, new) texts of the configuration, for what a test needs otherwise."""
+    """HAProxy before these nodes.
 
-    def __init__(self, folder: Path, nodes: list[Acs], *changes: tuple[str, str]) -> None:
-        text = CONFIGURATION.read_text()
+    changes: (old, new) texts of the configuration, for what a test needs otherwise. example: which configuration.
+    """
+
+    def __init__(self, folder: Path, nodes: list[Acs], *changes: tuple[str, str], example: str = "haproxy.cfg") -> None:
+        text = (EXAMPLES / example).read_text()
         for old, new in changes:
             assert old in text, old
             text = text.replace(old, new)
@@ -37,11 +40,13 @@ class Haproxy:
         self._file = folder / "haproxy.cfg"
         self._file.write_text(text)
         self._log = folder / "haproxy.log"
-        cwmp, files, rest = free_ports(3)
+        cwmp, cwmp_tls, files, rest = free_ports(4)
+        self.cwmp_tls_url, self.files = f"https://127.0.0.1:{cwmp_tls}/", f"127.0.0.1:{files}"
         self.cwmp_url, self.rest_url = f"http://127.0.0.1:{cwmp}/", f"http://127.0.0.1:{rest}"
         self._environment = {
             **os.environ,
             "CWMP_BIND": f"127.0.0.1:{cwmp}",
+            "CWMP_TLS_BIND": f"127.0.0.1:{cwmp_tls}",
             "FILES_BIND": f"127.0.0.1:{files}",
             "REST_BIND": f"127.0.0.1:{rest}",
         }
@@ -49,6 +54,7 @@ class Haproxy:
             http = urlsplit(node.http_url)
             self._environment |= {
                 f"NODE{number}_CWMP": node.cwmp,
+                f"NODE{number}_CWMP_TLS": node.cwmp_tls,
                 f"NODE{number}_FILES": node.files,
                 f"NODE{number}_HOST": str(http.hostname),
                 f"NODE{number}_REST": str(http.port),

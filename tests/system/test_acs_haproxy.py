@@ -1,4 +1,4 @@
-"""Two real ACS nodes on PostgreSQL behind real HAProxy, with the configuration that the examples hold."""
+"""Real ACS nodes behind real HAProxy, with the configurations that the examples hold: two on PostgreSQL in HTTP mode, one in TCP mode."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,13 +8,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from homeport.codec.envelope import decode
-from homeport.codec.messages import AddObject, AddObjectResponse, GetParameterNamesResponse
-from support.acs_wire import Connection, Device, an_inform, id_of, run
+from homeport.codec.messages import AddObject, AddObjectResponse, Download, GetParameterNamesResponse
+from support.acs_files import form
+from support.acs_wire import OUI, Connection, Device, an_inform, id_of, run
 from support.ends import Acs, wait_for
 from support.haproxy import Haproxy, needs_haproxy
 from support.postgres import needs_postgres, shared_server
+from support.tls import Authority, make_certificate
 
-pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres, needs_haproxy]
+pytestmark = [pytest.mark.system, needs_haproxy]
 
 OPTIONS = ("--cpe-auth", "open", "--discover", "never", "--connection-request-credentials", "keep")
 
@@ -54,6 +56,8 @@ def open_sessions(node: Acs) -> int:
     return int(float(line.split()[1]))
 
 
+@pytest.mark.postgres
+@needs_postgres
 def test_devices_behind_haproxy_keep_their_address_and_their_session(pair: list[Acs], tmp_path: Path) -> None:
     """Its own address is in the record; a new connection reaches its session, with the cookie and without."""
 
@@ -80,6 +84,8 @@ def test_devices_behind_haproxy_keep_their_address_and_their_session(pair: list[
         run(scene(front))
 
 
+@pytest.mark.postgres
+@needs_postgres
 def test_any_node_goes_on_with_any_session_and_a_killed_one_is_missed_by_nobody(
     pair: list[Acs], tmp_path: Path
 ) -> None:
@@ -115,3 +121,75 @@ def test_any_node_goes_on_with_any_session_and_a_killed_one_is_missed_by_nobody(
         tmp_path / "haproxy", pair, ("balance source", "balance roundrobin"), ("hash-type consistent", "")
     ) as f:
         run(scene(f))
+
+
+def test_devices_behind_haproxy_in_tcp_mode_bring_their_certificates_and_their_addresses(tmp_path: Path) -> None:
+    """TLS ends at the ACS, behind HAProxy's PROXY header: the address in record and session, the connection that a message without a
+    cookie comes from, the address that may be called, and the one of a transfer are the device's own.
+    """
+    authority = Authority(tmp_path)
+    chain, key = make_certificate(tmp_path)
+    node = Acs(
+        tmp_path / "node",
+        *("--cpe-auth", "required", "--discover", "never", "--connection-request-credentials", "keep"),
+        *("--cwmp-tls-listen", "127.0.0.1:0", "--tls-client-ca", str(authority.file)),
+        *("--tls-certificate", str(chain), "--tls-key", str(key), "--trusted-proxies", "127.0.0.1"),
+        *("--proxy-protocol", "cwmp_listen", "--proxy-protocol", "cwmp_tls_listen", "--proxy-protocol", "file_listen"),
+    )
+    address = "127.2.3.1"
+
+    async def at(url: str, address: str, serial: str) -> Device:
+        parts = urlsplit(url)
+        tls = authority.client(f"{OUI}-{serial}") if parts.scheme == "https" else None
+        made = await asyncio.open_connection(parts.hostname, parts.port, ssl=tls, local_addr=(address, 0))
+        return Device(Connection(*made, parts.netloc), serial, cookies=False)
+
+    async def scene(front: Haproxy) -> None:
+        called = asyncio.Event()
+        answers = await asyncio.start_server(lambda r, w: (called.set(), w.close()), address, 0)
+        port = answers.sockets[0].getsockname()[1]
+        told = {"Device.ManagementServer.ConnectionRequestURL": f"http://{address}:{port}/call"}
+        first, neighbour = [await at(front.cwmp_tls_url, address, serial) for serial in ("P1", "P2")]
+        assert (await first.inform("1 BOOT", parameters=told)).status == 200, front.said()
+        assert (await neighbour.inform("1 BOOT")).status == 200
+        assert [(await d.post(None)).status for d in (first, neighbour)] == [204, 204], "each found by its own port"
+        assert node.device(id_of("P1"))["address"] == address
+        [session] = node.rest("GET", f"devices/{id_of('P1')}/sessions")["items"]
+        assert session["address"] == address
+        content = b"firmware" * 1_000
+        sent, headers = form("fw.bin", content, {"file_type": "1 Firmware Upgrade Image"})
+        token = (node.data / "admin.token").read_text().strip()
+        rest = await Connection.to(node.http_url)
+        added = await rest.request("POST", "/api/v1/files", sent, headers | {"Authorization": f"Bearer {token}"})
+        assert added.status == 201
+        await rest.close()
+        await asyncio.to_thread(node.task, id_of("P1"), "Download", {"file": "fw.bin"})
+        async with asyncio.timeout(20):
+            await called.wait()
+        await first.inform("6 CONNECTION REQUEST", parameters=told)
+        order = (await first.post(None)).message
+        assert isinstance(order, Download)
+        fetching = await at(f"https://{front.files}/", address, "P1")
+        got = await fetching.connection.request("GET", urlsplit(order.url).path)
+        assert (got.status, got.body) == (200, content)
+        lines = await asyncio.to_thread(
+            wait_for, lambda: [x for x in node.log.read_text().splitlines() if "file_given" in x], "the line of the log"
+        )
+        assert f"address='{address}'" in lines[0]
+        plain = await at(front.cwmp_url, "127.2.3.4", "P4")
+        assert (await plain.inform("1 BOOT")).status == 401
+        assert "peer=" not in node.log.read_text(), "the health checks and all others are nobody's mistake"
+        thief = await at(front.cwmp_tls_url, "127.2.3.9", "P1")
+        thief.serial = "P2"
+        assert (await thief.inform("1 BOOT")).status == 403
+        assert "peer='127.2.3.9'" in node.log.read_text()
+        for device in (first, neighbour, fetching, plain, thief):
+            await device.close()
+        answers.close()
+
+    try:
+        node.start()
+        with Haproxy(tmp_path / "haproxy", [node, node], example="haproxy-tcp.cfg") as front:
+            run(scene(front))
+    finally:
+        node.kill()

@@ -240,8 +240,8 @@ def test_files_and_rest_stand_behind_load_balancers_too(tmp_path: Path, capsys: 
             got = await fetching.request("GET", path)
             assert (got.status, got.body) == (200, b"content")
             await fetching.close()
-            assert "address=192.0.2.9" in next(x for x in capsys.readouterr().out.splitlines() if "file_given" in x)
             assert await is_cut(bed.app.file_url, b"GET / HTTP/1.1\r\n\r\n")
+            assert "address=192.0.2.9" in next(x for x in capsys.readouterr().out.splitlines() if "file_given" in x)
 
     async def rest() -> None:
         app_settings = BEHIND | {"proxy_protocol": ("http_listen",), "trusted_proxies": ("127.0.0.1",)}

@@ -1,15 +1,13 @@
 """The https listener: with a certificate, TLS 1.2 at least, and Basic is then offered."""
 
 import asyncio
-import datetime
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.acs_wire import OUI, Connection, Device, acs, id_of, run
-from support.tls import connect, make_certificate, trusting
+from support.tls import Authority, connect, make_certificate, trusting
 
 pytestmark = pytest.mark.system
 
@@ -54,55 +52,6 @@ def test_the_listener_speaks_nothing_older_than_tls_1_2(tmp_path: Path) -> None:
     context = tls_context(AcsSettings(tls_certificate=chain, tls_key=private))
     assert context is not None
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-class Authority:
-    """A certificate authority of the test. file: its certificate."""
-
-    def __init__(self, directory: Path) -> None:
-        from cryptography import x509
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "device makers")])
-        self.file = directory / "authority.pem"
-        self.file.write_bytes(self._signed(self._name, self._key, ca=True))
-
-    def _signed(self, name: Any, key: Any, *, ca: bool) -> bytes:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-
-        start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=10))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        return made.public_bytes(serialization.Encoding.PEM)
-
-    def client(self, common_name: str) -> ssl.SSLContext:
-        """The context of a device with a certificate of this authority."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-        path = self._directory / f"{common_name}.pem"
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.write_bytes(secret + self._signed(name, key, ca=False))
-        context = trusting()
-        context.load_cert_chain(path)
-        return context
 
 
 def test_http_and_https_together_with_the_laboratory_s_own_certificate(tmp_path: Path) -> None:
