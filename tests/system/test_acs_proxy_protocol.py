@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
+import socket
 import ssl
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,6 +35,16 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
         runner.run(scene)
 
 
+class Echo(asyncio.Protocol):
+    """Says what it is told."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
 async def behind(bed: Bed, header: bytes, serial: str = "S1", **fields: Any) -> Device:
     """A device whose connection is announced."""
     made = Device(await announced(bed.app.cwmp_url, header), serial, **fields)
@@ -52,8 +64,7 @@ async def is_cut(url: str, data: bytes) -> bool:
             await connection.close()
 
 
-@pytest.mark.parametrize("player", [run, play], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("header", [text, binary], ids=["v1", "v2"])
+@pytest.mark.parametrize(("header", "player"), [(text, run), (binary, play)], ids=["v1-asyncio", "v2-uvloop"])
 def test_the_device_has_its_own_address_everywhere(tmp_path: Path, header: Any, player: Any) -> None:
     """In its record, in its session, for the next message without a cookie, and for what a connection request may go to."""
 
@@ -295,23 +306,42 @@ def test_random_bytes_are_refused_and_hold_nobody_up(tmp_path: Path) -> None:
     play(scene())
 
 
+def test_a_system_without_files_for_connections_costs_a_moment_and_not_the_listener(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """EMFILE: the listener rests, says so, and takes the connection that waits when there is room again."""
+
+    class Scarce(socket.socket):
+        failures = 1
+
+        def accept(self) -> Any:
+            if Scarce.failures:
+                Scarce.failures -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    async def scene() -> None:
+        sock = Scarce()
+        sock.bind(("127.0.0.1", 0))
+        host, port = sock.getsockname()
+        listener = ProxiedListener(sock, lambda _: Echo(), trusts=lambda _: True, name="x")
+        listener.start(10)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(LOCAL + b"echo")
+        async with asyncio.timeout(10):
+            assert await reader.readexactly(4) == b"echo"
+        writer.close()
+        listener.close()
+        listener.close()
+        assert "Too many open files" in capsys.readouterr().out
+
+    monkeypatch.setattr("homeport.transport.proxied.REST", 0.01)
+    play(scene())
+
+
 @pytest.mark.parametrize("player", [run, play], ids=["asyncio", "uvloop"])
 def test_who_is_silent_is_cut_and_the_end_leaves_nothing(player: Any) -> None:
     """A load balancer without its header has little time, strangers as much as any; a stop cuts both at once."""
-
-    class Echo(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport: Any = transport
-
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(data)
-
-    def listening() -> Any:
-        import socket
-
-        made = socket.socket()
-        made.bind(("127.0.0.1", 0))
-        return made
 
     async def scene() -> None:
         for trusted in (True, False):
@@ -321,7 +351,8 @@ def test_who_is_silent_is_cut_and_the_end_leaves_nothing(player: Any) -> None:
                 seen.append(origin)
                 return Echo()
 
-            sock = listening()
+            sock = socket.socket()
+            sock.bind(("127.0.0.1", 0))
             listener = ProxiedListener(
                 sock, made, trusts=lambda _, t=trusted: t, name="x", header_within=0.02, patience=0.02, most=2
             )

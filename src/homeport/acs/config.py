@@ -59,7 +59,9 @@ class AcsSettings:
         "How devices are admitted: open (laboratory), quarantine (unknown ones wait for approval), required (credentials).",
         choices=("open", "quarantine", "required"),
     )
-    cpe_username: str = setting("", "Shared user name that devices log in with before they have their own.")
+    cpe_username: str = setting(
+        "", "Shared user name that devices log in with before they have their own; `homeport group` makes more of them."
+    )
     cpe_password: str = setting("", "Password to the shared user name.", secret=True)
     basic_over_http: bool = setting(False, "Accept and offer Basic authentication without TLS (laboratory only).")
     cwmp_tls_listen: str = setting(
@@ -73,8 +75,8 @@ class AcsSettings:
     tls_key: Path | None = setting(None, "Private key (PEM) to tls_certificate.")
     cpe_login: str = setting(
         "keep",
-        "provision: a device that logs in with the shared user is given a login of its own, after which the shared one no longer"
-        " opens for it; keep: the devices' logins are left as they are.",
+        "provision: a device that logs in with the shared user or a group's is given a login of its own, after which the shared one no"
+        " longer opens for it; keep: the devices' logins are left as they are.",
         choices=("keep", "provision"),
     )
     tls_client_ca: Path | None = setting(
