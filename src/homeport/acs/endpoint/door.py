@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.cookies import COOKIE, Cookies
-from homeport.acs.endpoint.exchange import XML, HttpReply, HttpRequest, plain
+from homeport.acs.endpoint.exchange import NO_CONTENT, XML, HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.endpoint.places import NO_COOKIE
@@ -64,7 +64,6 @@ MOST_MISTAKEN: Final = 1_000
 
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
-_NO_CONTENT: Final = HttpReply(204)
 
 _log = structlog.get_logger("homeport.acs.cwmp")
 
@@ -91,7 +90,7 @@ class Door:
         self._certificates = settings.tls_client_identity
         self._timeout = settings.session_timeout
         self._most = settings.max_sessions
-        self._body_limit = settings.body_limit
+        self.body_limit = settings.body_limit
         self._session_body_limit = max(settings.session_body_limit, settings.body_limit)
         self._trace_limit = settings.trace_limit
         self._style = WireStyle(prolog=settings.xml_prolog)
@@ -142,10 +141,10 @@ class Door:
     def limit_for(self, cookie: str) -> int:
         """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not."""
         if not cookie:
-            return self._body_limit
+            return self.body_limit
         live = self.live.by_cookie(cookie)
         managed = live.work.manage if live is not None else self._cookies.managed(cookie)
-        return self._session_body_limit if managed else self._body_limit
+        return self._session_body_limit if managed else self.body_limit
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """The answer to one request. Never raises for what the peer does."""
@@ -395,10 +394,10 @@ class Door:
                 live.session.send(None, now=self._clock())
                 self._trace(live, "acs", "", b"")
                 await self._give_up(live, "failed", reason, unanswered=True)
-                return _NO_CONTENT
+                return NO_CONTENT
             case SessionEnded(outcome=outcome, reason=reason):
                 await self._give_up(live, outcome.value, reason)
-                return _NO_CONTENT
+                return NO_CONTENT
         raise AssertionError(f"no reaction to {event!r}")
 
     async def _our_turn(self, live: Live, request: Request | VendorMessage | None) -> HttpReply:
@@ -414,7 +413,7 @@ class Door:
         self._trace(live, "acs", "", b"")
         if live.session.ended:
             await self._give_up(live, "success", "")
-        return _NO_CONTENT
+        return NO_CONTENT
 
     def _sent(self, live: Live, message: Message) -> HttpReply:
         body = live.session.send(message, now=self._clock())

@@ -1,9 +1,11 @@
 """One HTTP exchange as the door sees it, whatever server carries it."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Struct, frozen=True, gc=False):
     """A request with its whole body. host, port: of the peer. certificate: the common name of a verified
     client certificate. The header fields are "" where they were not sent. relayed: it came by a trusted load balancer, so that nobody
     here sees the device's own connection end.
@@ -25,7 +27,7 @@ class HttpRequest(NamedTuple):
     forwarded_proto: str = ""
 
 
-class HttpReply(NamedTuple):
+class HttpReply(Struct, frozen=True, gc=False):
     """An answer. headers: beside Content-Length, which every answer has; close: end the connection after it."""
 
     status: int
@@ -35,6 +37,7 @@ class HttpReply(NamedTuple):
 
 
 XML: Final = ((b"Content-Type", b'text/xml; charset="utf-8"'),)
+NO_CONTENT: Final = HttpReply(204)
 TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
 
