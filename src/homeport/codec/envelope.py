@@ -6,6 +6,7 @@ Source: SOAP 1.1; TR-069a6 3.4; cwmp-1-0.xsd to cwmp-1-4.xsd.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -165,7 +166,7 @@ def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:
     Written in the namespace `envelope.urn`. Raises LocalProtocolError for what must not be sent: characters that XML cannot carry,
     numbers and lengths outside the schema's.
     """
-    urn = checked_urn(envelope.urn)
+    opening = _opening(envelope.urn)
     parts = []
     if envelope.id is not None:
         parts.append(f'<cwmp:ID SOAP-ENV:mustUnderstand="1">{escape(envelope.id)}</cwmp:ID>')
@@ -192,11 +193,19 @@ def encode(envelope: Envelope, *, style: WireStyle = DEFAULT_STYLE) -> bytes:
     else:
         content = write_message(body)
     return finish(
-        f'<SOAP-ENV:Envelope xmlns:SOAP-ENV="{SOAP}" xmlns:SOAP-ENC="http://schemas.xmlsoap.org/soap/encoding/"'
-        f' xmlns:cwmp="{urn}" xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-        f"{header}<SOAP-ENV:Body>{content}</SOAP-ENV:Body></SOAP-ENV:Envelope>",
+        f"{opening}{header}<SOAP-ENV:Body>{content}</SOAP-ENV:Body></SOAP-ENV:Envelope>",
         style,
         ascii=not isinstance(body, m.VendorMessage),
+    )
+
+
+@lru_cache(maxsize=64)
+def _opening(urn: str) -> str:
+    """The Envelope's tag for this namespace. Raises LocalProtocolError."""
+    return (
+        f'<SOAP-ENV:Envelope xmlns:SOAP-ENV="{SOAP}" xmlns:SOAP-ENC="http://schemas.xmlsoap.org/soap/encoding/"'
+        f' xmlns:cwmp="{checked_urn(urn)}" xmlns:xsd="http://www.w3.org/2001/XMLSchema"'
+        ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
     )
 
 

@@ -7,6 +7,7 @@ clients drop a message that has one. Counts in arrayType are exact. Characters o
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -40,6 +41,12 @@ _SPECIAL: Final = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"&<>") + b"\t\n"
 _URN: Final = re.compile(r"""[^\s"<>&]{1,200}""")
 _TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64Binary", "": "xsd:string"}
+_BETWEEN: Final = {name: f'</Name><Value xsi:type="{written}">' for name, written in _TYPES.items()}
+"""What stands between the name and the value of a parameter of this type."""
+
+_LISTS_REMEMBERED: Final = 64
+_LONGEST_REMEMBERED: Final = 256
+"""Names in a list; with names of 256 characters, all lists together take 5 MB."""
 
 
 def escape(text: str) -> str:
@@ -145,11 +152,19 @@ def _text_rows(kind: Text, entry: str) -> Callable[[Sequence[str]], str]:
 
     def rows(values: Sequence[str]) -> str:
         # Names hardly ever need escaping: one look at all of them instead of one at each.
-        if not values or _SPECIAL.search("".join(values)) or (limit is not None and len(max(values, key=len)) > limit):
+        if not values or not _is_plain("".join(values)) or (limit is not None and len(max(values, key=len)) > limit):
             return "".join([item(entry, value) for value in values])
         return f"<{entry}>{between.join(values)}</{entry}>"
 
-    return rows
+    if limit is None or not kind.path:
+        return rows
+    remembered = lru_cache(maxsize=_LISTS_REMEMBERED)(rows)
+
+    def remembering(values: Sequence[str]) -> str:
+        # Many devices are asked for the same names.
+        return remembered(values) if type(values) is tuple and len(values) <= _LONGEST_REMEMBERED else rows(values)
+
+    return remembering
 
 
 def _array_writer(kind: Array) -> Writer:
@@ -179,20 +194,18 @@ def _array_writer(kind: Array) -> Writer:
 
 def _parameter_rows(values: Sequence[m.ParameterValueStruct]) -> str:
     """5,000 entries in one pass: texts are escaped only where a mark shows that one needs it."""
-    types = _TYPES
+    between = _BETWEEN
     try:
-        text = "".join(
-            [
-                f'<ParameterValueStruct><Name>{v.name}</Name><Value xsi:type="{types[v.type]}">{v.value}</Value></ParameterValueStruct>'
-                for v in values
-            ]
-        )
-        if _is_plain(text, 6 * len(values)):
-            return text
+        if _is_plain("".join([v.name for v in values])) and _is_plain("".join([v.value for v in values])):
+            return "".join(
+                [
+                    f"<ParameterValueStruct><Name>{v.name}{between[v.type]}{v.value}</Value></ParameterValueStruct>"
+                    for v in values
+                ]
+            )
         return "".join(
             [
-                f"<ParameterValueStruct><Name>{escape(v.name)}</Name>"
-                f'<Value xsi:type="{types[v.type]}">{escape(v.value)}</Value></ParameterValueStruct>'
+                f"<ParameterValueStruct><Name>{escape(v.name)}{between[v.type]}{escape(v.value)}</Value></ParameterValueStruct>"
                 for v in values
             ]
         )
@@ -201,29 +214,23 @@ def _parameter_rows(values: Sequence[m.ParameterValueStruct]) -> str:
 
 
 def _info_rows(values: Sequence[m.ParameterInfoStruct]) -> str:
-    text = "".join(
-        [
-            f"<ParameterInfoStruct><Name>{v.name}</Name><Writable>{'1' if v.writable else '0'}</Writable></ParameterInfoStruct>"
-            for v in values
-        ]
-    )
-    if _is_plain(text, 6 * len(values)):
-        return text
+    flags = ("0</Writable></ParameterInfoStruct>", "1</Writable></ParameterInfoStruct>")
+    if _is_plain("".join([v.name for v in values])):
+        return "".join(
+            [f"<ParameterInfoStruct><Name>{v.name}</Name><Writable>{flags[bool(v.writable)]}" for v in values]
+        )
     return "".join(
-        [
-            f"<ParameterInfoStruct><Name>{escape(v.name)}</Name><Writable>{'1' if v.writable else '0'}</Writable></ParameterInfoStruct>"
-            for v in values
-        ]
+        [f"<ParameterInfoStruct><Name>{escape(v.name)}</Name><Writable>{flags[bool(v.writable)]}" for v in values]
     )
 
 
-def _is_plain(text: str, pairs: int) -> bool:
-    """Whether text that was written without escaping has no marks but its own tags, and no character that XML forbids."""
+def _is_plain(text: str) -> bool:
+    """Whether nothing in texts that were joined must be escaped, and no character is one that XML forbids."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    if data.translate(None, _ORDINARY) != b"<>" * pairs:
+    if data.translate(None, _ORDINARY):
         return False
     return text.isascii() or ("\ufffe" not in text and "\uffff" not in text)
 
