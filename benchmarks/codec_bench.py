@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from lxml import etree
 
-from homeport.codec import fast_informs, fast_lists, skeletons
+from homeport.codec import fast_informs, fast_lists, known_informs, skeletons
 from homeport.codec import messages as m
 from homeport.codec.envelope import Envelope, decode, encode
 
@@ -67,6 +67,7 @@ def first_seen(body: bytes) -> Callable[[], object]:
     def call() -> object:
         skeletons.MEMORY.forget()
         fast_informs.forget()
+        known_informs.INFORMS.forget()
         fast_lists.forget()
         return decode(body)
 

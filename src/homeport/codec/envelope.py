@@ -13,8 +13,9 @@ from lxml import etree
 from msgspec import Struct
 
 from homeport.codec import messages as m
-from homeport.codec.fast_informs import MAX_LENGTH, read_plain_inform
+from homeport.codec.fast_informs import MAX_LENGTH, may_be_inform, read_plain_inform
 from homeport.codec.fast_lists import Rows, read_ahead
+from homeport.codec.known_informs import INFORMS
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.plans import NotPlain, plan_of
 from homeport.codec.quirks import Quirk
@@ -97,7 +98,13 @@ def decode(
     quirks: dict[Quirk, None] = {}
     text = prepare(body, limits=limits, quirks=quirks, content_type=content_type)
     small = _small(text)
-    plain = read_plain_inform(small, text, limits) if small else None
+    plain = None
+    if small and may_be_inform(small):
+        plain = INFORMS.recall(small, limits)
+        if plain is None:
+            plain = read_plain_inform(small, text, limits)
+            if plain is not None:
+                INFORMS.learn(small, plain, limits)
     if plain is not None:
         names = (*map(str, quirks), *plain.quirks)
         timeout, versions = plain.session_timeout, plain.supported_cwmp_versions

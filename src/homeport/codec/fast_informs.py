@@ -109,6 +109,13 @@ class PlainInform(Struct, frozen=True, gc=False):
     quirks: tuple[str, ...] = ()
 
 
+def may_be_inform(text: str) -> bool:
+    """Whether an Inform begins where it should: False for most other messages, which then need not be tried as one."""
+    tag = text.find(":Body>", 0, _HEAD)
+    tag = text.find(":Inform", tag, tag + _NEAR) if tag >= 0 else -1
+    return tag >= 0 and text[tag + 7 : tag + 8] in (">", " ", "\t", "\n")
+
+
 def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInform | None:
     """The Inform of a body in the plain form; None for all others.
 
@@ -121,10 +128,6 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         or limits.max_attributes < _ATTRIBUTES_READ
     ):
         return None
-    tag = text.find(":Body>", 0, _HEAD)
-    tag = text.find(":Inform", tag, tag + _NEAR) if tag >= 0 else -1
-    if tag < 0 or text[tag + 7 : tag + 8] not in "> \t\n":
-        return None  # Most other messages: it need not cost them a try of the expression.
     start = _START.match(text)
     if start is None:
         return None
@@ -214,7 +217,7 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         old = old or uri != XSI
     if old:
         quirks[Quirk.OLD_SCHEMA_NAMESPACE] = None
-    make, make_event = m.ParameterValueStruct, m.EventStruct
+    make_event = m.EventStruct
     if references:
         if "&" in "".join(names):
             return None
@@ -224,12 +227,14 @@ def read_plain_inform(text: str, body: bytes, limits: CodecLimits) -> PlainInfor
         manufacturer, oui, product_class, serial_number = (
             resolved(text or "") for text in (manufacturer, oui, product_class, serial_number)
         )
+    elif None in values:
+        values = [value or "" for value in values]
     message = m.Inform(
         m.DeviceIdStruct(manufacturer or "", oui or "", product_class or "", serial_number or ""),
         tuple([make_event(code, key) for code, key in happened]),
         current_time,
         int(retry_count),
-        tuple([make(n, v or "", types[k]) for n, v, k in zip(names, values, kinds, strict=True)]),
+        tuple(map(m.ParameterValueStruct, names, values, map(types.__getitem__, kinds))),
         int(max_envelopes),
     )
     return PlainInform(

@@ -35,6 +35,9 @@ _MINIMUM_ROWS: Final = 4
 _ROWS_PER_RUN: Final = 4
 """Rows to a run, on the average, from which on this is faster than the tree."""
 
+_NAMES_COMPARED: Final = 32
+"""Names by which a list that comes a second time is told; what is then remembered is compared whole."""
+
 _MOST_KINDS: Final = 64
 """Kinds of rows in one list; the field has some ten. A peer that makes more of them gains nothing but the tree."""
 
@@ -210,8 +213,10 @@ def read_ahead(body: bytes, *, max_text: int, decoded: str = "") -> Rows | None:
         rest.append(gap)
     rest.append(tail)
     rows = Rows(form.entry, names, kinds, values, typed, tuple(runs), tuple(seen), "".join(rest), None, b"&" in marks)
-    if layout is not None and not odd and LISTS.is_second(layout, names):
-        _remember(layout, stretch, text[first.end(1) : first.start(2)], rows, "".join(rest[1:-1]))
+    if layout is not None and not odd and LISTS.seen.worth_a_look():
+        some = names[:: len(names) // _NAMES_COMPARED + 1]
+        if LISTS.seen.is_second(hash((layout, count, names[-1], *some))):
+            _remember(layout, stretch, text[first.end(1) : first.start(2)], rows, "".join(rest[1:-1]))
     return rows
 
 
@@ -250,9 +255,9 @@ def _remember(layout: Layout, stretch: str, between: str, rows: Rows, middle: st
 
     between: what stands between a row's name and the attributes of its value, or the text of its flag.
     """
-    names, kinds = tuple(rows.names), tuple([kind or "" for kind in rows.kinds])
-    if None in rows.values or any("&" in name for name in names):
+    if None in rows.values or any("&" in name for name in rows.names):
         return
+    names, kinds = tuple(rows.names), tuple([kind or "" for kind in rows.kinds])
     types = None
     if rows.entry == "ParameterValueStruct":
         prefixes = [f"{name}{between}{kind}>" for name, kind in zip(names, kinds, strict=True)]

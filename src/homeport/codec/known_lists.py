@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from homeport.codec.novelty import Luck, Seen, drop_oldest
 from homeport.codec.references import has_only_legal_references
 
 MOST_CHARACTERS: Final = 4_000_000
 """Of rows, without their values, in all lists together: some 40 lists of 1,000 parameters, which take 10 MB."""
 
 _LONGEST: Final = MOST_CHARACTERS // 4
-_MOST_SEEN: Final = 4096
+_MOST_LAYOUTS: Final = 256
 _ORDINARY: Final = bytes(c for c in range(0x20, 0x100) if c not in b"<&") + b"\t\n"
 _BLANK: Final = " \t\n"
 
@@ -59,12 +60,16 @@ _Key = tuple[str, int, str, str, str]
 
 
 class KnownLists:
-    """The lists met so far; the one unused for longest is dropped first. size: their characters without values and cuts, at most `most`."""
+    """The lists met so far; the one unused for longest is dropped first.
+
+    size: their characters without values and cuts, at most `most`. seen: lists that may be worth remembering.
+    """
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._most = most
         self._known: dict[_Key, KnownList] = {}
-        self._seen: dict[int, None] = {}
+        self._luck: dict[str, Luck] = {}
+        self.seen = Seen()
         self.size = 0
 
     def __len__(self) -> int:
@@ -73,7 +78,8 @@ class KnownLists:
     def forget(self) -> None:
         """Everything."""
         self._known.clear()
-        self._seen.clear()
+        self._luck.clear()
+        self.seen.forget()
         self.size = 0
 
     def recall(self, layout: Layout, stretch: str) -> tuple[Any, list[str], bool] | None:
@@ -81,6 +87,14 @@ class KnownLists:
 
         layout: of the first row. stretch: from the beginning of the first row to the end of the last.
         """
+        luck = self._luck.get(layout.behind)
+        if luck is None or not luck.try_now():
+            return None
+        found = self._recalled(layout, stretch)
+        luck.found(found is not None)
+        return found
+
+    def _recalled(self, layout: Layout, stretch: str) -> tuple[Any, list[str], bool] | None:
         pieces = layout.pieces(stretch)
         if pieces is None:
             return None
@@ -103,17 +117,6 @@ class KnownLists:
             self._known[key] = known
         return known.facts, values, bool(marks)
 
-    def is_second(self, layout: Layout, names: Sequence[str]) -> bool:
-        """Whether such a list was asked about before. Remembering one that never comes again costs more than it saves."""
-        mark = hash((layout.behind, len(names), *_three(names)))
-        if mark in self._seen:
-            self._seen.pop(mark, None)
-            return True
-        if len(self._seen) >= _MOST_SEEN:
-            self._seen.clear()
-        self._seen[mark] = None
-        return False
-
     def learn(self, layout: Layout, stretch: str, prefixes: Sequence[str], values: Sequence[str], facts: Any) -> bool:
         """Remembers a list; False where its rows are not written alike to the letter, or too long to be kept.
 
@@ -130,9 +133,13 @@ class KnownLists:
         key = _key(layout, pieces)
         old = self._known.pop(key, None)
         self.size += size - (old.size if old is not None else 0)
-        while self.size > self._most and self._known:
-            self.size -= self._known.pop(next(iter(self._known))).size
+        while self.size > self._most:
+            oldest = drop_oldest(self._known)
+            self.size = self.size - oldest.size if oldest is not None else size
         self._known[key] = KnownList(tuple(prefixes), size, facts)
+        if len(self._luck) >= _MOST_LAYOUTS:
+            self._luck.clear()
+        self._luck[layout.behind] = Luck()
         return True
 
 

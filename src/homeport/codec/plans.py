@@ -108,15 +108,15 @@ class _Planner:
 
 
 def _parameters(rows: list[tuple[int, int, str]]) -> Plan:
-    make = m.ParameterValueStruct
+    name_places, value_places = [name for name, _, _ in rows], [value for _, value, _ in rows]
+    types = [kind for _, _, kind in rows]
 
     def plan(t: list[str], ahead: Rows | None) -> tuple[m.ParameterValueStruct, ...]:
-        values = [make(t[name], t[value], kind) for name, value, kind in rows]
-        for value in values:
-            name = value.name
+        names = [t[place] for place in name_places]
+        for name in names:
             if name[-1:] == "." or name != name.strip():
                 raise NotPlain
-        return tuple(values)
+        return tuple(map(m.ParameterValueStruct, names, [t[place] for place in value_places], types))
 
     return plan
 

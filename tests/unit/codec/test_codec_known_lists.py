@@ -1,5 +1,7 @@
 """A list whose names and tags came before is read by its values alone, and as the tree reads it."""
 
+import random
+
 import pytest
 
 from homeport.codec import fast_lists
@@ -210,3 +212,17 @@ def test_a_list_without_a_second_row_has_no_layout():
     """What stands between two rows is seen only where there are two, with nothing but blanks between them."""
     assert layout_of("<r><n>A</n><v>1</v></r>", 0, 6, 14, 22) is None
     assert layout_of("<r><n>A</n><v>1</v></r>x<r>", 0, 6, 14, 22) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_known_lists_with_one_character_changed_are_read_as_the_tree_reads_them(seed):
+    """Any character anywhere becomes another: the length does not tell."""
+    rng = random.Random(seed)
+    plain = encode((values, names)[seed % 2]())
+    known(plain)
+    for _ in range(60):
+        place = rng.randrange(len(plain))
+        other = rng.choice([b"a", b"1", b">", b"<", b"/", b" ", b'"', b"&", b".", b"\n"])
+        body = plain[:place] + other + plain[place + 1 :]
+        assert outcome(decode, body) == outcome(by_tree, body), body[max(place - 40, 0) : place + 40]
+        decode(plain)
