@@ -16,7 +16,7 @@ import atheris
 import msgspec
 
 with atheris.instrument_imports(include=["homeport.codec"]):
-    from homeport.codec import envelope, fast_lists, known_lists, skeletons
+    from homeport.codec import envelope, fast_lists, known_informs, known_lists, novelty, skeletons
     from homeport.codec import messages as m
     from homeport.codec.limits import CodecLimits
     from homeport.codec.quirks import Quirk
@@ -29,6 +29,9 @@ SECONDS_PER_KB = 0.05
 GOLDEN = Path(__file__).parents[1] / "golden"
 COMPARED = int(os.environ.get("HOMEPORT_FUZZ_COMPARED", "4"))
 """One input in so many is also read the other ways and written back, which costs ten times as much; 1 compares them all."""
+novelty.PATIENCE = novelty.MOST_SEEN = (
+    10**6
+)  # Under fuzzing hardly anything comes again, and still each memory is asked.
 CONTENT_TYPES = ("", "text/xml; charset=utf-8", 'text/xml; charset="iso-8859-1"')
 
 
@@ -37,7 +40,7 @@ class Slow(Exception):
 
 
 def by_tree(body: bytes, content_type: str) -> envelope.Envelope:
-    """What the tree alone gives: the reference for plain Informs, lists that are read ahead, and remembered skeletons."""
+    """What the tree alone gives: the reference for plain Informs, lists that are read ahead, and all that is remembered."""
     quirks: dict[Quirk, None] = {}
     text = prepare(body, limits=LIMITS, quirks=quirks, content_type=content_type)
     return envelope._read_envelope(parse(text, limits=LIMITS, quirks=quirks), Reading(LIMITS, quirks), None)
@@ -73,6 +76,7 @@ def one_input(data: bytes) -> None:
     assert same(first, tree), ("a way without the tree reads otherwise", first, tree)
     assert len(skeletons.MEMORY) <= skeletons.MAX_REMEMBERED
     assert fast_lists.LISTS.size <= known_lists.MOST_CHARACTERS
+    assert len(known_informs.INFORMS) <= known_informs.MAX_FORMS
     if isinstance(first, envelope.Envelope):
         try:
             body = envelope.encode(first)
