@@ -19,6 +19,7 @@ with atheris.instrument_imports(include=["homeport.http"]):
     from homeport.http.digest import DigestAuthority, DigestClient, says_stale
     from homeport.http.headers import end_of_head, parse_head, parse_status
     from homeport.http.limits import HttpLimits
+    from homeport.http.proxy_protocol import LONGEST, HeaderReader
     from homeport.http.redirects import follow, parse_url
 from homeport.errors import ProtocolError, TransportError
 
@@ -35,6 +36,8 @@ SEEDS = (
     b"Basic Y3BlOnNlY3JldA==",
     b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xb3\xc9\xcf\xd6\xb7\x03\x00\x8a\xb3\x4e\x68\x05\x00\x00\x00",
     b"https://user@[::1]:7547/x?y#z",
+    b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 7547\r\nPOST / HTTP/1.1\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x1a\xc0\0\2\7\xc0\0\2\1\x12\x67\x1d\x7b\x20\0\5\1\0\0\0\0\x03\0\4abcd",
 )
 
 
@@ -120,12 +123,27 @@ def blocks(data: bytes) -> None:
             pass
 
 
+def proxies(data: bytes) -> None:
+    """As a PROXY header, whole and byte by byte: both read the same, or refuse it."""
+    seen = []
+    for step in (len(data), 1):
+        reader, taken = HeaderReader(), 0
+        try:
+            while taken < len(data) and not reader.done:
+                taken += reader.take(data[taken : taken + step])
+            seen.append((reader.done, reader.origin, taken))
+        except ProtocolError:
+            seen.append((False, None, 0))
+        assert taken <= LONGEST or not reader.done
+    assert seen[0] == seen[1], seen
+
+
 def one_line(text: str) -> bool:
     """True where text can stand in a header."""
     return not any(c in text for c in "\r\n\x00")
 
 
-READERS = (credentials, cookies, challenges, cookies, credentials, blocks, locations, bodies)
+READERS = (credentials, cookies, challenges, cookies, credentials, blocks, locations, bodies, proxies)
 """Digest and cookies twice, since strangers send them to an ACS."""
 
 

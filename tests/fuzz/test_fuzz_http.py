@@ -14,7 +14,7 @@ SEED = os.environ.get("HOMEPORT_FUZZ_SEED", "69")  # fixed, so that the same tre
 
 @pytest.mark.fuzz
 def test_no_header_makes_a_reader_fail_or_hang(tmp_path):
-    """Digest and cookie parsers, header blocks, content codings: read or refused, at most 50 ms per KB."""
+    """Digest and cookie parsers, header blocks, content codings, PROXY headers: read or refused, at most 50 ms per KB."""
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed here (it does not exist for this Python)")
     seconds = int(os.environ.get("HOMEPORT_FUZZ_SECONDS", "5"))

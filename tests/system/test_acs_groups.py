@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from homeport.cli.device_history import _told
 from homeport.cli.main import run as command_line
 from homeport.codec.messages import SetParameterValues
 from homeport.http.auth import basic_header
@@ -82,6 +83,7 @@ def test_a_device_outside_the_group_is_refused_and_told(tmp_path: Path) -> None:
                 if e["code"] == "LOGIN REFUSED"
             ]
             assert (event["detail"]["group"], event["detail"]["address"]) == ("fibre", "127.0.0.1")
+            assert "it came with the login of the group fibre: the SerialNumber 'S2'" in _told(event)
             refused = (await bed.rest("GET", "groups/fibre")).json["refused"]
             assert [r["device"] for r in refused] == [id_of("S3"), id_of("S2")]
             assert "SerialNumber" in refused[0]["why"]

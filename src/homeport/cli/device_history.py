@@ -62,9 +62,13 @@ def events(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = No
 
 
 def _told(event: dict[str, Any]) -> str:
-    """The event's code, with the other id where somebody else came with this device's credentials."""
-    claims = (event.get("detail") or {}).get("claims")
-    return f"{event['code']}: its credentials came with {claims}" if claims else str(event["code"])
+    """The event's code; for what the ACS itself has seen at the door, what that was."""
+    detail = event.get("detail") or {}
+    if detail.get("claims"):
+        return f"{event['code']}: its credentials came with {detail['claims']}"
+    if event["code"] == "LOGIN REFUSED":
+        return f"{event['code']}: it came with the login of the group {detail.get('group')}: {detail.get('why')}"
+    return str(event["code"])
 
 
 def faults(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:

@@ -82,7 +82,7 @@ def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False)
         ("note", found["note"]),
         ("made", ago(found["created"])),
         ("password set", ago(found["password_set"])),
-        ("the one before", f"ends {ahead(until)}" if until else "opens no more"),
+        ("the one before", f"ends {ahead(until)}" if until else ""),
     ]
     output.print_fields([(key, value) for key, value in fields if value])
     if found["refused"]:
