@@ -1,6 +1,7 @@
 """Runs the tests in the order fast to slow and says at the end what each part took. `make test` calls it.
 
-Parts: core (unit, pair, contract, golden; with branch coverage) and then system (processes and sockets on loopback, fuzz, fleet, browser).
+Parts: rooms (those with a floor of branch coverage, which makes a run slower by half), core (what else needs no process of its own) and
+system (processes and sockets on loopback, fuzz, fleet, browser).
 Extra arguments go to pytest: `python tests/run.py -k inform`.
 """
 
@@ -12,15 +13,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+ROOMS = ["tests/unit/codec", "tests/unit/session", "tests/unit/http", "tests/pair", "tests/golden"]
+
+# A file's tests share what they have started; the order of tests/conftest.py is kept.
+BY_FILE = ["--dist", "loadfile", "--no-loadscope-reorder"]
+
 PARTS = {
-    "core": {
-        "paths": ["tests/unit", "tests/pair", "tests/contract", "tests/golden"],
-        "options": ["--cov", "--cov-branch", "--cov-report=", "-n", "2", "--dist", "loadfile"],
+    "rooms": {
+        "paths": ROOMS,
+        "options": ["-n", "2", *BY_FILE, "--cov", "--cov-branch", "--cov-report="],
     },
-    # Two at a time: these tests mostly wait for sockets and processes.
+    "core": {
+        "paths": ["tests/unit", "tests/contract"],
+        "options": ["-n", "2", *BY_FILE, *(f"--ignore={room}" for room in ROOMS)],
+    },
+    # Three at a time on two cores: these tests also wait, for sockets, processes and clocks.
     "system": {
         "paths": ["tests/system", "tests/fleet", "tests/browser", "tests/fuzz"],
-        "options": ["-n", "2", "--dist", "loadfile"],
+        "options": ["-n", "3", *BY_FILE],
     },
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ schemathesis = pytest.importorskip("schemathesis")
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = 15
+EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "8"))
+"""Requests of each kind to each route; CI sends more."""
 ENDLESS = "/api/v1/events"
 DEVICE = "00D0F1-XR500-S1"
 STATEFUL = {"id": DEVICE, "name": "fw.bin"}
@@ -73,15 +75,19 @@ def test_whatever_is_sent_is_answered_in_the_promised_shape(bed: AcsApp, mode: s
     modes = [getattr(schemathesis.GenerationMode, mode.upper())]
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 20
+    operations = [o for o in operations if o.path != ENDLESS and (mode == "positive" or can_be_wrong(o))]
     for operation in operations:
-        if operation.path == ENDLESS:
-            continue
         for generation in modes:
             # A route without anything that could be wrong has no negative examples.
             with contextlib.suppress(schemathesis.errors.SchemathesisError, Unsatisfiable):
                 send_some(operation, generation, token, counts)
-    assert sum(counts.values()) > 10 * len(operations) / 2
+    assert sum(counts.values()) > EXAMPLES * len(operations) / 2
     assert counts.get(200, 0) + counts.get(201, 0) > 0 or mode == "negative"
+
+
+def can_be_wrong(operation: Any) -> bool:
+    """Whether a request can break the description: in a path any text is a name, and to look for others takes a second a route."""
+    return bool(len(operation.body) or len(operation.query))
 
 
 def send_some(operation: Any, mode: Any, token: str, counts: dict[int, int]) -> None:

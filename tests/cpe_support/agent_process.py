@@ -1,4 +1,4 @@
-"""A real agent process for system tests: `python -m homeport cpe run` in a directory of its own."""
+"""A real agent process for system tests: `homeport cpe run` in a directory of its own."""
 
 import asyncio
 import os
@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from support.nursery import Child, clean_environment, shared_nursery
 
 CREDENTIALS = ("acs", "ring")
 """What a connection request to the agent must give."""
@@ -27,20 +29,22 @@ class AgentProcess:
             *(("--acs-url", acs_url) if acs_url else ()),
             *flags,
         ]
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Child | None = None
 
     async def start(self) -> None:
         """Switch on."""
         directory = self.directory
         directory.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
+        if not self._before:
+            self._process = shared_nursery().start("cpe", "run", *self._flags, log=directory / "agent.log")
+            return
         with (directory / "agent.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._before,
                 *(sys.executable, "-m", "homeport", "cpe", "run", *self._flags),
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=clean_environment(),
             )
 
     @property
@@ -55,7 +59,7 @@ class AgentProcess:
     async def gone(self) -> int:
         """Wait for the end; the exit status."""
         assert self._process is not None
-        return await self._process.wait()
+        return await (self._process.gone() if isinstance(self._process, Child) else self._process.wait())
 
     async def stop(self) -> int:
         """Ask it to end, as a service manager does; the exit status."""

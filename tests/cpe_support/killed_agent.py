@@ -1,53 +1,17 @@
 """An agent on a virtual clock in a process of its own, so that a test can end it with a real kill -9 at any instant.
 
-Run as a program with the path of a Unix socket, it imports everything once and then forks one agent per connection: a start costs
-milliseconds. The agent's end of a connection is told what to do in pickled messages (`Pipe`), posts its bodies to the ACS of the test
-through it, and says what time it is after every step of its clock.
+The nursery forks it, so that a start costs milliseconds. It is told what to do in messages over its pipe, posts its bodies to the ACS of
+the test through it, and says what time it is after every step of its clock.
 """
 
 import asyncio
-import os
-import pickle
-import signal
-import socket
-import struct
-import sys
 from pathlib import Path
-from typing import Any
 
 from cpe_support.bench import Bench
 from cpe_support.virtual_clock import VirtualClock
 from homeport.terms import Writer
 from homeport.transport.driver import HttpAnswer
-
-
-class Pipe:
-    """Whole messages over a stream socket; what it sends and receives are tuples whose first item is a word."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-
-    def send(self, *message: object) -> None:
-        content = pickle.dumps(message)
-        self.socket.sendall(struct.pack("!I", len(content)) + content)
-
-    def receive(self) -> tuple[Any, ...]:
-        """The next message. Raises EOFError where the other end is gone, TimeoutError after the socket's time limit."""
-        head = self._exactly(4)
-        self.socket.settimeout(None)  # the rest is on its way
-        return tuple(pickle.loads(self._exactly(struct.unpack("!I", head)[0])))
-
-    def _exactly(self, size: int) -> bytes:
-        parts = b""
-        while len(parts) < size:
-            try:
-                part = self.socket.recv(size - len(parts))
-            except ConnectionResetError:
-                part = b""
-            if not part:
-                raise EOFError("the other end is gone")
-            parts += part
-        return parts
+from support.nursery import Pipe
 
 
 class ToldClock(VirtualClock):
@@ -107,33 +71,6 @@ class Child:
                 return
 
 
-def _be_an_agent(connection: socket.socket) -> None:
-    pipe = Pipe(connection)
-    pipe.send("pid", os.getpid())
-    directory, time, asleep, wall = pipe.receive()
+def live(directory: str, time: float, asleep: float, wall: float, pipe: Pipe) -> None:
+    """Be an agent in a directory, from these times on (seconds; `wall` since 1970), until the other end of the pipe says "end"."""
     asyncio.run(Child(pipe, directory, time, asleep, wall).live())
-
-
-def main(path: str) -> None:
-    """Fork an agent for each connection until the socket's other user ends this process."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for an agent
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        os.write(1, b"ready\n")
-        while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                status = 1
-                try:
-                    _be_an_agent(connection)
-                    status = 0
-                finally:
-                    sys.stderr.flush()
-                    os._exit(status)
-            connection.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -1,21 +1,16 @@
 """A Bench whose agent is a process, and whose power cuts are kill -9: what `Month` plays on when the machine itself must be real."""
 
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
-from cpe_support.killed_agent import Pipe
 from homeport.codec.messages import Inform, Message, Request
 from homeport.terms import EventCode, Writer
 from homeport.transport.loopback import LoopbackAcs
+from support.nursery import Child, Pipe, shared_nursery
 
 LONGEST_INSTANT = 0.004
 """Seconds after an answer within which the process is killed; an agent needs about as long to handle it and store what follows."""
@@ -33,10 +28,9 @@ class KilledBench:
     def __init__(self, directory: Path, seed: int) -> None:
         self._directory = directory / "state"
         self._dice = random.Random(seed)
-        self._socket_path = str(directory / "agents")
-        self._starter: subprocess.Popen[bytes] | None = None
+        self._log = directory / "agents.log"
+        self._child: Child | None = None
         self._pipe: Pipe | None = None
-        self._pid = 0
         self._instant: float | None = None
         self.time, self.asleep, self.wall = 0.0, 0.0, 1_800_000_000.0
         self.acs = LoopbackAcs(clock=lambda: self.time)
@@ -63,18 +57,6 @@ class KilledBench:
         )
 
     def __enter__(self) -> Self:
-        here = Path(__file__)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(here.parents[1]), os.environ.get("PYTHONPATH"))))
-        with Path(self._socket_path).with_suffix(".log").open("wb") as log:
-            self._starter = subprocess.Popen(
-                [sys.executable, str(here.with_name("killed_agent.py")), self._socket_path],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-            )
-        assert self._starter.stdout is not None
-        assert self._starter.stdout.readline() == b"ready\n", Path(self._socket_path).with_suffix(".log").read_text()
         return self
 
     def __exit__(
@@ -82,10 +64,6 @@ class KilledBench:
     ) -> None:
         if self._pipe is not None:
             self._kill()
-        assert self._starter is not None and self._starter.stdout is not None
-        self._starter.kill()
-        self._starter.wait()
-        self._starter.stdout.close()
 
     @property
     def informs(self) -> list[Inform]:
@@ -93,11 +71,11 @@ class KilledBench:
 
     async def start(self) -> None:
         """Switch on, and let the first session run."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._socket_path)
-        self._pipe = Pipe(connection)
-        _, self._pid = self._pipe.receive()
-        self._pipe.send(str(self._directory), self.time, self.asleep, self.wall)
+        times = (self.time, self.asleep, self.wall)
+        self._child = shared_nursery().start(
+            str(self._directory), *times, target="cpe_support.killed_agent:live", log=self._log, talks=True
+        )
+        self._pipe = self._child.pipe
         self.ended = False
         self._listen()
 
@@ -181,19 +159,15 @@ class KilledBench:
             self._instant = time.perf_counter() + self._dice.uniform(0.0, LONGEST_INSTANT)
 
     def _kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        assert self._child is not None
+        self._child.kill()
         self._instant = None
         self._hang_up()
 
     def _hang_up(self) -> None:
-        """Wait until the process is gone: its end of the pipe closes with it."""
-        assert self._pipe is not None
-        try:
-            while True:
-                self._pipe.socket.settimeout(30)
-                self._pipe.receive()
-        except EOFError:
-            pass
+        """Wait until the process is gone."""
+        assert self._pipe is not None and self._child is not None
+        self._child.wait(30)
         self._pipe.socket.close()
         self._pipe = None
 

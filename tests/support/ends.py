@@ -1,7 +1,6 @@
 """The two real programs as processes, for tests that put them against each other: started, asked over REST, killed, started again."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from support.nursery import Child, Nursery
+from support.nursery import Child, clean_environment, shared_nursery
 
 START_LIMIT = 20.0
 """Seconds a program may take until it answers; a loaded machine is slow."""
@@ -36,21 +35,19 @@ class Program:
     def __init__(self, log: Path) -> None:
         self.log = log
         self.process: subprocess.Popen[bytes] | Child | None = None
-        self.nursery: Nursery | None = None
 
     def run(self, *arguments: str, before: Sequence[str] = ()) -> None:
         """Starts `homeport ARGUMENTS`. before: a program that becomes it by exec, with its arguments (nsenter)."""
-        if self.nursery is not None:
-            self.process = self.nursery.start(self.log, arguments)
+        if not before:
+            self.process = shared_nursery().start(*arguments, log=self.log)
             return
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*before, sys.executable, "-m", "homeport", *arguments],
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
-                env=environment,
+                env=clean_environment(),
             )
 
     @property

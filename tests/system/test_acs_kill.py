@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,19 +25,11 @@ from homeport.codec.messages import (
     TransferComplete,
 )
 from support.acs_wire import Connection, Device, an_inform, id_of, run
+from support.ends import Acs
 
 pytestmark = pytest.mark.system
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from homeport.acs.app import main
-from homeport.acs.config import AcsSettings
-here = "127.0.0.1:0"
-sys.exit(main(AcsSettings(
-    data_dir=Path(sys.argv[1]), cwmp_listen=here, http_listen=here, file_listen=here, cpe_auth="open",
-    discover="never", connection_request_credentials="keep")))
-"""
+OPTIONS = ("--cpe-auth", "open", "--discover", "never", "--connection-request-credentials", "keep")
 
 
 class Process:
@@ -48,24 +37,18 @@ class Process:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.process: asyncio.subprocess.Process
+        self.program = Acs(directory, *OPTIONS)
         self.rest: Connection
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(self.directory), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(30):
-            while b"admin token" not in await self.process.stdout.readline():
-                pass
-        self.addresses = json.loads((self.directory / "acs.json").read_text())
-        assert self.addresses["pid"] == self.process.pid
+        self.program.cwmp = self.program.http = self.program.files = "127.0.0.1:0"
+        await asyncio.to_thread(self.program.start)
+        self.addresses = json.loads((self.program.data / "acs.json").read_text())
+        assert self.addresses["pid"] == self.program.pid
         self.rest = await Connection.to(self.addresses["http_url"])
 
     async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+        self.program.kill()
         await self.rest.close()
 
     async def restart(self) -> None:
@@ -73,7 +56,7 @@ class Process:
         await self.start()
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        token = (self.directory / "admin.token").read_text().strip()
+        token = (self.program.data / "admin.token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         data = json.dumps(body).encode() if body is not None else b""
         answer = await self.rest.request(method, f"/api/v1/{path}", data, headers)
@@ -234,16 +217,17 @@ def test_sigterm_stops_cleanly_and_open_sessions_go_on_after_the_restart(tmp_pat
     async def scene() -> None:
         acs = Process(tmp_path)
         await acs.start()
-        second = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(tmp_path), stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
-        )
-        _, said = await second.communicate()
-        assert second.returncode == 2
-        assert b"another ACS works in" in said
+        second = Acs(tmp_path, *OPTIONS)
+        second.log = tmp_path / "second.log"
+        second.run("acs", "serve", "--data-dir", str(second.data), *OPTIONS)
+        assert second.process is not None
+        assert second.process.wait(20) == 2
+        assert "another ACS works in" in second.said()
         device = await acs.device()
         await device.inform("1 BOOT")
-        acs.process.send_signal(signal.SIGTERM)
-        assert await acs.process.wait() == 0
+        assert acs.program.process is not None
+        acs.program.process.terminate()
+        assert acs.program.process.wait(20) == 0
         await acs.rest.close()
         await device.close()
         await acs.start()

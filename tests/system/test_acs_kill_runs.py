@@ -15,7 +15,6 @@ import pytest
 from support.ends import Acs
 from support.haproxy import Haproxy, needs_haproxy
 from support.kill_runs import OPTIONS, Operator, play
-from support.nursery import Nursery
 from support.postgres import needs_postgres, shared_server
 
 pytestmark = pytest.mark.system
@@ -45,16 +44,13 @@ async def kill_and_start(acs: Acs, chance: random.Random) -> None:
 def test_kill_9_of_an_acs_on_sqlite_at_random_points_loses_no_task_and_reports_none_twice(tmp_path: Path) -> None:
     """Tasks are all done, non-repeatable ones once at the device, and each end and each event is told once."""
     acs = Acs(tmp_path / "acs", *OPTIONS)
-    with Nursery() as acs.nursery:
-        try:
-            acs.start()
-            token = token_of(acs)
-            operator = Operator(lambda: acs.http_url, lambda: token)
-            asyncio.run(
-                play(lambda: acs.cwmp_url, operator, lambda chance: kill_and_start(acs, chance), SEED, progress)
-            )
-        finally:
-            acs.kill()
+    try:
+        acs.start()
+        token = token_of(acs)
+        operator = Operator(lambda: acs.http_url, lambda: token)
+        asyncio.run(play(lambda: acs.cwmp_url, operator, lambda chance: kill_and_start(acs, chance), SEED, progress))
+    finally:
+        acs.kill()
     assert "Traceback" not in acs.log.read_text(errors="replace")
 
 
@@ -65,9 +61,8 @@ def test_kill_9_of_one_of_two_nodes_behind_haproxy_loses_no_task_and_reports_non
     """The devices of the killed node go on at the other one, through the load balancer of the examples."""
     options = (*OPTIONS, "--database", shared_server().new_database(), "--trusted-proxies", "127.0.0.1")
     nodes = [Acs(tmp_path / name, *options) for name in ("one", "two")]
-    with Nursery() as nursery, contextlib.ExitStack() as ends:
+    with contextlib.ExitStack() as ends:
         for node in nodes:
-            node.nursery = nursery
             ends.callback(node.kill)
             node.start()
         token = token_of(nodes[0])

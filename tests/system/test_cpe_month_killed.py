@@ -10,7 +10,7 @@ from cpe_support.month import Month
 
 pytestmark = pytest.mark.system
 
-KILLS = int(os.environ.get("HOMEPORT_TEST_CUTS", "150"))
+KILLS = int(os.environ.get("HOMEPORT_TEST_CUTS", "60"))
 """CI kills 500 times; the month is the same, its days are shorter."""
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from cpe_support.forked_agents import Forked, Starter
 from cpe_support.http_acs import HttpAcs, Post
 from homeport.codec.messages import (
     Download,
@@ -31,6 +30,7 @@ from homeport.terms import EventCode
 from homeport.transport.driver import HttpAnswer
 from homeport.transport.loopback import LoopbackAcs
 from support.file_store import FileStore
+from support.nursery import Child, shared_nursery
 
 pytestmark = pytest.mark.system
 
@@ -92,17 +92,15 @@ class CarefulAcs(LoopbackAcs):
 class Round:
     """One device, one Download, one kill."""
 
-    def __init__(
-        self, starter: Starter, acs: HttpAcs, store: FileStore, directory: Path, number: int, lasts: float
-    ) -> None:
+    def __init__(self, acs: HttpAcs, store: FileStore, directory: Path, number: int, lasts: float) -> None:
         self.dice = random.Random(number)
-        self.starter, self.acs, self.directory = starter, acs, directory
+        self.acs, self.directory = acs, directory
         file_type, path, self.code = CASES[number % len(CASES)]
         self.key = f"kill {number}"
         self.core = CarefulAcs(Download(self.key, file_type, store.url(path)))
         self.at_message = self.dice.randint(1, LAST_MESSAGE) if self.dice.random() < 0.5 else 0
         self.instant = self.dice.uniform(0.0, lasts)
-        self.agent: Forked | None = None
+        self.agent: Child | None = None
         self.killed = ""
         self.posts = 0
         self.began = self.took = 0.0
@@ -110,17 +108,13 @@ class Round:
         self.kill_now = asyncio.Event()
 
     def start(self) -> None:
-        self.agent = self.starter.start(
-            acs_url=self.acs.url,
-            state_dir=self.directory / "state",
-            serial="KILL0001",
-            connection_request_listen="127.0.0.1",
-            connection_request_port=0,
-            web_port=0,
-            retry_minimum_wait=1,
-            retry_multiplier=1000,
-            firmware_order=self.order,
-            transfer_directories=(f"X 00256D Splash={self.directory / 'splashes'}",),
+        self.agent = shared_nursery().start(
+            *("cpe", "run", "--acs-url", self.acs.url, "--state-dir", str(self.directory / "state")),
+            *("--serial", "KILL0001", "--connection-request-listen", "127.0.0.1", "--connection-request-port", "0"),
+            *("--web-port", "0", "--retry-minimum-wait", "1", "--retry-multiplier", "1000"),
+            *("--firmware-order", self.order),
+            *("--transfer-directories", f"X 00256D Splash={self.directory / 'splashes'}"),
+            log=self.directory / "agent.log",
         )
 
     def before_answer(self, number: int, post: Post) -> None:
@@ -144,6 +138,7 @@ class Round:
         if not self.killed:
             self.killed = how if not self.core.confirmed else AFTER_THE_END
             self.agent.kill()
+            self.agent.wait(30)
             self.kill_now.set()
 
     async def play(self) -> None:
@@ -164,6 +159,7 @@ class Round:
         finally:
             assert self.agent is not None
             self.agent.kill()
+            self.agent.wait(30)
         self.check()
 
     async def over(self) -> None:
@@ -198,7 +194,7 @@ def test_a_killed_agent_has_exactly_one_result(tmp_path: Path) -> None:
 
     async def main() -> Counter[str]:
         ways: Counter[str] = Counter()
-        with Starter(tmp_path) as starter, FileStore() as store:
+        with FileStore() as store:
             store.files["/image"] = build_image(bytes(400_000), version="2.0.0")
             store.files["/splash"] = b"a splash" * 20_000
             store.pause = 0.01
@@ -210,7 +206,7 @@ def test_a_killed_agent_has_exactly_one_result(tmp_path: Path) -> None:
                     directory = tmp_path / f"{number}"
                     directory.mkdir()
                     case = number % len(CASES)
-                    played = Round(starter, acs, store, directory, number, lasts[case])
+                    played = Round(acs, store, directory, number, lasts[case])
                     await played.play()
                     if played.killed == AFTER_THE_END:
                         lasts[case] = played.took

@@ -1,0 +1,45 @@
+"""The order of the tests: files that take long begin first, so that the workers of a run end together."""
+
+from pathlib import PurePath
+
+import pytest
+
+LONG = (
+    # processes and sockets, longest first
+    *(
+        "test_demo_check",
+        "test_web_pages",
+        "test_debian_package",
+        "test_kill9_agent",
+        "test_transfers_agent",
+        "test_kill9_acs",
+    ),
+    *(
+        "test_transfers_agent_killed",
+        "test_cli_start",
+        "test_fuzz_envelope",
+        "test_transfers_updaters",
+        "test_linux_trial",
+    ),
+    *("test_plugin_tutorial", "test_dhcp_discovery", "test_acs_kill", "test_cpe_month_killed", "test_acs_hostile"),
+    *("test_model_power_cut", "test_acs_files_upload", "test_cpe_power_cuts", "test_fuzz_http", "test_acs_kill_runs"),
+    *("test_acs_postgres", "test_cli_device", "test_modules_killed", "test_transfers_local", "test_acs_store_trouble"),
+    # without
+    *(
+        "test_api_fuzz",
+        "test_model_files",
+        "test_agent_month",
+        "test_api_files",
+        "test_store_postgres",
+        "test_cli_main",
+    ),
+    *("test_codec_round_trip", "test_transfer_results", "test_docs_examples", "test_api_shapes", "test_store_contract"),
+)
+"""Files of more than about five seconds. Where one is missing here the run only ends a little later."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, the others as they were; tests of a file stay together and in order."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(PurePath(item.location[0]).stem, len(LONG)))
