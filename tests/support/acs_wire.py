@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 from urllib.parse import quote, urlsplit
 
 from homeport.acs.app import AcsApp
@@ -16,11 +17,17 @@ from homeport.codec.messages import (
     DeviceIdStruct,
     EventStruct,
     FaultMessage,
+    GetParameterValues,
+    GetParameterValuesResponse,
     Inform,
     Message,
     ParameterValueStruct,
     Request,
+    SetParameterValues,
+    SetParameterValuesResponse,
 )
+
+P = ParamSpec("P")
 
 OUI, PRODUCT = "00D0F1", "XR500"
 
@@ -237,3 +244,31 @@ async def acs(directory: Path, **settings: Any) -> AsyncIterator[Bed]:
 def run(scene: Coroutine[Any, Any, None]) -> None:
     """Play a scene on a loop of its own."""
     asyncio.run(scene)
+
+
+def played(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The decorated test, each time on a loop of its own."""
+
+    @functools.wraps(test)
+    def play(*arguments: P.args, **named: P.kwargs) -> None:
+        asyncio.run(test(*arguments, **named))
+
+    return play
+
+
+@contextlib.asynccontextmanager
+async def acquainted(directory: Path, event: str = "1 BOOT", **settings: Any) -> AsyncIterator[tuple[Bed, Device]]:
+    """A running ACS (see `acs`) and a device that had a session with it, which told this event."""
+    async with acs(directory, **settings) as bed:
+        device = await bed.device()
+        await device.session(event)
+        yield bed, device
+
+
+def values(request: Request) -> Message | None:
+    """A device that has every parameter it is asked for, with the value `v`, and takes what it is given."""
+    if isinstance(request, GetParameterValues):
+        return GetParameterValuesResponse(tuple(ParameterValueStruct(n, "v") for n in request.parameter_names))
+    if isinstance(request, SetParameterValues):
+        return SetParameterValuesResponse(0)
+    return None
