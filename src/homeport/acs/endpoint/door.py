@@ -373,8 +373,8 @@ class Door:
                 self._trace(live, "cpe", "", b"")
                 return await self._our_turn(live, await self._sessions.turn(work))
             case ResponseReceived(response=response):
-                self._trace(live, "cpe", response, body)
-                return await self._our_turn(live, await self._sessions.turn(work, response))
+                clean = self._trace(live, "cpe", response, body)
+                return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean))
             case FaultReceived(fault=fault):
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))
@@ -422,13 +422,16 @@ class Door:
 
     # --- history and end ---
 
-    def _trace(self, live: Live, direction: str, message: Message | str, body: bytes) -> None:
-        if len(live.trace) < MOST_TRACED:
-            if isinstance(message, str):
-                element, clean = message, not body
-            else:
-                element, clean = name_of(message), without_secrets(message)
-            live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
+    def _trace(self, live: Live, direction: str, message: Message | str, body: bytes) -> bool:
+        """Keep a message for the session's history; whether it surely holds no secret."""
+        if len(live.trace) >= MOST_TRACED:
+            return False
+        if isinstance(message, str):
+            element, clean = message, not body
+        else:
+            element, clean = name_of(message), without_secrets(message)
+        live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
+        return clean
 
     async def _quirks(self, live: Live, events: list[Event]) -> None:
         """Keep the habits that were seen for the first time."""

@@ -70,6 +70,11 @@ def pieces(rows: Collection[_T], most: int | None, size: Callable[[_T], int]) ->
     most: what this device takes at a time, where that is known. size: bytes of a row.
     """
     most = min(most or MOST_NAMES, MOST_NAMES)
+    if 0 < len(rows) <= most:
+        # The size of names is known without a look at each: they are what is mostly asked for.
+        names = size is name_size
+        if (sum(map(len, rows)) + _AROUND_NAME * len(rows) if names else sum(map(size, rows))) <= MOST_BYTES:  # type: ignore[arg-type]
+            return [tuple(rows)]
     out: list[tuple[_T, ...]] = []
     piece: list[_T] = []
     length = 0

@@ -310,13 +310,17 @@ class Sessions:
 
     # --- our turns ---
 
-    async def turn(self, work: Work, answer: steps.Reply | None = None) -> Call | None:
-        """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable."""
+    async def turn(self, work: Work, answer: steps.Reply | None = None, *, clean: bool = False) -> Call | None:
+        """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable.
+
+        clean: the answer surely holds no secret.
+        """
         if not work.manage:
             return None
         if work.run is None and not work.tried and not await self._busy(work):
             return None
         work.weighty = True
+        work.clean = work.clean and clean
         unit = UnitOfWork()
         if answer is not None and work.request is not None:
             await self._learn(work, work.request, answer, unit)
@@ -466,6 +470,7 @@ class Sessions:
                 await self._write_quietly(work, unit)
             work.task, work.stored = task, task.status
             work.mending = task.status is TaskStatus.UNKNOWN
+            work.clean = True
             if not work.mending:
                 work.run = Run(await self._recipe(work, task))
             else:
@@ -553,7 +558,7 @@ class Sessions:
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)
-            if after.status not in OPEN_STATUSES:
+            if after.status not in OPEN_STATUSES and not (work.clean and task.rpc in settle.READS):
                 after = masked_task(after)  # what is kept holds no secrets that nobody needs any more
             unit.tasks.append(TaskChange(after, frozenset({work.stored})))
         elif work.want is not None:

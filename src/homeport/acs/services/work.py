@@ -18,6 +18,7 @@ class Work:
 
     __slots__ = (
         "address",
+        "clean",
         "cookie",
         "device",
         "events",
@@ -58,6 +59,7 @@ class Work:
             TaskStatus.QUEUED
         )  # the task's status in the store; a task that only reads runs without a row that says so
         self.want: Want | None = None
+        self.clean = False  # what the program was told so far surely holds no secret
         self.mending = False  # the program settles a lost answer; it is not the task's own
         self.request: Call | None = None
         self.secret = ""
