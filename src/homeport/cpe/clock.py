@@ -10,6 +10,8 @@ from homeport.terms import UNKNOWN_TIME
 CLOCK_IS_SET: Final = 1_577_836_800.0
 """2020-01-01: a device whose clock reads earlier has not learned the time yet (they start in 1970 or at their build date)."""
 
+INFINITE_TIME: Final = "9999-12-31T23:59:59Z"
+_ENDLESS: Final = 253_402_300_799.0
 
 _BOOTTIME: Final = getattr(time, "CLOCK_BOOTTIME", 0)
 """Linux's monotonic clock that goes on in standby; elsewhere there is none and no standby is noticed."""
@@ -52,7 +54,12 @@ def is_set(now: float) -> bool:
 
 
 def date_time(now: float) -> str:
-    """A wall clock's reading as a dateTime in UTC to the second; the unknown time where the clock is not set (TR-106 3.2.2)."""
+    """A wall clock's reading as a dateTime in UTC to the second; the unknown time where the clock is not set (TR-106 3.2.2).
+
+    What lies beyond the year 9999 is the infinite time: the largest wait for a retry is longer than that.
+    """
     if not is_set(now):
         return UNKNOWN_TIME
+    if now >= _ENDLESS:
+        return INFINITE_TIME
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from cpe_support.bench import URL, Bench
+from homeport.cpe.clock import INFINITE_TIME
 from homeport.cpe.loop import Exit
 from homeport.cpe.parts.part import Part
 from homeport.errors import ConfigError
@@ -125,5 +126,25 @@ def test_a_full_disk_before_the_first_contact_does_not_end_the_agent(tmp_path, c
         agent.trigger(EventCode.PERIODIC)
         await bench.clock.settle()
         assert "2 PERIODIC" in bench.events()
+
+    play(tmp_path, story)
+
+
+def test_the_longest_wait_for_a_retry_can_be_shown(tmp_path):
+    """The ACS may set a minimum and a multiplier of 65535 each: the tenth retry then lies beyond every calendar (TR-181)."""
+
+    async def story(bench: Bench, part: Busy) -> None:
+        agent = bench.agent
+        for name in ("CWMPRetryMinimumWaitInterval", "CWMPRetryIntervalMultiplier"):
+            agent.model.set_local(f"Device.ManagementServer.{name}", "65535", Writer.LOCAL)
+        bench.refuse = True
+        for _ in range(10):
+            agent.trigger(EventCode.PERIODIC)
+            await bench.clock.settle()
+        assert not bench.ended and agent.status.next_contact == INFINITE_TIME
+        bench.refuse = False
+        agent.connection_requested()
+        await bench.clock.settle()
+        assert agent.status.connected
 
     play(tmp_path, story)
