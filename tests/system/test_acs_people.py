@@ -45,6 +45,20 @@ def test_a_user_logs_in_and_may_do_what_the_role_says(tmp_path: Path) -> None:
     run(scene())
 
 
+def test_who_may_only_read_may_log_out_all_the_same(tmp_path: Path) -> None:
+    """Ending a login of one's own is no change of anything else."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await a_user(bed, role="read")
+            token = (await login(bed)).json["token"]
+            assert (await bed.rest("PUT", f"devices/{id_of()}/tags/gold", token=token)).status == 403
+            assert (await bed.rest("POST", "logout", token=token)).status == 204
+            assert (await bed.rest("GET", "devices", token=token)).status == 401
+
+    run(scene())
+
+
 def test_a_change_of_the_user_ends_the_logins(tmp_path: Path) -> None:
     """A new password, another role, switching off and taking away: the old token opens nothing any more."""
     changes: tuple[tuple[str, dict[str, Any] | None], ...] = (

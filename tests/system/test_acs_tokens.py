@@ -71,3 +71,27 @@ def test_the_acs_s_own_token_is_not_replaced_by_rest(tmp_path: Path) -> None:
             assert (await bed.rest("GET", "devices")).status == 200
 
     run(scene())
+
+
+def test_every_route_asks_for_a_token_and_readers_change_nothing(tmp_path: Path) -> None:
+    """All routes of the description, whichever will be added: 401 without a token, 403 for a reader's change and for what holds secrets."""
+    free = {"/api/v1/health", "/api/v1/login"}
+    secret = {"/api/v1/files/{name}/content", "/api/v1/audit"}
+    administrator = ("/api/v1/tokens", "/api/v1/users", "/api/v1/webhooks", "/api/v1/groups")
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            reader = await token_for(bed, "reader", "read")
+            routes = (await bed.rest("GET", "/api/openapi.json")).json["paths"]
+            for route, methods in routes.items():
+                for method in methods:
+                    path = route.replace("{", "").replace("}", "")
+                    if route not in free:
+                        assert (await bed.rest(method.upper(), path, token="none")).status == 401, (method, route)
+                    if route in free or route in ("/api/v1/events", "/api/v1/logout"):
+                        continue
+                    closed = method != "get" or route in secret or route.startswith(administrator)
+                    status = (await bed.rest(method.upper(), path, token=reader)).status
+                    assert (status == 403) is closed, (method, route, status)
+
+    run(scene())

@@ -31,6 +31,9 @@ Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
 
 _READING = frozenset({"GET", "HEAD"})
 
+_LOGOUT = "/api/v1/logout"
+"""The one change that everybody may make who is logged in."""
+
 _log = structlog.get_logger("homeport.acs.audit")
 
 
@@ -65,7 +68,7 @@ async def authorized(request: Request) -> TokenRecord:
             headers={"WWW-Authenticate": "Bearer"},
         )
     if request.method not in _READING:
-        if token.scope is Scope.READ:
+        if token.scope is Scope.READ and request.url.path != _LOGOUT:
             raise HTTPException(403, f"the token {token.name} may only read; take one with the scope operate")
         _log.info("change asked for", by=token.user or token.name, method=request.method, path=request.url.path)
         if getattr(request.state, "audit", None) is None:
@@ -89,6 +92,12 @@ async def administrator(token: Annotated[TokenRecord, Depends(authorized)]) -> N
     """Raises 403 where the token's scope is not admin."""
     if token.scope is not Scope.ADMIN:
         raise HTTPException(403, f"the token {token.name} has the scope {token.scope}; this needs admin")
+
+
+async def operator(token: Annotated[TokenRecord, Depends(authorized)]) -> None:
+    """Raises 403 where the token may only look."""
+    if token.scope is Scope.READ:
+        raise HTTPException(403, f"the token {token.name} may only read lists; this needs the scope operate")
 
 
 class Outcomes:

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from homeport.acs.api import shapes
-from homeport.acs.api.app import Use
+from homeport.acs.api.app import Use, operator
 from homeport.acs.records import FileRecord
 from homeport.acs.services.files import BadFile
 from homeport.acs.services.multipart import read_form
@@ -79,9 +79,9 @@ async def get_file(use: Use, name: str) -> dict[str, Any]:
     return shapes.file(await use.files.get(name))
 
 
-@router.get("/files/{name}/content", response_class=StreamingResponse)
+@router.get("/files/{name}/content", response_class=StreamingResponse, dependencies=[Depends(operator)])
 async def get_content(use: Use, name: str) -> StreamingResponse:
-    """A file's bytes."""
+    """A file's bytes; not for tokens of the scope read, because a device's configuration holds its passwords."""
     record = await use.files.get(name)
     try:
         content = use.files.blobs.path(record.sha256).open("rb")
