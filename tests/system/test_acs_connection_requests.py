@@ -163,6 +163,12 @@ def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
                 "http://127.0.0.2:9/x",
                 "http://169.254.169.254/latest",
                 "https://127.0.0.1/",
+                "http://127.0.0.1@127.0.0.2:9/",
+                "http://2130706434:9/",
+                "http://0x7f.2:9/",
+                "http://[::ffff:127.0.0.2]:9/",
+                "http://[::1]:9/",
+                "http://127.0.0.1:0/",
                 "nonsense",
                 "",
             ):

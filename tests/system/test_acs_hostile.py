@@ -1,57 +1,15 @@
 """Hostile and broken input over real sockets: each is answered or cut off, and the next device's session is untouched."""
 
 import asyncio
-import gzip
-import zlib
 from pathlib import Path
 
 import pytest
 
-from homeport.codec.envelope import Envelope, encode
-from homeport.codec.messages import FaultMessage, Kicked, RebootResponse, TransferComplete
-from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, run
+from homeport.codec.messages import TransferComplete
+from support.acs_wire import Bed, Connection, Device, acs, id_of, run
+from support.hostile import GOOD, HEAD
 
 pytestmark = pytest.mark.system
-
-GOOD = encode(Envelope(body=an_inform("S9"), id="1"))
-SOAP = (
-    '<SOAP-ENV:Envelope xmlns:SOAP-ENV="http://schemas.xmlsoap.org/soap/envelope/" xmlns:cwmp="urn:dslforum-org:cwmp-1-0">'
-    "<SOAP-ENV:Body>{}</SOAP-ENV:Body></SOAP-ENV:Envelope>"
-)
-BOMB = (
-    '<!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa">'
-    + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    + "]>"
-)
-
-BODIES: dict[str, bytes] = {
-    "not-xml": b"hello",
-    "cut": GOOD[: len(GOOD) // 2],
-    "zeros": b"\0" * 1000,
-    "random-bytes": bytes(range(256)) * 8,
-    "json": b'{"Inform": true}',
-    "html": b"<html><body>hi</body></html>",
-    "not-soap": b"<Envelope><Nothing/></Envelope>",
-    "empty-envelope-body": SOAP.format("").encode(),
-    "two-messages": SOAP.format("<cwmp:GetRPCMethods/><cwmp:GetRPCMethods/>").encode(),
-    "inform-without-device": SOAP.format("<cwmp:Inform><RetryCount>0</RetryCount></cwmp:Inform>").encode(),
-    "inform-with-words-for-numbers": GOOD.replace(b"<RetryCount>0<", b"<RetryCount>zero<"),
-    "wrong-serial-length": GOOD.replace(b">S9<", b">" + b"S" * 5000 + b"<"),
-    "dtd": b'<!DOCTYPE x SYSTEM "http://127.0.0.1:1/x.dtd">' + GOOD,
-    "entity-bomb": BOMB.encode() + GOOD.replace(b">S9<", b">&i;<"),
-    "external-entity": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + GOOD.replace(b">S9<", b">&e;<"),
-    "parameter-entity": b'<!DOCTYPE x [<!ENTITY % e SYSTEM "file:///etc/passwd"> %e;]>' + GOOD,
-    "deep": b"<a>" * 50_000,
-    "deep-in-soap": SOAP.format("<cwmp:Inform>" + "<a>" * 5_000 + "</a>" * 5_000 + "</cwmp:Inform>").encode(),
-    "many-attributes": SOAP.format("<cwmp:Inform " + " ".join(f'a{i}="1"' for i in range(5000)) + "/>").encode(),
-    "many-elements": SOAP.format("<cwmp:Inform>" + "<a/>" * 210_000 + "</cwmp:Inform>").encode(),
-    "no-serial": GOOD.replace(b">S9<", b"><"),
-    "response-first": encode(Envelope(body=RebootResponse(), id="1")),
-    "fault-first": encode(Envelope(body=FaultMessage(9000, "x"), id="1")),
-    "request-first": encode(Envelope(body=TransferComplete("k"), id="1")),
-    "kicked-first": encode(Envelope(body=Kicked("a"), id="1")),
-}
-
 
 TOLERATED: dict[str, bytes] = {
     "utf-16-claim": b'<?xml version="1.0" encoding="utf-16"?>' + GOOD,
@@ -96,137 +54,6 @@ async def next_device_is_served(bed: Bed) -> None:
     """A well-behaved device has its session after whatever came before."""
     device = await bed.device("GOOD")
     assert (await device.session("1 BOOT")).status == 204
-
-
-@pytest.mark.case("X08")
-@pytest.mark.case("X10")
-@pytest.mark.parametrize("name", BODIES)
-def test_a_bad_body_is_refused_and_nothing_is_stored(tmp_path: Path, name: str) -> None:
-    """A SOAP fault or a 4xx, no session, no device, no file read; a device in the middle of its session goes on."""
-
-    async def scene() -> None:
-        async with acs(tmp_path) as bed:
-            witness = await bed.device("WITNESS")
-            await witness.inform("1 BOOT")
-            bad = await bed.device("S9")
-            answer = await bad.post(BODIES[name])
-            if answer.status == 200:
-                assert isinstance(answer.message, FaultMessage)
-                assert 8000 <= answer.message.fault_code <= 8899
-            else:
-                assert 400 <= answer.status < 500
-            assert b"root:" not in answer.body
-            assert len(bed.app.door.live) == 1
-            assert (await witness.post(None)).status == 204
-            await next_device_is_served(bed)
-            known = {d["serial_number"] for d in (await bed.rest("GET", "devices")).json["items"]}
-            assert known == {"WITNESS", "GOOD"}
-
-    run(scene())
-
-
-@pytest.mark.parametrize("name", [n for n in BODIES if not n.endswith("-first")])
-def test_a_bad_body_inside_a_session_harms_that_session_only(tmp_path: Path, name: str) -> None:
-    """Either the session goes on after a fault, or it ends with 4xx; the device's next session works."""
-
-    async def scene() -> None:
-        async with acs(tmp_path) as bed:
-            device = await bed.device()
-            await device.session("1 BOOT")
-            await device.inform("2 PERIODIC")
-            answer = await device.post(BODIES[name])
-            # An envelope without a message is taken for the empty POST that it stands for.
-            assert answer.status in (200, 204) or 400 <= answer.status < 500
-            await next_device_is_served(bed)
-            device.cookie = ""
-            assert (await device.session("2 PERIODIC")).status == 204
-
-    run(scene())
-
-
-async def raw(bed: Bed, data: bytes) -> int:
-    """The status of the first answer to raw bytes; 0 where the connection was closed without one."""
-    connection = await Connection.to(bed.app.cwmp_url)
-    try:
-        connection.writer.write(data)
-        return (await connection.answer()).status
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return 0
-    finally:
-        await connection.close()
-
-
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
-RAW: dict[str, tuple[bytes, tuple[int, ...]]] = {
-    "not-http": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100, (400,)),
-    "garbage": (b"garbage\r\n\r\n", (400,)),
-    "get": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", (405,)),
-    "put": (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", (405,)),
-    "delete": (b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", (405,)),
-    "options": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", (405,)),
-    "connect": (b"CONNECT example.com:80 HTTP/1.1\r\nHost: x\r\n\r\n", (400, 405)),
-    "upgrade": (
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        (400, 405),
-    ),
-    "http2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400,)),
-    "length-not-a-number": (HEAD + b"Content-Length: many\r\n\r\n", (400,)),
-    "negative-length": (HEAD + b"Content-Length: -1\r\n\r\n", (400,)),
-    "two-lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", (400,)),
-    "length-and-chunked": (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (400,)),
-    "bad-chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", (400,)),
-    "enormous-length": (HEAD + b"Content-Length: 99999999999999999999\r\n\r\n", (400, 413)),
-    "over-the-limit": (HEAD + b"Content-Length: 1048577\r\n\r\n", (413,)),
-    "chunked-over-the-limit": (
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 17,
-        (413,),
-    ),
-    "long-header": (HEAD + b"X-Long: " + b"x" * 20_000 + b"\r\n\r\n", (431, 400)),
-    "endless-header": (HEAD + b"X-Long: " + b"x" * 70_000, (431, 400)),
-    "many-headers": (HEAD + b"".join(b"X-%d: 1\r\n" % i for i in range(500)) + b"\r\n", (431,)),
-    "long-target": (b"POST /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414, 431, 400)),
-    "bare-line-feeds-and-nulls": (b"POST / HTTP/1.1\nHost: x\0\n\n", (400,)),
-}
-
-
-@pytest.mark.parametrize("name", RAW)
-def test_broken_http_is_answered_and_the_connection_closed(tmp_path: Path, name: str) -> None:
-    """A status and an end, never a hang; the next device is served."""
-    data, statuses = RAW[name]
-
-    async def scene() -> None:
-        async with acs(tmp_path) as bed:
-            assert await raw(bed, data) in statuses
-            await next_device_is_served(bed)
-            assert len(bed.app._cwmp[0].connections) <= 1
-
-    run(scene())
-
-
-@pytest.mark.parametrize(
-    ("encoding", "body", "status"),
-    [
-        ("gzip", gzip.compress(GOOD), 200),
-        ("deflate", zlib.compress(GOOD), 200),
-        ("gzip", gzip.compress(b"x" * 50_000_000), 413),
-        ("gzip", gzip.compress(GOOD)[:-10], 400),
-        ("gzip", GOOD, 400),
-        ("br", GOOD, 415),
-        ("compress", GOOD, 415),
-        ("gzip, gzip, gzip", GOOD, 400),
-    ],
-)
-def test_compressed_bodies_are_unpacked_within_limits(tmp_path: Path, encoding: str, body: bytes, status: int) -> None:
-    """A small body cannot become a huge one; what cannot be unpacked is told with 415, so that the device stops compressing."""
-
-    async def scene() -> None:
-        async with acs(tmp_path) as bed:
-            device = await bed.device("S9")
-            answer = await device.post(body, **{"Content-Encoding": encoding})
-            assert answer.status == status
-            await next_device_is_served(bed)
-
-    run(scene())
 
 
 def test_a_body_over_the_limit_is_cut_off_before_it_is_read(tmp_path: Path) -> None:

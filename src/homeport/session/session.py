@@ -47,6 +47,16 @@ _URNS: Final = {version: version.urn for version in CwmpVersion}
 _NOTHING: Final = Envelope(body=None)
 
 
+_SAID_BY_ACS: Final = {
+    FaultCode.METHOD_NOT_SUPPORTED: FaultCode.ACS_METHOD_NOT_SUPPORTED,
+    FaultCode.REQUEST_DENIED: FaultCode.ACS_REQUEST_DENIED,
+    FaultCode.INTERNAL_ERROR: FaultCode.ACS_INTERNAL_ERROR,
+    FaultCode.INVALID_ARGUMENTS: FaultCode.ACS_INVALID_ARGUMENTS,
+    FaultCode.RESOURCES_EXCEEDED: FaultCode.ACS_RESOURCES_EXCEEDED,
+}
+"""The reader names what is wrong in the CPE's numbers, which an ACS does not send."""
+
+
 class SecondInform(RemoteProtocolError):
     """An Inform came where a session is already open: the owner gives this session up and starts a new one with the same body."""
 
@@ -271,6 +281,8 @@ class Session:
         code = error.fault_code
         if code is None or not (may_ask or held):
             return None
+        if self.role is Role.ACS:
+            code = _SAID_BY_ACS.get(code, code)
         fault = FaultMessage(fault_code=int(code), fault_string=str(error)[:256] or code.text, side=code.side)
         self._deadline = now + self.timeout
         return encode(Envelope(body=fault, id=self._refused_id, urn=self._refused_urn or self.urn), style=self._style)
