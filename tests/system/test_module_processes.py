@@ -183,6 +183,22 @@ def test_a_unit_ends_when_it_is_told(tmp_path: Path) -> None:
     run(scene)
 
 
+def test_memory_and_processor_of_one_request_are_of_the_same_look(tmp_path: Path) -> None:
+    """The second question is not about the moment since the first, in which no unit uses anything."""
+
+    async def scene() -> None:
+        host = Host(tmp_path).install(native_package(script="#!/bin/sh\necho busy\nwhile :; do :; done\n"))
+        running = await host.start()
+        await host.logged("busy")
+        async with asyncio.timeout(10):
+            while not running.usage().cpu:
+                await asyncio.sleep(0.05)
+        assert running.usage() == running.usage() and running.usage().cpu > 0
+        await running.stop(0)
+
+    run(scene)
+
+
 def test_a_unit_that_ignores_it_is_ended_by_force_with_all_its_kin(tmp_path: Path) -> None:
     """SIGKILL after the grace; also for children that made themselves leaders of their own sessions."""
     script = (

@@ -35,6 +35,9 @@ BLOCK: Final = 1 << 14
 MOST_BLOCKS: Final = 16
 """Of BLOCK bytes that are read from one unit at a time: a unit that never stops printing must not keep the agent from its work."""
 
+USAGE_KEPT: Final = 0.5
+"""Seconds for which a look at what a unit uses counts: each one reads all of /proc."""
+
 _LOOK: Final = 0.02
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -90,6 +93,7 @@ class UnitProcess:
         self._note = note
         self._stopping = False
         self._seen = (time.monotonic(), 0)
+        self._usage: Usage | None = None
         self._end = asyncio.ensure_future(self._follow())
 
     async def wait(self) -> Ended:
@@ -112,7 +116,12 @@ class UnitProcess:
             raise Fault(FaultCode.REQUEST_DENIED, "a process of the unit does not end, not even by force") from e
 
     def usage(self) -> Usage:
-        """Of the unit and all its kin."""
+        """Of the unit and all its kin; what was found a moment ago counts still.
+
+        One request asks for memory and processor apart: the second answer must not be about the microseconds since the first.
+        """
+        if self._usage is not None and time.monotonic() - self._seen[0] < USAGE_KEPT:
+            return self._usage
         memory = ticks = 0
         for pid in kin(self._row):
             stat = _stat(pid)
@@ -123,7 +132,8 @@ class UnitProcess:
         self._seen = (now, ticks)
         passed = now - then
         percent = round(100 * (ticks - before) / _TICKS / passed) if passed > 0.01 else 0
-        return Usage(memory=memory, cpu=min(100, max(0, percent)))
+        self._usage = Usage(memory=memory, cpu=min(100, max(0, percent)))
+        return self._usage
 
     async def _follow(self) -> Ended:
         """Its output into its log until it ends; then whatever it left behind is ended too."""
