@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
-import structlog
 
 from homeport.acs import tls
 from homeport.acs.api.app import Services, build
@@ -24,6 +23,7 @@ from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
+from homeport.acs.logs import configure
 from homeport.acs.ports import Ports, file_base, take_directory
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
@@ -349,22 +349,9 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _configure_logs() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
 def main(settings: AcsSettings) -> int:
     """Run an ACS until SIGTERM or SIGINT; the exit code."""
-    _configure_logs()
+    configure(settings.log_format, settings.log_level, sys.stderr)
     try:
         settings.check()
         if settings.workers > 1:

@@ -160,6 +160,12 @@ class AcsSettings:
         24.0, "How long an event waits for a webhook that does not answer, before it is dropped.", unit="hours"
     )
     login_hours: float = setting(12.0, "How long a login of a user lasts.", unit="hours")
+    log_format: str = setting(
+        "text",
+        "How the log on standard error is written: text (name=value) or json, one event a line.",
+        choices=("text", "json"),
+    )
+    log_level: str = setting("info", "The least that is logged.", choices=("debug", "info", "warning", "error"))
     trace_limit: int = setting(65_536, "How much of one message is kept in a session's history.", unit="bytes")
 
     def check(self) -> None:

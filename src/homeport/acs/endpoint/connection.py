@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import httptools
 import structlog
 
-from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest, plain
+from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.heads import WANTED, Head, keep
 from homeport.acs.endpoint.started import Started
 from homeport.acs.tls import common_name
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._proxied = server.behind and server.proxies.trusts(self._host)
         self.overdue_at = server.arrived_until
         if len(server.connections) >= server.max_connections:
-            self._reply(plain(503, "too many connections; come back later", (b"Retry-After", b"30"), close=True), False)
+            self._reply(plain(503, "too many connections; come back later", later(), close=True), False)
             return
         server.connections.add(self)
 

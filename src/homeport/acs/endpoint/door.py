@@ -5,7 +5,6 @@ Source: TR-069a6 3.4, 3.7; the habits of real devices in the interop list (rows 
 """
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.cookies import COOKIE, Cookies
-from homeport.acs.endpoint.exchange import NO_CONTENT, XML, HttpReply, HttpRequest, plain
+from homeport.acs.endpoint.exchange import NO_CONTENT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.endpoint.places import NO_COOKIE
@@ -333,9 +332,7 @@ class Door:
 
     @staticmethod
     def _busy(why: str) -> HttpReply:
-        # Spread, so that those who were sent away do not come back together.
-        wait = random.randint(30, 90)
-        return plain(503, f"{why}; come back later", (b"Retry-After", str(wait).encode()))
+        return plain(503, f"{why}; come back later", later())
 
     def _refused(self, session: Session, e: RemoteProtocolError, request: HttpRequest, now: float) -> HttpReply:
         _log.warning("a message was refused", peer=request.host, reason=str(e), size=len(request.body))

@@ -1,5 +1,6 @@
 """One HTTP exchange as the door sees it, whatever server carries it."""
 
+import random
 from typing import Final
 
 from msgspec import Struct
@@ -44,3 +45,8 @@ TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 def plain(status: int, text: str, *headers: tuple[bytes, bytes], close: bool = False) -> HttpReply:
     """An answer with one sentence for the person who reads a trace."""
     return HttpReply(status, f"{text}\n".encode(), TEXT + headers, close)
+
+
+def later() -> tuple[bytes, bytes]:
+    """The header that says when to come back: spread, so that those who were sent away do not come back together."""
+    return b"Retry-After", str(random.randint(30, 90)).encode()

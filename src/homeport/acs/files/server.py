@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import random
 import ssl
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -34,7 +35,6 @@ from homeport.transport.proxied import ProxiedListener
 PIECE: Final = 131_072
 """Bytes of a file that one transfer holds in memory."""
 
-LATER: Final = (("Retry-After", "60"),)
 
 _STATUS: Final = {Flaw.UNKNOWN: 404, Flaw.UNSIGNED: 401, Flaw.FORGED: 403, Flaw.EXPIRED: 410}
 _ERRORS: Final[tuple[tuple[type[HomeportError], int], ...]] = (
@@ -47,6 +47,11 @@ _ERRORS: Final[tuple[tuple[type[HomeportError], int], ...]] = (
 _METHODS: Final = {Direction.DOWN: ("GET", "HEAD"), Direction.UP: ("PUT", "POST")}
 
 _log = structlog.get_logger("homeport.acs.files")
+
+
+def _later() -> list[tuple[str, str]]:
+    """When to come back, spread: else all who were sent away would come back together."""
+    return [("Retry-After", str(random.randint(30, 90)))]
 
 
 class FileServer:
@@ -120,7 +125,7 @@ class FileServer:
         at_once = True
         try:
             if len(self._connections) > settings.max_connections:
-                await wire.refuse(503, "too many connections; come back later", LATER)
+                await wire.refuse(503, "too many connections; come back later", _later())
                 return
             while not wire.closing:
                 request = await wire.request(settings.keep_alive)
@@ -152,7 +157,7 @@ class FileServer:
                 methods = ", ".join(_METHODS[grant.direction])
                 await self._refuse(wire, 405, f"this address is for {methods}", [("Allow", methods)])
             elif not self._slots.take(wire.address):
-                await self._refuse(wire, 503, "too many transfers are under way; come back later", list(LATER))
+                await self._refuse(wire, 503, "too many transfers are under way; come back later", _later())
             else:
                 try:
                     if grant.direction is Direction.DOWN:
@@ -163,7 +168,7 @@ class FileServer:
                     self._slots.free(wire.address)
         except HomeportError as e:
             status = next((s for kind, s in _ERRORS if isinstance(e, kind)), 500)
-            await self._refuse(wire, status, str(e), list(LATER) if status == 503 else [])
+            await self._refuse(wire, status, str(e), _later() if status == 503 else [])
 
     async def _refuse(self, wire: Wire, status: int, why: str, headers: list[tuple[str, str]]) -> None:
         self._count(f"refused_{status}")
