@@ -9,6 +9,7 @@ import pytest
 
 from cpe_support.bench_profile import bench_profile
 from cpe_support.http_acs import HttpAcs
+from cpe_support.open_agent import open_agent
 from homeport.codec.messages import (
     ParameterValueStruct,
     SetParameterAttributes,
@@ -167,6 +168,25 @@ def test_an_agent_that_comes_up_before_its_network_tells_its_address_later(tmp_p
             assert value(agent, "UDPConnectionRequestAddress").startswith(f"{host}:")
 
     scene(tmp_path, play)
+
+
+def test_an_agent_whose_udp_port_is_taken_tells_no_address(tmp_path, caplog):
+    """The sessions go on, and what is told is no lie."""
+
+    async def taken() -> None:
+        other = UdpSocket(lambda datagram, source: None)
+        bound = await other.open("127.0.0.1", 0)
+        async with HttpAcs() as acs:
+            options = {"udp_connection_request_port": bound.port, "profile": bench_profile(reachable=True)}
+            async with open_agent(tmp_path, acs.url, **options) as agent:
+                await acs.sessions(1)
+                agent.trigger(EventCode.PERIODIC)
+                await acs.sessions(2)
+                assert value(agent, "UDPConnectionRequestAddress") == ""
+        other.close()
+
+    asyncio.run(taken())
+    assert "connection requests over UDP does not work" in caplog.text
 
 
 def test_a_lightweight_notification_that_could_not_be_sent_goes_with_the_next_one(tmp_path, caplog):

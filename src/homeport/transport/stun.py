@@ -84,7 +84,11 @@ class UdpRequestListener:
             self._timers = asyncio.get_running_loop()
         socket = UdpSocket(self._primary)
         self._sockets[Port.PRIMARY] = socket
-        return await socket.open(self._host, self._port)
+        try:
+            return await socket.open(self._host, self._port)
+        except TransportError:
+            del self._sockets[Port.PRIMARY]
+            raise
 
     async def stop(self) -> None:
         """Closes all sockets and ends all timers; safe more than once."""

@@ -38,7 +38,7 @@ class UdpPart(Part):
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent
         self._changed = asyncio.Event()
-        self._look = False
+        self._listens = self._look = False
         last = agent.store.get(AGENT, _LAST)
         self._listener = UdpRequestListener(
             credentials=lambda: agent.management.connection_request_credentials,
@@ -53,9 +53,10 @@ class UdpPart(Part):
     async def start(self) -> None:
         """Bind the port. Raises TransportError where it is taken."""
         await self._listener.start()
+        self._listens = True
 
     def session_opened(self) -> None:
-        self._look = True
+        self._look = self._listens
 
     async def prepare(self, paths: Sequence[str], *, rows_only: bool = False) -> None:
         """Before an Inform: without STUN nobody else finds out that this machine has another address by now."""
