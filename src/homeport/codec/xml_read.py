@@ -84,7 +84,8 @@ def prepare(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], cont
         )
     text = _as_utf8(body, quirks, content_type)
     # Single characters are found many times faster than pairs, and most bodies have none of these but the two `?` of a prolog.
-    if b"!" in text or (text.rfind(b"?") > 1 and not _ends_its_prolog(text, text.rfind(b"?"))):
+    last = text.rfind(b"?")
+    if b"!" in text or (last > 1 and not _ends_its_prolog(text, last)):
         _look_at_markup(text, quirks)
     most = limits.max_elements
     if len(text) > 4 * most and text.count(b"<") > most and text.count(b"<") - text.count(b"</") > most:
@@ -144,25 +145,10 @@ def namespace(tag: str) -> str:
 
 def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes:
     """The body as UTF-8 without mark, leading space and foreign prolog; bytes that cannot be UTF-8 are left for the repair."""
-    head = body[:4]
-    if head[:3] == b"\xef\xbb\xbf":
-        quirks[Quirk.BYTE_ORDER_MARK] = None
-        body = body[3:]
-    elif head in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\x00\x00\x00<", b"<\x00\x00\x00"):
-        raise MessageRefused("The body is in UTF-32, which CWMP does not use; send UTF-8.")
-    elif head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _transcode(body, "utf-16", quirks)
-    elif head[:1] == b"\x00" or head[1:2] == b"\x00":
-        return _transcode(body, "utf-16-be" if head[:1] == b"\x00" else "utf-16-le", quirks)
-    if body[-1:] == b"\x00":
-        quirks[Quirk.TRAILING_NULS] = None
-        body = body.rstrip(b"\x00")
-    if body[:1] in (b" ", b"\t", b"\r", b"\n"):
-        body = body.lstrip(_SPACE)
-        if body.startswith(b"<?xml"):
-            quirks[Quirk.SPACE_BEFORE_PROLOG] = None
-    if not body.startswith(b"<"):
-        raise MessageRefused("The body is not XML: it does not begin with '<'." if body else "The body is empty.")
+    if body[:1] != b"<" or body[1:2] == b"\x00" or body[-1:] == b"\x00":
+        body, transcoded = _bare(body, quirks)
+        if transcoded:
+            return body
     declared, behind = _prolog(body[: body.find(b">", 0, _LONGEST_PROLOG) + 1]) if body[:5] == b"<?xml" else ("", 0)
     if not declared and content_type and not body.isascii():
         charset = _CHARSET.search(content_type)
@@ -181,6 +167,33 @@ def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes
     if codec == "utf-8" or body.isascii():
         return body
     return _transcode(body, codec, quirks)
+
+
+def _bare(body: bytes, quirks: dict[Quirk, None]) -> tuple[bytes, bool]:
+    """The body from its first `<` on, and whether it was in UTF-16 and is UTF-8 now, so that no prolog counts.
+
+    Raises MessageRefused.
+    """
+    head = body[:4]
+    if head[:3] == b"\xef\xbb\xbf":
+        quirks[Quirk.BYTE_ORDER_MARK] = None
+        body = body[3:]
+    elif head in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\x00\x00\x00<", b"<\x00\x00\x00"):
+        raise MessageRefused("The body is in UTF-32, which CWMP does not use; send UTF-8.")
+    elif head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _transcode(body, "utf-16", quirks), True
+    elif head[:1] == b"\x00" or head[1:2] == b"\x00":
+        return _transcode(body, "utf-16-be" if head[:1] == b"\x00" else "utf-16-le", quirks), True
+    if body[-1:] == b"\x00":
+        quirks[Quirk.TRAILING_NULS] = None
+        body = body.rstrip(b"\x00")
+    if body[:1] in (b" ", b"\t", b"\r", b"\n"):
+        body = body.lstrip(_SPACE)
+        if body.startswith(b"<?xml"):
+            quirks[Quirk.SPACE_BEFORE_PROLOG] = None
+    if not body.startswith(b"<"):
+        raise MessageRefused("The body is not XML: it does not begin with '<'." if body else "The body is empty.")
+    return body, False
 
 
 @lru_cache(maxsize=64)
