@@ -4,8 +4,9 @@ What a message without a cookie on another connection belongs to is said in `pla
 """
 
 from collections.abc import Iterator
+from typing import Final
 
-from homeport.acs.endpoint.cookies import PATTERN
+from homeport.acs.endpoint.cookies import COOKIE, PATTERN
 from homeport.acs.endpoint.exchange import HttpRequest
 from homeport.acs.records import MessageTrace
 from homeport.acs.services.work import Work
@@ -14,6 +15,9 @@ from homeport.session.session import Session
 
 Traced = tuple[float, str, str, bytes, bool | Inform]
 """(time, who sent it: cpe or acs, element, body, whether it surely holds no secret: of an Inform that is found out where it is kept)."""
+
+_NAME: Final = f"{COOKIE}="
+_NAMED: Final = len(_NAME)
 
 
 class Live:
@@ -98,16 +102,15 @@ class LiveSessions:
 
     def by_cookie(self, header: str) -> Live | None:
         """The session whose cookie is in a Cookie header; several of ours may be there, the first that lives counts."""
-        match = PATTERN.search(header)
-        while match is not None:
+        live = self._by_cookie.get(header[_NAMED:]) if header[:_NAMED] == _NAME else None  # nearly all send ours alone
+        match = PATTERN.search(header) if live is None else None
+        while match is not None and live is None:
             live = self._by_cookie.get(match[1])
-            if live is not None:
-                if not live.cookie_seen:
-                    live.cookie_seen = True
-                    self._forget_place(live)
-                return live
             match = PATTERN.search(header, match.end())
-        return None
+        if live is not None and not live.cookie_seen:
+            live.cookie_seen = True
+            self._forget_place(live)
+        return live
 
     def named(self, cookie: str) -> Live | None:
         """The session with exactly this cookie."""
