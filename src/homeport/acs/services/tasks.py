@@ -120,7 +120,11 @@ class Tasks:
             args = {**args, "command_key": id}
         args, sendable = await self._files.checked(rpc, args)
         check(rpc, sendable)
-        if len(await self._store.open_tasks(device)) >= MOST_OPEN:
+        waiting = await self._store.open_tasks(device)
+        stale = [t for t in waiting if settle.expired(t, now)]
+        if stale:
+            await self._end_expired(stale)
+        if len(waiting) - len(stale) >= MOST_OPEN:
             raise Refused(f"the device {device} has {MOST_OPEN} open tasks; cancel some or wait")
         task = TaskRecord(
             id=id,
@@ -146,6 +150,17 @@ class Tasks:
         if connection_request:
             self._ask(device, id)
         return task
+
+    async def _end_expired(self, stale: list[TaskRecord]) -> None:
+        """Write down that these tasks are over: their device may never come, and they would be in the way."""
+        unit = UnitOfWork()
+        for task in stale:
+            gone = masked_task(replace(task, status=TaskStatus.EXPIRED, finished=task.expires))
+            unit.tasks.append(TaskChange(gone, frozenset({task.status})))
+        try:
+            await self._store.commit(unit)
+        except Conflict:
+            pass  # a session has ended one of them in this moment; they are looked at again with the next task
 
     async def check(self, rpc: str, args: dict[str, Any]) -> None:
         """Raise ArgumentsError or NotFound where no device could be given this wish."""
