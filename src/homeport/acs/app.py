@@ -19,7 +19,9 @@ from homeport.acs.api.app import Services, build
 from homeport.acs.api.listener import RestServer, serve
 from homeport.acs.auth import CpeAuth
 from homeport.acs.config import AcsSettings, host_port
+from homeport.acs.endpoint.connection import Connection
 from homeport.acs.endpoint.door import Door
+from homeport.acs.endpoint.live import CountedSessions, LiveSessions
 from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
@@ -35,11 +37,12 @@ from homeport.acs.services.leases import Leases
 from homeport.acs.services.notifications import Notifications
 from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
-from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
+from homeport.acs.services.shares import CONNECTIONS, SESSIONS, TLS_CONNECTIONS, Board, CountedSet
+from homeport.acs.services.snapshots import Snapshot, Snapshots, forget, taken
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
-from homeport.acs.services.users import Users
+from homeport.acs.services.users import Throttle, Users
 from homeport.acs.services.webhooks import Webhooks, post
 from homeport.acs.services.xmpp_calls import ANNOUNCE_EVERY as XMPP_ANNOUNCE_EVERY
 from homeport.acs.services.xmpp_calls import XmppCalls, link_settings
@@ -61,7 +64,7 @@ TOKEN_FILE: Final = "admin.token"
 class AcsApp:
     """One ACS in this process. After `start`, the addresses are known; port 0 in the settings takes a free one.
 
-    ports, number: what the parent of several workers gives to each of them.
+    ports, number, board: what the parent of several workers gives to each of them.
     """
 
     def __init__(
@@ -72,11 +75,13 @@ class AcsApp:
         clock: Callable[[], float] = time.time,
         ports: Ports | None = None,
         number: int | None = None,
+        board: Board | None = None,
     ) -> None:
         settings.check()
         self._first = not number
         self.ports: Ports
         self._number = number
+        self._board = board
         self._given = ports
         self.settings = settings
         self.cwmp_url = ""
@@ -138,7 +143,9 @@ class AcsApp:
         leases = Leases(self.hub)
         sessions = Sessions(self.hub, self.files, leases)
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
-        self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"))
+        board, number = self._board, self._number or 0
+        live = CountedSessions(board.tally(SESSIONS, number)) if board is not None else LiveSessions()
+        self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"), live=live)
         self.worker = Worker(
             self.hub, self.door.expire, self.door.handover.sweep, lambda *wish: self.contacts.ask(*wish)
         )
@@ -160,11 +167,17 @@ class AcsApp:
                 raise ConfigError(f"lightweight_listen: {e}; choose another port, or stop what uses it") from e
         if settings.xmpp_jid:
             self.xmpp = self._xmpp_calls()
-        self.contacts = Contacts(self.hub, _call, in_session=self.door.in_session, udp=self.udp, xmpp=self.xmpp)
+        self.contacts = Contacts(
+            *(self.hub, _call),
+            in_session=self.door.in_session,
+            udp=self.udp,
+            xmpp=self.xmpp,
+            shared=board.slots("calls", number, most_per_key=1) if board is not None else None,
+        )
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         if self._first:
             await self._admin_token()
-        self.users = Users(self.hub)
+        self.users = Users(self.hub, Throttle(board.failures, board.lock) if board is not None else None)
         self.webhooks = Webhooks(self.hub, post, monotonic=time.monotonic)
         audit = Audit(self.hub)
         groups = Groups(self.hub)
@@ -183,6 +196,7 @@ class AcsApp:
                 audit=audit,
                 token_holder=lambda header: token_holder(self.store, header, self.hub.clock()),
                 snapshots=self._snapshots(),
+                workers=board.states if board is not None else list,
             )
         )
         ports = self.ports
@@ -276,7 +290,7 @@ class AcsApp:
         base = file_base(self.ports.scheme, settings.public_host, listening)
         self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
         await self.files.open()
-        self._file_server = FileServer(self.files, self.hub)
+        self._file_server = FileServer(self.files, self.hub, self._board, self._number or 0)
         await self._file_server.start(listening, tls.context(settings), announced=self._announced("file_listen"))
         if settings.tftp_listen and self._first:
             host, port = host_port(settings.tftp_listen, "tftp_listen")
@@ -305,8 +319,24 @@ class AcsApp:
 
     async def _serve_devices(self, listening: socket.socket, secured: ssl.SSLContext | None, announced: str) -> None:
         settings = self.settings
+        connections: set[Connection] = set()
+        others: Callable[[], int] | None = None
+        if self._board is not None:
+            tallies = [self._board.tally(kind, self._number or 0) for kind in (CONNECTIONS, TLS_CONNECTIONS)]
+            connections = CountedSet(tallies[len(self._cwmp)])
+
+            def others() -> int:
+                return sum(tally.all() for tally in tallies) - len(connections)
+
+        elif settings.cwmp_tls_listen:
+
+            def others() -> int:
+                return sum(len(server.connections) for server in self._cwmp) - len(connections)
+
         server = CwmpServer(
             self.door,
+            connections=connections,
+            others=others,
             read_timeout=settings.read_timeout,
             keep_alive=settings.keep_alive,
             max_connections=settings.max_connections,
@@ -376,10 +406,12 @@ def _run_workers(settings: AcsSettings) -> int:
                 settings, laboratory=True
             )  # the certificate of the laboratory is made once, and not by each worker
         parent, printed = os.getpid(), False
+        board = Board(settings.workers, settings.file_max_transfers)
+        forget(settings.data_dir)
 
         def work(number: int, tether: Tether) -> int:
             try:
-                _run_one(settings, ports, number, tether)
+                _run_one(settings, ports, number, tether, board)
             except HomeportError as e:
                 return _failed(e)
             return 0
@@ -391,27 +423,40 @@ def _run_workers(settings: AcsSettings) -> int:
                 _print_start(settings, ports)
                 printed = True
 
-        # What the workers have in common is loaded once, and stays common memory.
+        def told(number: int, serving: bool) -> None:
+            if serving:
+                board.started(number)
+            else:
+                board.died(number)
+                forget(settings.data_dir, number)
 
+        # What the workers have in common is loaded once, and stays common memory.
         gc.collect()
         gc.freeze()
         try:
-            return supervise(settings.workers, work, changed)
+            return supervise(settings.workers, work, changed, told)
         finally:
             ports.close()
+            board.close()
 
 
 def _run_one(
-    settings: AcsSettings, ports: Ports | None = None, number: int | None = None, tether: Tether | None = None
+    settings: AcsSettings,
+    ports: Ports | None = None,
+    number: int | None = None,
+    tether: Tether | None = None,
+    board: Board | None = None,
 ) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, ports, number, tether))
+        runner.run(_run(settings, ports, number, tether, board))
 
 
-async def _run(settings: AcsSettings, ports: Ports | None, number: int | None, tether: Tether | None) -> None:
-    app = AcsApp(settings, ports=ports, number=number)
+async def _run(
+    settings: AcsSettings, ports: Ports | None, number: int | None, tether: Tether | None, board: Board | None
+) -> None:
+    app = AcsApp(settings, ports=ports, number=number, board=board)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

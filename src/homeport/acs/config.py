@@ -89,7 +89,11 @@ class AcsSettings:
         choices=("device", "any"),
     )
     allow_remote_http: bool = setting(False, "Let the REST API listen on other addresses than loopback without TLS.")
-    workers: int = setting(1, "Number of processes that serve devices and operators; more than 1 needs PostgreSQL.")
+    workers: int = setting(
+        1,
+        "Number of processes that serve devices and operators; more than 1 needs PostgreSQL. All limits hold for the machine: the workers"
+        " share them.",
+    )
 
     body_limit: int = setting(1_048_576, "Largest body that is read outside an authenticated session.", unit="bytes")
     session_body_limit: int = setting(

@@ -15,10 +15,13 @@ SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 30.0
-"""Seconds before a worker that died is started again: doubled as long as it dies young."""
+"""Seconds before a worker that died young a second time is started again, doubled with every further time. The first time: at once."""
 
 YOUNG: Final = 30.0
 """Seconds of life after which a death is no longer one of a series."""
+
+SERIES: Final = 4
+"""Young deaths in a row after which the log says what to do about them."""
 
 STOP_WITHIN: Final = 15.0
 """Seconds that the workers have for a clean stop; then they are killed."""
@@ -41,7 +44,7 @@ class Tether(Struct, frozen=True):
 
 
 class _Worker:
-    __slots__ = ("number", "pid", "ready", "report", "started", "wait")
+    __slots__ = ("deaths", "number", "pid", "ready", "report", "started")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -49,18 +52,24 @@ class _Worker:
         self.report = -1
         self.ready = False
         self.started = 0.0
-        self.wait = FIRST_WAIT
+        self.deaths = 0  # in a row, each young but for the first
 
 
 Work = Callable[[int, Tether], int]
 """Does the work in the child: (number from 0, tether) -> exit code."""
 
 
-def supervise(count: int, work: Work, changed: Callable[[Sequence[int]], None]) -> int:
+Told = Callable[[int, bool], None]
+"""Called in the parent: (number, whether it serves now or has ended)."""
+
+
+def supervise(
+    count: int, work: Work, changed: Callable[[Sequence[int]], None], told: Told = lambda number, serving: None
+) -> int:
     """Run so many workers until SIGTERM or SIGINT; the exit code.
 
-    changed: called with the process ids once all serve, and again after each restart. A worker that ends before all have served for the
-    first time ends everything, with its exit code: nothing would become better by trying again.
+    changed: called with the process ids once all serve, and again after each restart. told: of each worker. A worker that ends before
+    all have served for the first time ends everything, with its exit code: nothing would become better by trying again.
     Must be called before this process has any thread.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -69,7 +78,7 @@ def supervise(count: int, work: Work, changed: Callable[[Sequence[int]], None]) 
     try:
         for worker in workers:
             _start(worker, work, alive, hold)
-        code = _watch(workers, work, changed, alive, hold)
+        code = _watch(workers, work, changed, told, alive, hold)
         _stop(workers)
         return code
     finally:
@@ -78,29 +87,56 @@ def supervise(count: int, work: Work, changed: Callable[[Sequence[int]], None]) 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _watch(workers: list[_Worker], work: Work, changed: Callable[[Sequence[int]], None], alive: int, hold: int) -> int:
-    told = False
+def _watch(
+    workers: list[_Worker], work: Work, changed: Callable[[Sequence[int]], None], told: Told, alive: int, hold: int
+) -> int:
+    complete = False
     due: dict[int, float] = {}
     while True:
         caught = signal.sigtimedwait(SIGNALS, TICK)
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             return 0
         news = _reports(workers)
+        for worker in news:
+            told(worker.number, True)
         for worker, status in _dead(workers):
-            if not told:
+            told(worker.number, False)
+            if not complete:
                 return status or 1
-            lived = time.monotonic() - worker.started
-            worker.wait = FIRST_WAIT if lived > YOUNG else min(2 * worker.wait, LONGEST_WAIT)
-            _log.error(
-                "a worker ended", worker=worker.number + 1, code=status, lived=round(lived, 1), again_in=worker.wait
-            )
-            due[worker.number] = time.monotonic() + worker.wait
+            due[worker.number] = time.monotonic() + _wait(worker, status)
         for number in [n for n, at in due.items() if at <= time.monotonic()]:
             del due[number]
             _start(workers[number], work, alive, hold)
-        if (news or not told) and all(w.ready for w in workers):
+        if (news or not complete) and all(w.ready for w in workers):
             changed([w.pid for w in workers])
-            told = True
+            complete = True
+
+
+def _wait(worker: _Worker, status: int) -> float:
+    """Seconds before the worker that has ended is started again; the log is told why, as far as it shows, and what to do."""
+    lived = time.monotonic() - worker.started
+    worker.deaths = 1 if lived > YOUNG else worker.deaths + 1
+    wait = 0.0 if worker.deaths == 1 else min(FIRST_WAIT * 2.0 ** (worker.deaths - 2), LONGEST_WAIT)
+    facts = {"worker": worker.number + 1, "why": _why(status), "lived": round(lived, 1), "again_in": wait}
+    _log.error("a worker ended and is started again; its devices go on at the others", **facts)
+    if worker.deaths >= SERIES:
+        _log.error(
+            "a worker dies again and again",
+            worker=worker.number + 1,
+            times=worker.deaths,
+            advice="the lines before tell why, where it could say it; the others serve on. Look at memory, disk and database; when that"
+            " does not help, stop the ACS, go back to the last version, and report these lines",
+        )
+    return wait
+
+
+def _why(status: int) -> str:
+    """An exit code in words."""
+    if status == -signal.SIGKILL:
+        return "killed (SIGKILL), by hand or by the kernel for want of memory: see `dmesg` or `journalctl -k`"
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return f"exit code {status}, see the lines before"
 
 
 def _start(worker: _Worker, work: Work, alive: int, hold: int) -> None:
@@ -127,14 +163,15 @@ def _start(worker: _Worker, work: Work, alive: int, hold: int) -> None:
     worker.pid, worker.report, worker.ready, worker.started = pid, reading, False, time.monotonic()
 
 
-def _reports(workers: list[_Worker]) -> bool:
-    """Whether another worker has told that it serves."""
-    news = False
+def _reports(workers: list[_Worker]) -> list[_Worker]:
+    """The workers that have told that they serve."""
+    news = []
     waiting = {w.report: w for w in workers if w.report >= 0 and not w.ready}
     for fd in select.select(list(waiting), [], [], 0)[0]:
         worker = waiting[fd]
         if os.read(fd, 1):
-            worker.ready = news = True
+            worker.ready = True
+            news.append(worker)
         os.close(fd)
         worker.report = -1
     return news

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.acs.files.limits import Pace, Slots
+from homeport.acs.files.limits import Pace
 from homeport.acs.files.ranges import Unsatisfiable, wanted_range
+from homeport.acs.services.shares import Slots
 
 
 @given(st.text(max_size=30) | st.from_regex(r"bytes=\d{0,4}-\d{0,4}", fullmatch=True), st.integers(0, 2000))

@@ -20,6 +20,7 @@ from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
+from homeport.acs.services.shares import WorkerState
 from homeport.acs.services.snapshots import Snapshot
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.users import Users
@@ -50,6 +51,8 @@ class Services(Struct, frozen=True):
     audit: Audit
     token_holder: Holder
     snapshots: Callable[[], list[tuple[str, Snapshot]]]
+    workers: Callable[[], list[WorkerState]] = list
+    """All worker processes of this machine; empty where there is one process only."""
 
 
 def services(request: Request) -> Services:
@@ -160,6 +163,14 @@ def build(given: Services) -> FastAPI:
     async def health(use: Use) -> dict[str, Any]:
         """Whether the ACS works; needs no token, and tells nothing of devices."""
         trouble = use.hub.store.trouble
-        return {"status": "ok" if trouble is None else "degraded", "version": __version__, "trouble": trouble}
+        workers = use.workers()
+        serving = sum(worker.serving for worker in workers)
+        if trouble is None and serving < len(workers):
+            trouble = f"{serving} of {len(workers)} worker processes serve; the log of the ACS says why"
+        told: dict[str, Any] = {"status": "ok" if trouble is None else "degraded"}
+        told |= {"version": __version__, "trouble": trouble}
+        if workers:
+            told["workers"] = {"wanted": len(workers), "serving": serving}
+        return told
 
     return app

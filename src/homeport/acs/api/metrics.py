@@ -51,6 +51,15 @@ class Metrics:
         for number, snapshot in snapshots:
             gauge.add_metric([number] if several else [], snapshot.open)
         yield gauge
+        workers = self._services.workers()
+        if workers:
+            serving = sum(w.serving for w in workers)
+            yield GaugeMetricFamily("homeport_workers", "Worker processes that shall serve", len(workers))
+            yield GaugeMetricFamily("homeport_workers_serving", "Worker processes that serve", serving)
+            starts = CounterMetricFamily("homeport_worker_starts", "Starts of a worker process", labels=["worker"])
+            for position, state in enumerate(workers, 1):
+                starts.add_metric([str(position)], state.starts)
+            yield starts
         if hub.settings.xmpp_jid:
             up = any(snapshot.counts.get("xmpp_connected") for _, snapshot in snapshots)
             yield GaugeMetricFamily(

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
             self._certificate = common_name(transport.get_extra_info("peercert"))
         self._proxied = server.behind and server.proxies.trusts(self._host)
         self.overdue_at = server.arrived_until
-        if len(server.connections) >= server.max_connections:
+        if len(server.connections) >= server.max_connections or (server.others is not None and server.full()):
             self._reply(plain(503, "too many connections; come back later", later(), close=True), False)
             return
         server.connections.add(self)

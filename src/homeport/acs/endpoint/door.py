@@ -68,7 +68,7 @@ _log = structlog.get_logger("homeport.acs.cwmp")
 
 
 class Door:
-    """Answers devices. key: a secret of all processes on the database. clock: monotonic seconds."""
+    """Answers devices. key: a secret of all processes on the database. live: the place for the open sessions. clock: monotonic seconds."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class Door:
         auth: CpeAuth,
         key: bytes,
         *,
+        live: LiveSessions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = hub.settings
@@ -99,7 +100,7 @@ class Door:
             max_elements=max(200_000, self._session_body_limit // 16),
             max_list=max(50_000, self._session_body_limit // 64),
         )
-        self.live = LiveSessions()
+        self.live = live if live is not None else LiveSessions()
         self._mistakes: dict[tuple[str, str], float] = {}
         self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
@@ -218,7 +219,7 @@ class Door:
                 login = replace(login, certificate=request.certificate)
             if login.refused or (not login.trusted and self._mode == "required"):
                 return self._challenge(request, login)
-        if len(self.live) >= self._most:
+        if self.live.full(self._most):
             return self._busy("too many sessions at once")
         session = Session(Role.ACS, timeout=self._timeout, limits=self._limits, style=self._style)
         now = self._clock()

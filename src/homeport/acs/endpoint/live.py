@@ -9,6 +9,7 @@ from typing import Final
 from homeport.acs.endpoint.cookies import COOKIE, PATTERN
 from homeport.acs.endpoint.exchange import HttpRequest
 from homeport.acs.records import MessageTrace
+from homeport.acs.services.shares import Tally
 from homeport.acs.services.work import Work
 from homeport.codec.messages import Inform
 from homeport.session.session import Session
@@ -65,6 +66,10 @@ class LiveSessions:
 
     def __len__(self) -> int:
         return len(self._by_cookie)
+
+    def full(self, most: int) -> bool:
+        """Whether there are so many."""
+        return len(self._by_cookie) >= most
 
     def __iter__(self) -> Iterator[Live]:
         return iter(list(self._by_cookie.values()))
@@ -142,3 +147,23 @@ class LiveSessions:
         live = self._by_peer.pop((host, port), None)
         if live is not None:
             live.away = True
+
+
+class CountedSessions(LiveSessions):
+    """The open sessions of one of several workers, which know of each other how many they have."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def add(self, live: Live) -> None:
+        super().add(live)
+        self._tally.tell(len(self))
+
+    def remove(self, live: Live) -> None:
+        super().remove(live)
+        self._tally.tell(len(self))
+
+    def full(self, most: int) -> bool:
+        """Whether all workers have so many together."""
+        return len(self) + self._tally.others() >= most

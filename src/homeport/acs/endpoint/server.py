@@ -8,7 +8,7 @@ Source: RFC 9112; TR-069a6 3.4.1.
 import asyncio
 import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -52,7 +52,8 @@ class CwmpServer:
     """Listens for devices.
 
     read_timeout, keep_alive: seconds, for a whole request and for silence between two. client_certificates: those that a device
-    shows were verified, and log it in. proxies: the load balancers in front.
+    shows were verified, and log it in. proxies: the load balancers in front. connections: the set to keep those of this listener in.
+    others: how many there are elsewhere that count towards the same limit.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class CwmpServer:
         secure: bool = False,
         client_certificates: bool = False,
         proxies: TrustedProxies | None = None,
+        connections: "set[Connection] | None" = None,
+        others: Callable[[], int] | None = None,
     ) -> None:
         self.door = door
         self.read_timeout = read_timeout
@@ -72,7 +75,8 @@ class CwmpServer:
         self.max_connections = max_connections
         self.secure = secure
         self.client_certificates = client_certificates
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection] = set() if connections is None else connections
+        self.others = others
         self.proxies = proxies or TrustedProxies()
         self.behind = bool(proxies)
         self.heads = Heads()
@@ -105,6 +109,11 @@ class CwmpServer:
             self._server.start(4_096)
             return
         self._server = await self._loop.create_server(partial(Connection, self), sock=listening, ssl=tls, backlog=4_096)
+
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be, with those elsewhere."""
+        elsewhere = self.others() if self.others is not None else 0
+        return len(self.connections) + elsewhere >= self.max_connections
 
     def origin(self, request: HttpRequest) -> HttpRequest:
         """The request as its device has sent it to the load balancer that we have it from.

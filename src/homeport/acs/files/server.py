@@ -10,6 +10,7 @@ import errno
 import os
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from socket import socket
@@ -18,7 +19,7 @@ from typing import Final
 import structlog
 
 from homeport.acs.config import AcsSettings
-from homeport.acs.files.limits import Pace, Slots, spend
+from homeport.acs.files.limits import Pace, spend
 from homeport.acs.files.ranges import Unsatisfiable, names_tag, range_applies, wanted_range
 from homeport.acs.files.wire import BadRequest, Gone, Request, Wire
 from homeport.acs.records import FileRecord, TaskRecord
@@ -26,6 +27,7 @@ from homeport.acs.services.file_links import Direction, Flaw, Grant
 from homeport.acs.services.files import Ended, Files
 from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.multipart import BadForm, read_form
+from homeport.acs.services.shares import FILE_CONNECTIONS, Board, CountedSet, SlotKeeper, Slots, Tally
 from homeport.acs.storage.blobs import TooLarge
 from homeport.errors import HomeportError, StoreError
 from homeport.http.forwarded import TrustedProxies
@@ -55,17 +57,23 @@ def _later() -> list[tuple[str, str]]:
 
 
 class FileServer:
-    """Listens for transfers of devices."""
+    """Listens for transfers of devices. board, number: what it shares with other workers, and which of them this one is."""
 
-    def __init__(self, files: Files, hub: Hub) -> None:
+    def __init__(self, files: Files, hub: Hub, board: Board | None = None, number: int = 0) -> None:
         self._files = files
         self._hub = hub
         settings = hub.settings
         self._settings: AcsSettings = settings
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._slots = Slots(settings.file_max_transfers, settings.file_max_per_address)
+        self._board = board
+        self._slots: SlotKeeper = Slots(settings.file_max_transfers, settings.file_max_per_address)
         self._server: asyncio.Server | ProxiedListener | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._tally: Tally | None = None
+        if board is not None:
+            self._slots = board.slots("transfers", number, most_per_key=settings.file_max_per_address)
+            self._tally = board.tally(FILE_CONNECTIONS, number)
+            self._connections = CountedSet(self._tally)
         self._total: Pace
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -75,6 +83,8 @@ class FileServer:
         """
         loop = asyncio.get_running_loop()
         self._total = Pace(self._settings.file_total_rate, loop.time)
+        if self._board is not None:
+            self._total = Pace(self._settings.file_total_rate, time.monotonic, self._board.free_at, self._board.lock)
         if announced:
             self._server = ProxiedListener(
                 listening,
@@ -124,7 +134,8 @@ class FileServer:
         )
         at_once = True
         try:
-            if len(self._connections) > settings.max_connections:
+            elsewhere = self._tally.others() if self._tally is not None else 0
+            if len(self._connections) + elsewhere > settings.max_connections:
                 await wire.refuse(503, "too many connections; come back later", _later())
                 return
             while not wire.closing:

@@ -10,6 +10,7 @@ import msgspec
 from homeport.acs.records import ConnectionRequestDetail, DeviceRecord
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.sessions import contact
+from homeport.acs.services.shares import MOST_CALLS, SlotKeeper
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.services.xmpp_calls import XmppCalls
 from homeport.errors import HomeportError, LocalProtocolError, RemoteProtocolError, StoreUnavailable
@@ -33,8 +34,8 @@ XMPP: Final = "xmpp"
 _ORDER: Final = (HTTP, XMPP, UDP)
 """UDP last: it gives no answer, so that only half a minute of silence tells that it did not work."""
 
-MOST_CALLS: Final = 200
-"""Devices that are being called at the same moment; a wish for a whole fleet must not fill the network with calls."""
+TURN: Final = 0.1
+"""Seconds between two looks whether another worker has ended its call of the same device, or any one."""
 
 
 class Answer(Protocol):
@@ -70,7 +71,10 @@ class _Call:
 
 
 class Contacts:
-    """One running request per device, however many tasks ask for it. in_session: whether the device has a session open."""
+    """One running request per device, however many tasks ask for it. in_session: whether the device has a session open.
+
+    shared: the calls of all workers of this machine, of which a device has one at a time; None in a process that is alone.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Contacts:
         in_session: Callable[[str], Awaitable[bool]],
         udp: UdpCalls | None = None,
         xmpp: XmppCalls | None = None,
+        shared: SlotKeeper | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._hub = hub
@@ -90,6 +95,7 @@ class Contacts:
         self._sleep = sleep
         self._running: dict[str, _Call] = {}
         self._calls = asyncio.Semaphore(MOST_CALLS)
+        self._shared = shared
         settings = hub.settings
         self._users = tuple((u, p) for u, _, p in (x.partition(":") for x in settings.connection_request_users))
         self._networks = tuple(ipaddress.ip_network(n, strict=False) for n in settings.connection_request_networks)
@@ -130,13 +136,15 @@ class Contacts:
             call.hurry.clear()
             if await self._in_session(device):
                 return  # it is here already, and takes its tasks in this session
-            await self._calls.acquire()
+            if not await self._admitted(device):
+                self._note(tasks, self._detail(True, 0, "called for another task, by another process"))
+                return
             heard = asyncio.ensure_future(self._hub.bus.wait(contact(device), SESSION_WITHIN))
             try:
                 try:
                     detail, again = await self.call(device, failed)
                 finally:
-                    self._calls.release()
+                    self._ended(device)
                 self._note(tasks, detail)
                 if detail.ok and not await heard:
                     failed.add(detail.way)
@@ -150,6 +158,24 @@ class Contacts:
                     return
             finally:
                 heard.cancel()
+
+    async def _admitted(self, device: str) -> bool:
+        """Wait until the device may be called; False where another worker has called it meanwhile, and it is here."""
+        await self._calls.acquire()
+        try:
+            while self._shared is not None and not self._shared.take(device):
+                if await self._hub.bus.wait(contact(device), TURN):
+                    self._calls.release()
+                    return False
+        except BaseException:
+            self._calls.release()
+            raise
+        return True
+
+    def _ended(self, device: str) -> None:
+        self._calls.release()
+        if self._shared is not None:
+            self._shared.free(device)
 
     def _remember(self, device: str, way: str) -> None:
         """Begin with this way the next time."""

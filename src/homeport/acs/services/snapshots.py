@@ -12,6 +12,16 @@ from homeport.acs.services.hub import Stats
 _log = structlog.get_logger("homeport.acs.workers")
 
 
+def forget(directory: Path, number: int | None = None) -> None:
+    """Delete what a worker that has ended has left, or all that an earlier start has left."""
+    for file in [_file(directory, number)] if number is not None else list(directory.glob("worker-*.stats")):
+        file.unlink(missing_ok=True)
+
+
+def _file(directory: Path, number: int) -> Path:
+    return directory / f"worker-{number + 1}.stats"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """One worker's counters. open: sessions. tables: by name, then by key."""
 
@@ -37,16 +47,13 @@ class Snapshots:
         self._count = count
         self._now = now
 
-    def _file(self, number: int) -> Path:
-        return self._directory / f"worker-{number + 1}.stats"
-
     async def writing(self) -> None:
         """`write`, for the clockwork."""
         self.write()
 
     def write(self) -> None:
         """Leave the counters for the others."""
-        file = self._file(self._number)
+        file = _file(self._directory, self._number)
         new = file.with_suffix(".new")
         try:
             new.write_bytes(msgspec.json.encode(self._now()))
@@ -62,7 +69,7 @@ class Snapshots:
                 out.append((str(number + 1), self._now()))
                 continue
             try:
-                found: Any = msgspec.json.decode(self._file(number).read_bytes(), type=Snapshot)
+                found: Any = msgspec.json.decode(_file(self._directory, number).read_bytes(), type=Snapshot)
             except (OSError, msgspec.MsgspecError):
                 continue  # it has not started yet
             out.append((str(number + 1), found))

@@ -7,8 +7,10 @@ address from which it comes, without locking anybody out for longer than a minut
 import asyncio
 import re
 import secrets
+from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -48,10 +50,29 @@ class TooSoon(HomeportError):
 
 
 class Throttle:
-    """Waits that double with every failure and are forgotten after a success. Pure: the time is an argument."""
+    """Waits that double with every failure and are forgotten after a success. Pure: the time is an argument.
 
-    def __init__(self) -> None:
-        self._failures: dict[str, tuple[int, float]] = {}
+    failures, lock: where they are kept in common with other processes; key -> (count, time).
+    """
+
+    def __init__(
+        self,
+        failures: MutableMapping[str, tuple[int, float]] | None = None,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._failures: MutableMapping[str, tuple[int, float]] = {} if failures is None else failures
+        self._lock = lock or nullcontext()
+
+    def attempt(self, keys: tuple[str, ...], now: float) -> float:
+        """Seconds to wait; 0 where a login may be tried now, which counts as a failure until it is taken back.
+
+        So of a hundred at once not all get a try.
+        """
+        with self._lock:
+            wait = self.left(keys, now)
+            if wait <= 0:
+                self.failed(keys, now)
+            return wait
 
     def left(self, keys: tuple[str, ...], now: float) -> float:
         """Seconds until a login with one of these keys is looked at again; 0 where it is now."""
@@ -66,26 +87,27 @@ class Throttle:
         for key in keys:
             count, _ = self._failures.pop(key, (0, 0.0))
             self._failures[key] = (min(count + 1, 16), now)
-        while len(self._failures) > MOST_REMEMBERED:
+        while len(self._failures) > MOST_REMEMBERED:  # never where they are kept in common: that has fewer places
             del self._failures[next(iter(self._failures))]
 
     def succeeded(self, keys: tuple[str, ...]) -> None:
         """Forget the failures."""
-        for key in keys:
-            self._failures.pop(key, None)
+        with self._lock:
+            for key in keys:
+                self._failures.pop(key, None)
 
 
 class Users:
-    """The verbs of users. Made once for each process: it remembers failed logins."""
+    """The verbs of users. Made once for each process. throttle: remembers failed logins."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, throttle: Throttle | None = None) -> None:
         from argon2 import PasswordHasher  # only where somebody logs in
 
         self._hub = hub
         self._store = hub.store
         self._hasher = PasswordHasher()
         self._pool = ThreadPoolExecutor(1, "argon2")  # one at a time: a hash takes 64 MB and a core
-        self._throttle = Throttle()
+        self._throttle = throttle or Throttle()
         self._nobody = ""
 
     # --- the list of users ---
@@ -172,10 +194,9 @@ class Users:
         """A token for this user, which ends by itself. Raises NotLetIn, TooSoon."""
         now = self._hub.clock()
         keys = (f"name {name}", f"from {address}")
-        wait = self._throttle.left(keys, now)
+        wait = self._throttle.attempt(keys, now)
         if wait > 0:
             raise TooSoon(wait)
-        self._throttle.failed(keys, now)  # taken back below: so a hundred at once do not all get a try
         document = await self._store.document(KIND, name)
         user = _decode(document.record) if document is not None else None
         good = await self._verify(user.password if user is not None else await self._nobodys(), password)
