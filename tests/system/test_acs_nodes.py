@@ -433,3 +433,33 @@ def test_a_node_that_stops_hands_its_sessions_to_whoever_their_devices_speak_wit
             assert await sessions(b, 2) == [("success", 8), ("success", 4)]
 
     run(scene())
+
+
+def test_two_nodes_and_devices_that_log_in_with_each_message(tmp_path: Path, url: str) -> None:
+    """A session goes on at the other node; of two behind one address the user name tells which, even without an ID."""
+    settings = {"database": url, "cpe_auth": "quarantine", "basic_over_http": True}
+
+    async def scene() -> None:
+        async with acs(tmp_path / "a", **settings) as a, acs(tmp_path / "b", **settings) as b:
+            for bed in (a, b):
+                while not bed.app.store.channel.listening:  # type: ignore[union-attr]
+                    await asyncio.sleep(0)
+            devices = []
+            for serial, basic in (("L1", "TDE6TDE="), ("L2", "TDI6TDI=")):
+                device = Device(await Connection.to(a.app.cwmp_url), serial, cookies=False)
+                assert (await device.session("0 BOOTSTRAP")).status == 204
+                login = {"username": serial, "password": serial}
+                made = await a.rest("PUT", f"devices/{id_of(serial)}/credentials", login)
+                assert made.status == 204, made.body
+                device.headers["Authorization"] = f"Basic {basic}"
+                devices.append(device)
+            for device in devices:
+                assert (await device.inform("1 BOOT")).status == 200
+                await device.connection.close()
+            for device in devices:
+                device.connection = await Connection.to(b.app.cwmp_url)
+                assert (await device.post(None)).status == 204
+                await device.connection.close()
+            assert b.app.hub.stats.continued == 2
+
+    run(scene())

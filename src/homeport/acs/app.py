@@ -406,7 +406,10 @@ def _run_workers(settings: AcsSettings) -> int:
                 settings, laboratory=True
             )  # the certificate of the laboratory is made once, and not by each worker
         parent, printed = os.getpid(), False
-        board = Board(settings.workers, settings.file_max_transfers)
+        try:
+            board = Board(settings.workers, settings.file_max_transfers, settings.data_dir)
+        except OSError as e:
+            raise ConfigError(f"cannot write in the data directory {settings.data_dir}: {e.strerror}") from e
         forget(settings.data_dir)
 
         def work(number: int, tether: Tether) -> int:

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct
@@ -203,13 +204,13 @@ class WorkerState(Struct, frozen=True):
 class Board:
     """The common memory of so many workers. Made by the parent before it forks.
 
-    transfers: how many file transfers there may be at once.
+    transfers: how many file transfers there may be at once. directory: where it may make a file. Raises OSError.
     """
 
-    def __init__(self, workers: int, transfers: int) -> None:
+    def __init__(self, workers: int, transfers: int, directory: Path | None = None) -> None:
         self.workers = workers
         # For its locks: it has no name and no content, and is open as long as the board.
-        self._file = tempfile.TemporaryFile(prefix="homeport-workers-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="locks-", dir=directory)  # noqa: SIM115
         self.lock = _Lock(self._file)
         sizes = (workers * _ROWS, transfers, transfers, MOST_CALLS, MOST_CALLS, FAILURES, FAILURES, FAILURES, 1)
         whole = memoryview(mmap.mmap(-1, sum(sizes) * _CELL))
