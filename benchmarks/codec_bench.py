@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from lxml import etree
 
-from homeport.codec import fast_informs, fast_lists, known_informs, skeletons
+from homeport.codec import fast_informs, fast_lists, known_answers, known_informs, skeletons
 from homeport.codec import messages as m
 from homeport.codec.envelope import Envelope, decode, encode
 
@@ -68,6 +68,7 @@ def first_seen(body: bytes) -> Callable[[], object]:
         skeletons.MEMORY.forget()
         fast_informs.forget()
         known_informs.INFORMS.forget()
+        known_answers.ANSWERS.forget()
         fast_lists.forget()
         return decode(body)
 

@@ -16,7 +16,7 @@ import atheris
 import msgspec
 
 with atheris.instrument_imports(include=["homeport.codec"]):
-    from homeport.codec import envelope, fast_lists, known_informs, known_lists, novelty, skeletons
+    from homeport.codec import envelope, fast_lists, known_answers, known_informs, known_lists, novelty, skeletons
     from homeport.codec import messages as m
     from homeport.codec.limits import CodecLimits
     from homeport.codec.quirks import Quirk
@@ -76,6 +76,7 @@ def one_input(data: bytes) -> None:
     assert same(first, tree), ("a way without the tree reads otherwise", first, tree)
     assert len(skeletons.MEMORY) <= skeletons.MAX_REMEMBERED
     assert fast_lists.LISTS.size <= known_lists.MOST_CHARACTERS
+    assert len(known_answers.ANSWERS) <= known_answers.MAX_ANSWERS
     assert len(known_informs.INFORMS) <= known_informs.MAX_FORMS
     if isinstance(first, envelope.Envelope):
         try:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from homeport.codec import messages as m
 from homeport.codec.fast_informs import MAX_LENGTH, may_be_inform, read_plain_inform
 from homeport.codec.fast_lists import Rows, read_ahead
+from homeport.codec.known_answers import ANSWERS, KnownAnswer
 from homeport.codec.known_informs import INFORMS
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.plans import NotPlain, plan_of
@@ -32,6 +33,7 @@ from homeport.codec.reading import (
 )
 from homeport.codec.refusals import InvalidMessage
 from homeport.codec.rpc_table import CLASSES
+from homeport.codec.skeletons import MAX_LENGTH as REMEMBERED_LENGTH
 from homeport.codec.skeletons import MEMORY, Skeleton
 from homeport.codec.xml_read import Element, local_name, namespace, parse, parse_strictly, prepare
 from homeport.codec.xml_write import DEFAULT_STYLE, WireStyle, checked_urn, escape, finish, write_message
@@ -105,6 +107,10 @@ def decode(
             plain = read_plain_inform(small, text, limits)
             if plain is not None:
                 INFORMS.learn(small, plain, limits)
+    elif len(small) > REMEMBERED_LENGTH:  # A shorter one is remembered whole.
+        answer = ANSWERS.recall(small, limits)
+        if answer is not None:
+            return Envelope(answer.message, answer.id, answer.urn, quirks=tuple(map(str, quirks)) if quirks else ())
     if plain is not None:
         names = (*map(str, quirks), *plain.quirks)
         timeout, versions = plain.session_timeout, plain.supported_cwmp_versions
@@ -122,6 +128,8 @@ def decode(
             split = MEMORY.split(rows.rest)
             known = _recalled(split, rows, quirks, limits, expect) if split is not None else None
             if known is not None:
+                if rows.types is not None and len(small) > REMEMBERED_LENGTH:
+                    _learn_answer(small, known, rows, limits)
                 return known
         if split is not None and (rows is None or not MEMORY.is_second(split[0])):
             split = None
@@ -141,6 +149,18 @@ def decode(
             raise
         # What the rest lacks, or holds besides, may be what is wrong with it: the whole body says.
     return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
+
+
+def _learn_answer(text: str, envelope: Envelope, rows: Rows, limits: CodecLimits) -> None:
+    """Remembers an answer that is a known list in an envelope that says nothing but an ID."""
+    body, cwmp_id, urn = envelope.body, envelope.id, envelope.urn
+    if (
+        isinstance(body, m.GetParameterValuesResponse)
+        and cwmp_id is not None
+        and rows.types is not None
+        and envelope == Envelope(body, cwmp_id, urn)
+    ):
+        ANSWERS.learn(text, KnownAnswer(body, cwmp_id, urn), tuple(rows.names), tuple(rows.types), limits)
 
 
 def _recalled(

@@ -44,6 +44,7 @@ _TYPES: Final = {str(t): f"xsd:{t}" for t in ValueType} | {"base64": "xsd:base64
 _BETWEEN: Final = {name: f'</Name><Value xsi:type="{written}">' for name, written in _TYPES.items()}
 """What stands between the name and the value of a parameter of this type."""
 
+_FEW: Final = 16
 _LISTS_REMEMBERED: Final = 64
 _LONGEST_REMEMBERED: Final = 256
 """Names in a list; with names of 256 characters, all lists together take 5 MB."""
@@ -196,7 +197,11 @@ def _parameter_rows(values: Sequence[m.ParameterValueStruct]) -> str:
     """5,000 entries in one pass: texts are escaped only where a mark shows that one needs it."""
     between = _BETWEEN
     try:
-        if _is_plain("".join([v.name for v in values])) and _is_plain("".join([v.value for v in values])):
+        if len(values) < _FEW:
+            plain = _is_plain("".join([f"{v.name}{v.value}" for v in values]))
+        else:
+            plain = _is_plain("".join([v.name for v in values])) and _is_plain("".join([v.value for v in values]))
+        if plain:
             return "".join(
                 [
                     f"<ParameterValueStruct><Name>{v.name}{between[v.type]}{v.value}</Value></ParameterValueStruct>"

@@ -1,4 +1,4 @@
-"""A list whose names and tags came before is read by its values alone, and as the tree reads it."""
+"""A list whose names and tags came before, and an answer that came before, are read by their values alone, and as the tree reads them."""
 
 import random
 
@@ -7,6 +7,7 @@ import pytest
 from homeport.codec import fast_lists
 from homeport.codec import messages as m
 from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.known_answers import ANSWERS, MAX_ANSWERS, KnownAnswer, KnownAnswers
 from homeport.codec.known_lists import KnownLists, layout_of
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.reading import Reading
@@ -51,15 +52,17 @@ def outcome(call, *args, **kwargs):
 @pytest.fixture(autouse=True)
 def nothing_is_known():
     fast_lists.forget()
+    ANSWERS.forget()
     yield
     fast_lists.forget()
+    ANSWERS.forget()
 
 
-def known(body):
-    """The body is read so often that its list is known."""
-    for _ in range(3):
+def known(body, *, whole=False):
+    """The body is read so often that its list is known, or (whole) all of it."""
+    for _ in range(5 if whole else 3):
         decode(body)
-    assert len(fast_lists.LISTS) == 1
+    assert (len(fast_lists.LISTS), len(ANSWERS)) == (1, whole)
 
 
 @pytest.mark.parametrize("pretty", ["", "\n    "])
@@ -136,12 +139,13 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("form", ["value {}", "{} & <"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_known_list_with_a_change_is_read_as_the_tree_reads_it(change, form):
+def test_a_known_list_with_a_change_is_read_as_the_tree_reads_it(change, form, whole):
     """What is remembered never decides anything that the tree would decide otherwise."""
     plain = encode(values())
-    known(plain)
+    known(plain, whole=whole)
     old, new = CHANGES[change]
     assert old in plain
     body = plain.replace(old, new, 1)
@@ -164,7 +168,7 @@ def test_a_known_list_of_names_with_another_flag(flag):
 def test_limits_hold_for_known_lists():
     """A list known under wide limits is refused under narrow ones."""
     body = encode(values("{:>400}"))
-    known(body)
+    known(body, whole=False)
     for limits in (CodecLimits(max_list=COUNT - 1), CodecLimits(max_text=100)):
         assert outcome(decode, body, limits=limits) == outcome(by_tree, body, limits=limits)
         assert len(outcome(decode, body, limits=limits)) == 2
@@ -214,15 +218,115 @@ def test_a_list_without_a_second_row_has_no_layout():
     assert layout_of("<r><n>A</n><v>1</v></r>x<r>", 0, 6, 14, 22) is None
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(9))
 def test_known_lists_with_one_character_changed_are_read_as_the_tree_reads_them(seed):
     """Any character anywhere becomes another: the length does not tell."""
     rng = random.Random(seed)
-    plain = encode((values, names)[seed % 2]())
-    known(plain)
+    plain = encode((values, names, values)[seed % 3]())
+    known(plain, whole=seed % 3 == 2)
     for _ in range(60):
         place = rng.randrange(len(plain))
         other = rng.choice([b"a", b"1", b">", b"<", b"/", b" ", b'"', b"&", b".", b"\n"])
         body = plain[:place] + other + plain[place + 1 :]
         assert outcome(decode, body) == outcome(by_tree, body), body[max(place - 40, 0) : place + 40]
         decode(plain)
+
+
+HEADS = {
+    "as it is": (b"", b""),
+    "a prolog": (b"<SOAP-ENV:Envelope", b"<?xml version='1.0'?>\n<SOAP-ENV:Envelope"),
+    "lines": (b"><", b">\n<"),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_answer_that_comes_again_is_known_whole(head):
+    """With another ID and other values: equal to what the tree gives, and the names are the same objects."""
+    body = encode(values()).replace(*HEADS[head])
+    other = body.replace(b">1</cwmp:ID>", b">4711</cwmp:ID>").replace(b">value ", b">[::1] \xc3\xa4")
+    for _ in range(5):
+        decode(body)
+    assert len(ANSWERS) == 1
+    assert ANSWERS.recall(other.decode(), DEFAULT_LIMITS) is not None
+    for one in (other, b"\xef\xbb\xbf" + other):
+        assert outcome(decode, one) == outcome(by_tree, one)
+    assert decode(other).id == "4711"
+    rows = zip(decode(body).body.parameter_list, decode(other).body.parameter_list, strict=True)
+    assert all(a.name is b.name and a.value != b.value for a, b in rows)
+
+
+def id_again(first, second):
+    """The answer with two IDs."""
+    end = b"</cwmp:ID>"
+    again = b'<cwmp:ID SOAP-ENV:mustUnderstand="1">%s</cwmp:ID>' % second
+    return encode(values()).replace(b">1" + end, b">%s" % first + end + again)
+
+
+UNUSUAL = {
+    "two IDs": (id_again(b"1", b"1"), id_again(b"2", b"1")),
+    "two IDs, the second one other": (id_again(b"1", b"1"), id_again(b"1", b"2")),
+    "an empty ID behind an empty header": tuple(
+        encode(values()).replace(
+            b'<cwmp:ID SOAP-ENV:mustUnderstand="1">1</cwmp:ID>',
+            b"<cwmp:SupportedCWMPVersions>%s</cwmp:SupportedCWMPVersions><cwmp:ID></cwmp:ID>" % text,
+        )
+        for text in (b"", b"1.0")
+    ),
+    "no ID": tuple(
+        encode(values()).replace(b'<cwmp:ID SOAP-ENV:mustUnderstand="1">1</cwmp:ID>', text)
+        for text in (b"", b"<cwmp:ID>1</cwmp:ID>")
+    ),
+    "one more header": tuple(
+        encode(values()).replace(
+            b"</SOAP-ENV:Header>", b"<cwmp:SessionTimeout>%s</cwmp:SessionTimeout></SOAP-ENV:Header>" % text
+        )
+        for text in (b"30", b"31")
+    ),
+    "a quirk": (encode(values()).replace(b"[70]", b"[071]"), encode(values()).replace(b"[70]", b"[070]")),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_answer_with_an_unusual_head_is_read_as_the_tree_reads_it(name):
+    """Only an envelope that says nothing but one ID is remembered."""
+    for body in UNUSUAL[name]:
+        for _ in range(6):
+            assert outcome(decode, body) == outcome(by_tree, body)
+    assert len(ANSWERS) == (name == "no ID")
+
+
+def test_limits_hold_for_known_answers():
+    """An answer known under one set of limits is not used under another, and one over a limit is refused."""
+    body = encode(values())
+    wide = CodecLimits(max_text=len(body) + 60)
+    for _ in range(5):
+        decode(body, limits=wide)
+    assert ANSWERS.recall(body.decode(), wide) is not None
+    assert ANSWERS.recall(body.decode(), DEFAULT_LIMITS) is None
+    for long in (
+        body.replace(b"value 5<", b"%s<" % (b"v" * 15000)),
+        body.replace(b">1</cwmp:ID>", b">%s</cwmp:ID>" % (b"1" * 1025)),
+    ):
+        assert ANSWERS.recall(long.decode(), wide) is None
+        assert outcome(decode, long, limits=wide) == outcome(by_tree, long, limits=wide)
+
+
+def test_the_memory_of_answers_is_bounded():
+    """So many answers, what was learnt first goes first."""
+    memory = KnownAnswers(most=2)
+    assert len(ANSWERS) == 0 < MAX_ANSWERS
+    texts = [encode(values()).decode().replace("Host.0.", f"Host.{name}.") for name in "XYZ"]
+    for text in texts:
+        envelope = decode(text.encode())
+        listed = envelope.body.parameter_list
+        for _ in range(2):
+            memory.learn(
+                text,
+                KnownAnswer(envelope.body, envelope.id, envelope.urn),
+                tuple(row.name for row in listed),
+                tuple(row.type for row in listed),
+                DEFAULT_LIMITS,
+            )
+    assert [memory.recall(text, DEFAULT_LIMITS) is not None for text in texts] == [False, True, True]
+    memory.forget()
+    assert len(memory) == 0
