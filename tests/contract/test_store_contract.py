@@ -256,6 +256,31 @@ def test_a_task_changes_only_from_the_status_that_is_expected(store: Store, run:
     assert run(store.device("00D0F1-X-S1")).model == ""
 
 
+def test_who_writes_later_is_told_what_became_of_it(store: Store, run: Run) -> None:
+    """Readers see it at once; the teller waits until it is on the disk, or hears why it is not."""
+    told: list[BaseException | None] = []
+
+    async def scene() -> None:
+        await store.commit(
+            unit(devices=[a_device()], tasks=[TaskChange(a_task(), None), TaskChange(a_task("t2"), None)])
+        )
+        values = ValuesChange("00D0F1-X-S1", {f"Device.P{n}": StoredValue("1", updated=1.0) for n in range(100)})
+        ended = TaskChange(a_task(status=TaskStatus.DONE, finished=5.0), frozenset({TaskStatus.QUEUED}))
+        store.later(unit(tasks=[ended], values=[values]), told.append)
+        assert (await store.task("t1") or a_task()).status is TaskStatus.DONE
+        assert [t.id for t in await store.open_tasks("00D0F1-X-S1")] == ["t2"]
+        assert len(await store.values("00D0F1-X-S1")) == 100
+        await store.flush()
+        assert told == [None]
+        store.later(unit(tasks=[ended], patches=[("00D0F1-X-S1", {"model": "never"})]), told.append)
+        await store.flush()
+        assert isinstance(told[1], Conflict)
+        assert (await store.device("00D0F1-X-S1") or a_device()).model == ""
+        assert [t.id for t in await store.open_tasks("00D0F1-X-S1")] == ["t2"]
+
+    run(scene())
+
+
 def test_a_failed_unit_does_not_spoil_its_neighbours(store: Store, run: Run) -> None:
     """Units that are written in one group succeed and fail each for itself."""
     run(store.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)])))

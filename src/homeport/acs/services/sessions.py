@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from homeport.acs.engine import settle, steps
@@ -52,6 +53,8 @@ LATELY: Final = 50
 
 REPEATED_WITHIN: Final = 3_600.0
 """Seconds within which an event with the same key is the same one; an operator may use a key again another day."""
+
+_log = structlog.get_logger("homeport.acs.sessions")
 
 _SETTLED_BY: Final[dict[str, Kind]] = {
     RpcName.ADD_OBJECT: Kind.SETTLE_ADD_OBJECT,
@@ -336,6 +339,10 @@ class Sessions:
             except ArgumentsError as e:
                 came = steps.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
             if isinstance(came, steps.Result):
+                if await self._only_read(work, came):
+                    await self._finish(work, came, unit)
+                    self._write_soon(work, unit)
+                    return None
                 await self._finish(work, came, unit)
                 # What was finished must be on the disk before the next is chosen: it may wait for this one.
                 await self._write_end(work, unit)
@@ -403,6 +410,31 @@ class Sessions:
         except Conflict:
             unit.tasks.clear()
             await self._write(work, unit)
+
+    async def _only_read(self, work: Work, came: steps.Result) -> bool:
+        """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk."""
+        task = work.task
+        if task is None or came.status is not TaskStatus.DONE or task.rpc not in settle.READS or came.learnt:
+            return False
+        if [t.id for t in await self._store.open_tasks(work.device)] != [task.id]:
+            return False
+        record = await self._store.device(work.device)
+        return record is not None and not record.wants
+
+    def _write_soon(self, work: Work, unit: UnitOfWork) -> None:
+        """Write what was read, and its task's end, without waiting for it. Raises StoreUnavailable."""
+
+        def done(error: BaseException | None) -> None:
+            if error is None:
+                self._tell(work, unit)
+            elif isinstance(error, Conflict) and unit.tasks:
+                unit.tasks.clear()  # its task was ended elsewhere meanwhile: only what the answer taught is kept
+                if not unit.empty:
+                    self._store.later(unit, done)
+            else:
+                _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
+
+        self._store.later(unit, done)
 
     async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""

@@ -4,7 +4,7 @@ Two ways to write:
 - `commit(unit)`: all of the unit or nothing of it, and on the disk when it returns. For every fact that somebody is then told
   is safe: events of an Inform, tasks, outcomes.
 - `touch(...)` and `later(unit)`: soon on the disk, in batches. For what a device repeats anyway (the time of its last Inform, a
-  counter in a periodic Inform) and for histories.
+  counter in a periodic Inform), for histories, and for what can be asked again, such as values that were read.
 
 Reading sees everything that was written before by either way.
 A unit that moves a device conflicts where one of the two is missing, and where the old one has a lease or a task that was sent and not
@@ -34,6 +34,9 @@ from homeport.acs.records import (
 )
 from homeport.acs.where import Where
 from homeport.errors import StoreError
+
+Done = Callable[[BaseException | None], None]
+"""Told what became of a unit: None, or what went wrong."""
 
 KEY_LIFETIME: Final = 86_400.0
 """Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
@@ -215,8 +218,11 @@ class Store(Protocol):
     async def commit(self, unit: UnitOfWork) -> None:
         """Write the unit, all or nothing, durably. Raises Conflict, StoreUnavailable."""
 
-    def later(self, unit: UnitOfWork) -> None:
-        """Write the unit within the write-behind time. Raises StoreUnavailable while the medium does not work."""
+    def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
+        """Write the unit within the write-behind time. Raises StoreUnavailable while the medium does not work.
+
+        done: called with None once it is on the disk, else with what went wrong.
+        """
 
     def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         """Remember fields and values of a known device, to be written within the write-behind time.

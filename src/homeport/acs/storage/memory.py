@@ -25,6 +25,7 @@ from homeport.acs.storage.interface import (
     Channel,
     Conflict,
     DocumentChange,
+    Done,
     Figures,
     Page,
     SessionChange,
@@ -35,7 +36,7 @@ from homeport.acs.storage.interface import (
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.values import apply_values, below
 from homeport.acs.where import Where
-from homeport.errors import StoreUnavailable
+from homeport.errors import StoreError, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -70,8 +71,17 @@ class MemoryStore:
     async def commit(self, unit: UnitOfWork) -> None:
         self._apply(unit)
 
-    def later(self, unit: UnitOfWork) -> None:
-        self._apply(unit)
+    def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
+        self._must_work()
+        try:
+            self._apply(unit)
+        except StoreError as e:
+            if done is None:
+                raise
+            done(e)
+        else:
+            if done is not None:
+                done(None)
 
     def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         self._must_work()

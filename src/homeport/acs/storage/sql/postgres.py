@@ -24,7 +24,7 @@ from homeport.acs.records import (
     TaskRecord,
     TokenRecord,
 )
-from homeport.acs.storage.interface import Figures, Page, SessionChange, UnitOfWork
+from homeport.acs.storage.interface import Done, Figures, Page, SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_link import (
@@ -202,7 +202,7 @@ class PostgresStore:
             await self.flush()  # what waits names the old id, and must be there before it goes
         await self._submit(unit)
 
-    def later(self, unit: UnitOfWork) -> None:
+    def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
         if unit.sessions or unit.released:
             self._deferred += unit.sessions
@@ -212,15 +212,17 @@ class PostgresStore:
             for name in UnitOfWork.__slots__:
                 if name not in ("sessions", "released"):
                     setattr(unit, name, getattr(given, name))
-        if unit.empty:
+        if unit.empty and done is None:
             return
         self._on_way += 1
 
-        def done(future: "asyncio.Future[None]") -> None:
+        def written(future: "asyncio.Future[None]") -> None:
             self._on_way -= 1
+            if done is not None:
+                done(asyncio.CancelledError() if future.cancelled() else future.exception())
 
         future = self._submit(unit)
-        future.add_done_callback(done)
+        future.add_done_callback(written)
         _unheeded(future)
 
     def _submit(self, unit: UnitOfWork) -> "asyncio.Future[None]":
@@ -433,6 +435,8 @@ class PostgresStore:
         return (await self._view(device)).tasks
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        if self._on_way:
+            await self.flush()
         return await self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:

@@ -25,6 +25,7 @@ from homeport.acs.records import (
 from homeport.acs.storage.interface import (
     Channel,
     DocumentChange,
+    Done,
     Figures,
     Page,
     SessionChange,
@@ -104,7 +105,7 @@ class SqliteStore(SqliteReads):
         self._hots: dict[str, _Hot] = {}
         self._dirty: dict[str, _Hot] = {}
         self._deferred: list[list[Statement]] = []
-        self._leaving = 0  # how often some of those were given to the writer and are not written yet
+        self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
         self._paths: dict[int, PathList] = {}
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -213,19 +214,23 @@ class SqliteStore(SqliteReads):
         writer.submit(statements, done)
         await future
 
-    def later(self, unit: UnitOfWork) -> None:
+    def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
         touched = self._touched(unit)
         statements = self._statements(unit)
-        if not touched:
+        if not touched and done is None:
             self._deferred.append(statements)
             return
 
-        def done(error: BaseException | None) -> None:
+        def written(error: BaseException | None) -> None:
+            self._leaving -= 1
             for id in touched:
                 self._settle(id, error)
+            if done is not None:
+                done(error)
 
-        self._working().submit(statements, done)
+        self._leaving += 1
+        self._working().submit(statements, written, urgent=False)
 
     def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         self._must_work()
@@ -571,6 +576,16 @@ class SqliteStore(SqliteReads):
         return {p: full[p] for p in sorted(full) if below(p, path)}
 
     # --- tasks ---
+
+    async def task(self, id: str) -> TaskRecord | None:
+        if self._leaving:
+            await self.flush()
+        return await super().task(id)
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        if self._leaving:
+            await self.flush()
+        return await super().tasks_of(device, limit=limit, cursor=cursor)
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         hot = self._hots.get(device) or self._load(device)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from homeport.acs.storage.interface import Conflict
+from homeport.acs.storage.interface import Conflict, Done
 from homeport.acs.storage.sql.merging import Merger
 from homeport.acs.storage.sql.moving import move_rows
 from homeport.errors import StoreError, StoreUnavailable
@@ -28,6 +28,9 @@ MANY_ROWS: Final = 256
 
 GATHER: Final = 0.003
 """Seconds that a group waits for more while several sessions commit at once: a fifth of the transactions, for a time nobody notices."""
+
+LATE: Final = 0.02
+"""Seconds after which is written what nobody waits for."""
 
 _RETRY: Final = 0.002
 """Seconds between two looks whether another program still holds the database (a backup, another worker)."""
@@ -56,7 +59,6 @@ class Statement(NamedTuple):
 _MISFITS: Final = (StoreError, sqlite3.IntegrityError, ValueError, TypeError, OverflowError)
 """What is wrong with one unit, and no fault of the medium."""
 
-Done = Callable[[BaseException | None], None]
 Answers = list[BaseException | None]
 
 
@@ -86,7 +88,9 @@ class Writer:
         self._patience: float  # seconds that another program may hold the database before a unit fails
         self._merger: Merger
         self._waiting: deque[_Job] = deque()
-        self._begins = False  # the next group is about to begin
+        self._urgent = False  # somebody waits for one of them
+        self._next: asyncio.Handle | None = None  # the beginning of the next group
+        self._slow = False  # it is a late one
         self._running = False  # a group is with the thread
         self._crowded = False
         self._idle: asyncio.Future[None] | None = None  # who waits for the last group
@@ -103,9 +107,13 @@ class Writer:
         self._merger = Merger(self._connection)
         self._thread.start()
 
-    def submit(self, statements: Sequence[Statement], done: Done | None) -> None:
-        """Write the statements, all or nothing; then call `done` on the loop with None or with what went wrong."""
+    def submit(self, statements: Sequence[Statement], done: Done | None, *, urgent: bool = True) -> None:
+        """Write the statements, all or nothing; then call `done` on the loop with None or with what went wrong.
+
+        urgent: a device waits for it. Else it is written with the next group, after LATE at most.
+        """
         self._waiting.append(_Job(statements, done, any([_is_long(s) for s in statements])))
+        self._urgent = self._urgent or urgent
         self._arm()
 
     async def stop(self) -> None:
@@ -120,22 +128,31 @@ class Writer:
     # --- on the event loop ---
 
     def _arm(self) -> None:
-        if not self._begins and not self._running:
-            self._begins = True
-            if self._crowded:
-                self._loop.call_later(GATHER, self._begin)
-            else:
-                self._loop.call_soon(self._begin)
+        """See to it that the next group begins."""
+        if self._running:
+            return
+        if self._next is not None:
+            if not self._slow or not self._urgent:
+                return
+            self._next.cancel()
+        self._slow = not self._urgent
+        if self._slow:
+            self._next = self._loop.call_later(LATE, self._begin)
+        elif self._crowded:
+            self._next = self._loop.call_later(GATHER, self._begin)
+        else:
+            self._next = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """The next group: into a transaction, and on to the thread."""
-        self._begins = False
+        self._next = None
         waiting = self._waiting
         jobs = [waiting.popleft()]
         if not jobs[0].long:
             while waiting and len(jobs) < MAX_GROUP and not waiting[0].long:
                 jobs.append(waiting.popleft())
         self._crowded = len(jobs) > 1
+        self._urgent = self._urgent and bool(waiting)
         self._running = True
         if jobs[0].long or not self._open():
             self._handed.put(_Group(jobs, None))
