@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends, Query
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
 from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.api.quick import Quick
 from homeport.acs.services.audit import shape
 
-router = APIRouter(tags=["audit"], dependencies=[Depends(administrator)])
+router = APIRouter(route_class=Quick, tags=["audit"], dependencies=[Depends(administrator)])
 
 
 @router.get("/audit")

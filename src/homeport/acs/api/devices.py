@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.quick import Quick
 from homeport.acs.where import parse
 
-router = APIRouter(tags=["devices"])
+router = APIRouter(route_class=Quick, tags=["devices"])
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many rows.")]
 Cursor = Annotated[str | None, Query(max_length=2_400, description="`next` of the page before.")]

@@ -10,13 +10,14 @@ from fastapi.responses import StreamingResponse
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, operator
+from homeport.acs.api.quick import Quick
 from homeport.acs.records import FileRecord
 from homeport.acs.services.files import BadFile
 from homeport.acs.services.multipart import read_form
 from homeport.acs.storage.blobs import TooLarge
 from homeport.errors import StoreUnavailable
 
-router = APIRouter(tags=["files"])
+router = APIRouter(route_class=Quick, tags=["files"])
 
 FIELDS = ("file_type", "version", "model")
 PIECE = 262_144

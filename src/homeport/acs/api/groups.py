@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.quick import Quick
 from homeport.acs.records import CredentialRecord, DeviceState, RefusalRecord
 from homeport.acs.services.devices import MOST_TAGS
 from homeport.acs.services.groups import LONGEST_OVERLAP, MOST_PATTERNS, group_of
 
-router = APIRouter(tags=["groups"], dependencies=[Depends(administrator)])
+router = APIRouter(route_class=Quick, tags=["groups"], dependencies=[Depends(administrator)])
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 Patterns = Annotated[list[Pattern], Field(max_length=MOST_PATTERNS)]

@@ -11,9 +11,10 @@ from fastapi.responses import StreamingResponse
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.api.quick import Quick
 from homeport.acs.services.hub import GAP, NotFound
 
-router = APIRouter(tags=["histories"])
+router = APIRouter(route_class=Quick, tags=["histories"])
 
 HEARTBEAT = 15.0
 """Seconds between two comments in a silent stream, so that proxies keep it open and a gone listener is noticed."""

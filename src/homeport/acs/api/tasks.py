@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.api.quick import Quick
 from homeport.acs.services.fleet import Fleet
 from homeport.acs.where import parse
 from homeport.errors import StoreError
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(route_class=Quick, tags=["tasks"])
 
 LONGEST_WAIT = 300.0
 

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.quick import Quick
 from homeport.acs.records import Scope, TokenRecord
 from homeport.acs.services.tokens import Tokens
 
-router = APIRouter(tags=["tokens"], dependencies=[Depends(administrator)])
+router = APIRouter(route_class=Quick, tags=["tokens"], dependencies=[Depends(administrator)])
 
 
 class NewToken(BaseModel):

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator, authorized
+from homeport.acs.api.quick import Quick
 from homeport.acs.records import Scope, TokenRecord, UserRecord
 from homeport.acs.services.users import LOGIN
 
-router = APIRouter(tags=["users"], dependencies=[Depends(administrator)])
-door = APIRouter(tags=["users"])
+router = APIRouter(route_class=Quick, tags=["users"], dependencies=[Depends(administrator)])
+door = APIRouter(route_class=Quick, tags=["users"])
 
 Password = Annotated[str, Field(min_length=1, max_length=1_000)]
 

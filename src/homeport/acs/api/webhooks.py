@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.quick import Quick
 from homeport.acs.records import WebhookRecord
 
-router = APIRouter(tags=["webhooks"], dependencies=[Depends(administrator)])
+router = APIRouter(route_class=Quick, tags=["webhooks"], dependencies=[Depends(administrator)])
 
 Kind = Literal["device", "file", "inform", "request", "session", "task", "values"]
 

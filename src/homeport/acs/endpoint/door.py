@@ -55,6 +55,9 @@ from homeport.terms import FaultCode, Role
 MOST_TRACED: Final = 200
 """Messages of one session that are kept for its history."""
 
+LARGE: Final = 262_144
+"""Bytes of a message that is read by a thread: 32 MB take a second, in which the other devices must not wait."""
+
 MOST_QUIRKS: Final = 32
 
 MISTAKEN_AGAIN: Final = 3_600.0
@@ -345,7 +348,10 @@ class Door:
     async def _go_on(self, live: Live, request: HttpRequest, body: bytes) -> HttpReply:
         session, now = live.session, self._clock()
         try:
-            events = session.receive(body, now=now, content_type=request.content_type)
+            if len(body) < LARGE:
+                events = session.receive(body, now=now, content_type=request.content_type)
+            else:
+                events = await asyncio.to_thread(session.receive, body, now=now, content_type=request.content_type)
         except SecondInform:
             # A device that gave its session up and kept the cookie. Whoever it is now, it logs in anew.
             await self._give_up(live, "replaced", "the device has begun a new session")

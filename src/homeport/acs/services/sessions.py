@@ -3,6 +3,7 @@
 The order in each verb: ask the engine, write, tell the bus, give the answer back to the endpoint.
 """
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
@@ -47,6 +48,9 @@ from homeport.codec.rpc_table import RPCS
 from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
 from homeport.terms import EventCode, FaultCode, Role, RpcName
+
+MANY: Final = 5_000
+"""Values of one answer that are looked through by a thread, so that other devices do not wait meanwhile."""
 
 LATELY: Final = 50
 """Events of a device among which one that is told again is looked for."""
@@ -562,7 +566,10 @@ class Sessions:
                 )
             )
             return
-        found = learnt(request, answer, now)
+        if isinstance(answer, m.GetParameterValuesResponse) and len(answer.parameter_list) > MANY:
+            found = await asyncio.to_thread(learnt, request, answer, now)
+        else:
+            found = learnt(request, answer, now)
         removed = found.removed
         below = found.complete or found.level
         if below is not None:
