@@ -116,10 +116,11 @@ def test_a_session_whose_every_message_meets_another_node_is_one_session(tmp_pat
                 *("GetParameterValues", "SetParameterValues", "GetParameterNames", "AddObject"),
                 *("GetParameterValues", "GetParameterValues", "Reboot"),
             ]
+            assert await sessions(beds[1], 2) == [("success", 18), ("success", 12)]
+            await device.session("1 BOOT", f"M Reboot={tasks[3]['id']}", handler=tree)
             ended = [await beds[0].task_now(t) for t in tasks]
             assert [(t["status"], t["attempts"]) for t in ended] == 4 * [("done", 1)], ended
             assert len(ended[2]["result"]["parameter_list"]) == 500
-            assert await sessions(beds[1], 2) == [("success", 18), ("success", 12)]
             assert sum(bed.app.hub.stats.continued for bed in beds) >= 12
             await device.connection.close()
 
