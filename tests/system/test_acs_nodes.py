@@ -300,8 +300,8 @@ def test_the_event_stream_of_a_node_tells_what_happens_at_the_others(tmp_path: P
             long = [f"Device.{n:03d}.{'x' * 200}" for n in range(60)]
             task = await b.task("GetParameterValues", {"parameter_names": long})
             async with asyncio.timeout(10):
-                while not await a.app.store.open_tasks(id_of()):
-                    await asyncio.sleep(0)  # until the other node has heard of it: a session before that has nothing to do
+                while not await a.app.store.open_tasks(id_of()):  # a session before it has heard has nothing to do
+                    await asyncio.sleep(0)
             await (await a.device()).session(handler=tree)
             seen: list[dict[str, Any]] = []
             async with asyncio.timeout(10):
