@@ -27,21 +27,15 @@ def given(header: str) -> Iterator[str]:
         match = PATTERN.search(header, match.end())
 
 
-class _Chance:
+def _chances() -> Iterator[str]:
     """96 random bits each, taken from the system in large pieces because a system call costs more than all else here."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._at = 0
-
-    def __call__(self) -> str:
-        if self._at >= len(self._text):
-            self._text, self._at = secrets.token_urlsafe(12 * 256), 0
-        self._at += _CHANCE
-        return self._text[self._at - _CHANCE : self._at]
+    while True:
+        text = secrets.token_urlsafe(12 * 256)
+        for at in range(0, len(text), _CHANCE):
+            yield text[at : at + _CHANCE]
 
 
-_chance = _Chance()
+_chance = _chances()
 
 
 class Cookies:
@@ -53,7 +47,7 @@ class Cookies:
 
     def new(self, managed: bool) -> str:
         """A new session's cookie."""
-        chance = _chance()
+        chance = next(_chance)
         if not self._node:
             return chance
         named = f"{chance}{self._node}{MANAGED if managed else WAITING}"
