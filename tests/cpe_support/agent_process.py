@@ -16,10 +16,16 @@ CREDENTIALS = ("acs", "ring")
 class AgentProcess:
     """Starts, kills and ends one agent; everything it prints goes to `agent.log` in its directory."""
 
-    def __init__(self, directory: Path, acs_url: str = "", *flags: str, before: Sequence[str] = ()) -> None:
-        """before: a program that runs the agent, with its arguments (nsenter, setpriv); it must become the agent by exec."""
+    def __init__(
+        self, directory: Path, acs_url: str = "", *flags: str, before: Sequence[str] = (), forked: bool = True
+    ) -> None:
+        """before: a program that runs the agent, with its arguments (nsenter, setpriv); it must become the agent by exec.
+
+        forked: False for an interpreter of its own, with no memory but what the agent takes.
+        """
         self.directory = directory
         self._before = before
+        self._forked = forked and not before
         self._flags = [
             *("--state-dir", str(directory)),
             *("--connection-request-listen", "127.0.0.1"),
@@ -35,7 +41,7 @@ class AgentProcess:
         """Switch on."""
         directory = self.directory
         directory.mkdir(parents=True, exist_ok=True)
-        if not self._before:
+        if self._forked and shared_nursery().is_here():
             self._process = shared_nursery().start("cpe", "run", *self._flags, log=directory / "agent.log")
             return
         with (directory / "agent.log").open("ab") as log:

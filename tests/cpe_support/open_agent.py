@@ -1,6 +1,7 @@
 """An agent in this process with all its doors open, for tests over real sockets."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,8 +11,10 @@ from homeport.cpe.agent import Agent
 from homeport.cpe.clock import SystemClock
 from homeport.cpe.config import CpeSettings
 from homeport.cpe.loop import NOTICE_EVERY
+from homeport.cpe.parts.udp import UdpPart
 from homeport.model.profile import ProfileDef
 from homeport.model.schema import load_schema
+from homeport.transport.udp_connection_request import Verdict
 
 RING = ("ring", "bell")
 """What a connection request to the agent must give."""
@@ -60,6 +63,12 @@ async def until(condition: Callable[[], object], *, limit: float = 15.0) -> None
     async with asyncio.timeout(limit):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def verdicts(agent: Agent) -> Counter[Verdict]:
+    """How often UDP connection requests were taken, and dropped for which reason."""
+    (part,) = (p for p in agent.parts._parts if isinstance(p, UdpPart))
+    return part._listener.gate.counts
 
 
 def setting(**values: tuple[str, str]) -> SetParameterValues:

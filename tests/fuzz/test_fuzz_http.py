@@ -14,7 +14,7 @@ SEED = os.environ.get("HOMEPORT_FUZZ_SEED", "69")  # fixed, so that the same tre
 @pytest.mark.fuzz
 def test_no_header_makes_a_reader_fail_or_hang(tmp_path):
     """Digest and cookie parsers, header blocks, content codings: read or refused, at most 50 ms per KB."""
-    fuzz("fuzz_http.py", tmp_path, seconds=5)
+    fuzz("fuzz_http.py", tmp_path, seconds=3)
 
 
 @pytest.mark.fuzz

@@ -21,11 +21,13 @@ START_LIMIT = 20.0
 def wait_for(condition: Callable[[], Any], what: str, limit: float = 30.0) -> Any:
     """What condition gives once it is true. Fails the test, naming `what`, after `limit` seconds."""
     end = time.monotonic() + limit
+    pause = 0.01
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
-        time.sleep(0.02)  # the programs under test are other processes; there is nothing to be notified by
+        time.sleep(pause)  # the programs under test are other processes; there is nothing to be notified by
+        pause = min(pause * 1.3, 0.1)  # who waits long need not ask often: asking costs both sides some milliseconds
     raise AssertionError(f"{what} did not happen within {limit:.0f} s")
 
 
@@ -38,7 +40,7 @@ class Program:
 
     def run(self, *arguments: str, before: Sequence[str] = ()) -> None:
         """Starts `homeport ARGUMENTS`. before: a program that becomes it by exec, with its arguments (nsenter)."""
-        if not before:
+        if not before and shared_nursery().is_here():
             self.process = shared_nursery().start(*arguments, log=self.log)
             return
         with self.log.open("ab") as out:

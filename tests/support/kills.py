@@ -26,6 +26,8 @@ def set_interval(acs: Acs, device: str, seconds: int) -> str:
 
 def finished(acs: Acs, tasks: list[str]) -> list[str]:
     """The statuses of the tasks once none of them is on its way."""
+    for task in tasks:
+        acs.rest("GET", f"tasks/{task}?wait=30")  # answered when it has ended, which spares both sides the polling
     wait_for(
         lambda: all(acs.task_status(t) in {"done", "failed", "expired", "cancelled"} for t in tasks),
         "the end of the tasks",

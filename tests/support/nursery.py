@@ -159,6 +159,10 @@ class Nursery:
                 env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
 
+    def is_here(self) -> bool:
+        """Whether what it starts sees the network that the calling thread sees: a thread may have entered another namespace."""
+        return os.stat("/proc/thread-self/ns/net").st_ino == os.stat(f"/proc/{self._process.pid}/ns/net").st_ino
+
     def close(self) -> None:
         """End it and all that it has started."""
         self._socket.close()

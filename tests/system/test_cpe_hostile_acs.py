@@ -134,8 +134,10 @@ def test_no_request_runs_a_command_or_opens_a_file(tmp_path):
                 acs.requests.extend(requests)
                 agent.trigger(EventCode.CONNECTION_REQUEST)
                 await acs.until(lambda: len(acs.answers) >= len(requests) or agent.status.sessions_failed, limit=60)
+                before = len(acs.informs)
                 agent.trigger(EventCode.PERIODIC)
-                await asyncio.sleep(0.5)
+                await acs.until(lambda: len(acs.informs) > before)
+                await until(lambda: agent.status.state == "waiting")
             assert len(acs.answers) == len(requests)
             harm = [s for s in seen if s[0] != "open"]
             assert harm == []
@@ -262,7 +264,8 @@ def test_malformed_answers_end_the_session_with_a_sentence_and_take_no_memory(tm
 
     async def story() -> None:
         async with serving(*MALFORMED.values()) as acs:
-            agent = AgentProcess(tmp_path, acs.url, "--retry-minimum-wait", "600", "--no-periodic-inform-enable")
+            quiet = ("--retry-minimum-wait", "600", "--no-periodic-inform-enable")
+            agent = AgentProcess(tmp_path, acs.url, *quiet, forked=False)
             await agent.start()
             client = ControlClient(tmp_path)
             reasons = []
@@ -314,7 +317,7 @@ def test_wellformed_requests_cannot_take_memory_either(tmp_path):
 
     async def story() -> None:
         async with HttpAcs() as acs:
-            agent = AgentProcess(tmp_path, acs.url)
+            agent = AgentProcess(tmp_path, acs.url, forked=False)
             acs.requests.extend([GetParameterValues(("Device.",) * 10_000), GetParameterAttributes(("",) * 10_000)])
             acs.requests.extend(
                 GetParameterValues(tuple(f"{port}{'x' * 100}{n}" for n in range(5_000))) for _ in range(5)

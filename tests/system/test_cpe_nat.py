@@ -5,13 +5,14 @@ import asyncio
 import pytest
 
 from cpe_support.http_acs import HttpAcs
-from cpe_support.open_agent import RING, SERVER, open_agent, setting, standard_profile, until
+from cpe_support.open_agent import RING, SERVER, open_agent, setting, standard_profile, until, verdicts
 from homeport.codec.messages import SetParameterAttributes, SetParameterAttributesStruct
 from homeport.cpe.agent import Agent
 from homeport.transport.addresses import parse_address
 from homeport.transport.connection_request import request_connection
 from homeport.transport.stun import StunEndpoint, new_connection_request
 from homeport.transport.stun_server import BindingReport
+from homeport.transport.udp_connection_request import Verdict
 from homeport.transport.udp_sockets import UdpSocket
 from system import test_stun_coturn, test_stun_nat
 from system.test_stun_nat import ACS, DEVICE, PUBLIC, Nat, enter, in_thread, run
@@ -88,7 +89,7 @@ def test_an_agent_behind_a_nat_is_told_of_found_and_rung(nat: Nat, tmp_path) -> 
                 stun.request_connection(mapped, username=RING[0], password=RING[1], copies=3)
                 await acs.until(lambda: len(acs.informs) > before)
                 await until(lambda: agent.status.state == "waiting")
-                await asyncio.sleep(0.5)  # the other copies arrive
+                await until(lambda: verdicts(agent)[Verdict.REPEATED] == 2)
                 assert [acs.events(n) for n in range(before, len(acs.informs))] == [["6 CONNECTION REQUEST"]]
 
                 nat.translate_to(41_000)
@@ -158,9 +159,9 @@ def test_a_wish_by_http_right_after_a_session_that_udp_asked_for_opens_another(t
             assert (await request_connection(value(agent, "ConnectionRequestURL"), [RING])).ok
             await acs.sessions(3)
             assert loop.time() - over < 1.5
-            await until(lambda: agent.status.state == "waiting")
-            await asyncio.sleep(0.1)  # whatever else there is would come now
+            await until(lambda: agent.status.state == "waiting" and verdicts(agent)[Verdict.REPEATED])
             socket.close()
+            assert agent.status.connection_requests_accepted == 2
             assert [acs.events(n) for n in range(1, len(acs.informs))] == [["6 CONNECTION REQUEST"]] * 2
 
     asyncio.run(story())
@@ -183,7 +184,7 @@ def test_a_udp_request_that_was_heard_before_a_restart_opens_no_session_after_it
             socket.send(sent[-1], to)
             if len(sent) == 1:
                 await acs.sessions(2)
-            await asyncio.sleep(0.2)
+            await until(lambda: verdicts(agent).total() == 1)
             socket.close()
             return agent.status.connection_requests_accepted
 

@@ -58,7 +58,7 @@ class CutAcs(HttpAcs):
 async def cut_at(number: int, directory: Path) -> None:
     acs = CutAcs(number)
     async with acs:
-        agent = acs.agent = AgentProcess(directory, acs.url)
+        agent = acs.agent = AgentProcess(directory, acs.url, "--reboot", "restart")
         await agent.start()
         async with asyncio.timeout(30):
             await acs.was_cut.wait()

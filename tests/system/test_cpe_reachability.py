@@ -9,7 +9,7 @@ import pytest
 
 from cpe_support.bench_profile import bench_profile
 from cpe_support.http_acs import HttpAcs
-from cpe_support.open_agent import open_agent
+from cpe_support.open_agent import open_agent, verdicts
 from homeport.codec.messages import (
     ParameterValueStruct,
     SetParameterAttributes,
@@ -108,8 +108,9 @@ def test_a_signed_udp_request_opens_one_session_and_others_are_ignored(tmp_path)
         socket.send(good, to)
         send(timestamp=999)
         await acs.sessions(2)
-        await asyncio.sleep(0.1)
+        await until(lambda: verdicts(agent).total() == 6)
         socket.close()
+        assert agent.status.connection_requests_accepted == 1
         assert [acs.events(n) for n in range(len(acs.informs))] == [["0 BOOTSTRAP", "1 BOOT"], ["6 CONNECTION REQUEST"]]
 
     scene(tmp_path, play)

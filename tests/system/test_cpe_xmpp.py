@@ -87,7 +87,7 @@ def test_an_agent_is_rung_through_xmpp(prosody: Prosody, tmp_path) -> None:
                     assert (await request_connection(agent.model.value(SERVER + "ConnectionRequestURL"), [RING])).ok
                     await acs.until(lambda: len(acs.informs) > before + 1)
                     await until(lambda: agent.status.state == "waiting")
-                    await asyncio.sleep(0.2)
+                    assert agent.status.connection_requests_accepted == 2
                     assert [acs.events(n) for n in range(before, len(acs.informs))] == [["6 CONNECTION REQUEST"]] * 2
                 finally:
                     for link in (asker, eve):

@@ -141,17 +141,24 @@ def test_a_server_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
     assert caught.value.trouble is Trouble.UNREACHABLE
 
 
+FENCE = b"nothing comes after this"
+
+
 class Script(asyncio.DatagramProtocol):
     """A server that answers each packet as `reply` says."""
 
     def __init__(self, reply: Callable[[Packet], list[Packet]]) -> None:
         self.reply = reply
         self.heard: list[Packet] = []
+        self.fenced = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        if data == FENCE:
+            self.fenced.set()
+            return
         packet = decode(data)
         self.heard.append(packet)
         for answer in self.reply(packet):
@@ -173,7 +180,10 @@ def scripted(
         except FileTransferError as e:
             return e, script.heard
         finally:
-            await asyncio.sleep(0.02)  # what was sent last is still on its way
+            # What the client sent last stands in the socket's queue already, before this.
+            transport.sendto(FENCE, transport.get_extra_info("sockname"))
+            async with asyncio.timeout(10):
+                await script.fenced.wait()
             transport.close()
 
     return asyncio.run(main())

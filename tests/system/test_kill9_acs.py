@@ -18,7 +18,7 @@ def test_kill_9_of_the_acs_between_any_two_messages_loses_no_event_and_no_task(o
     acs = open_acs
     killer = KillAt()
     with Tap(acs.cwmp_url, before=killer) as tap:
-        agent = Agent(tmp_path / "agent", tap.url, "ACSKILL1").start()
+        agent = Agent(tmp_path / "agent", tap.url, "ACSKILL1", "--reboot", "restart").start()
         try:
             device = known(acs, "ACSKILL1")
             for step in range(10):

@@ -17,7 +17,7 @@ def agent_killed_at(number: int, acs: Acs, folder: Path) -> bool:
     serial = f"AGENT{number:03}"
     killer = KillAt()
     with Tap(acs.cwmp_url, before=killer) as tap:
-        agent = Agent(folder / serial, tap.url, serial)
+        agent = Agent(folder / serial, tap.url, serial, "--reboot", "restart")
         killer.arm(number, agent, CPE)
         agent.start()
         try:

@@ -112,7 +112,7 @@ class Round:
             *("cpe", "run", "--acs-url", self.acs.url, "--state-dir", str(self.directory / "state")),
             *("--serial", "KILL0001", "--connection-request-listen", "127.0.0.1", "--connection-request-port", "0"),
             *("--web-port", "0", "--retry-minimum-wait", "1", "--retry-multiplier", "1000"),
-            *("--firmware-order", self.order),
+            *("--reboot", "restart", "--firmware-order", self.order),
             *("--transfer-directories", f"X 00256D Splash={self.directory / 'splashes'}"),
             log=self.directory / "agent.log",
         )

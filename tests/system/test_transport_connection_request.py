@@ -331,7 +331,9 @@ def test_a_stopped_listener_is_closed():
 
     async def act(listener, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while not listener._waiting:
+                await asyncio.sleep(0)
         await listener.stop()
         rest = await asyncio.wait_for(reader.read(), 5) if not reader.at_eof() else b""
         writer.close()
