@@ -96,3 +96,31 @@ def test_a_device_that_was_reset_comes_in_with_the_shared_login_again(tmp_path: 
             assert await own(bed)
 
     run(scene())
+
+
+def test_a_transfer_that_is_never_told_of_has_failed_after_its_time(tmp_path: Path) -> None:
+    """It does not run for ever; a report that comes late after all is the task's, as long as nobody has written its failure down."""
+
+    def accept(request: m.Request) -> m.Message | None:
+        return m.DownloadResponse(1, m.UNKNOWN_TIME, m.UNKNOWN_TIME) if isinstance(request, m.Download) else None
+
+    async def scene() -> None:
+        async with acs(tmp_path, transfer_timeout=0.3) as bed:
+            device = await bed.device()
+            await device.session("1 BOOT")
+            what = {"file_type": "1 Firmware Upgrade Image", "url": "http://192.0.2.1/x"}
+            late, lost = [await bed.task("Download", what | {"command_key": key}) for key in ("late", "lost")]
+            later = await bed.task("Download", what | {"delay_seconds": 3_600})
+            await device.session(handler=accept)
+            ended = (await bed.rest("GET", f"tasks/{lost['id']}?wait=5")).json
+            assert ended["status"] == "failed"
+            assert "has not told of the end within 0.3 s" in ended["fault"]["string"]
+            await device.inform("7 TRANSFER COMPLETE", "M Download=late")
+            await device.post(m.TransferComplete("late", m.FaultStruct(), m.UNKNOWN_TIME, m.UNKNOWN_TIME))
+            await device.post(None)
+            assert (await bed.task_now(late))["status"] == "done"
+            await device.session("2 PERIODIC")
+            assert (await bed.task_now(lost))["status"] == "failed"
+            assert [t.id for t in await bed.app.store.open_tasks(id_of())] == [later["id"]]
+
+    run(scene())

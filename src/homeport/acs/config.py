@@ -152,6 +152,12 @@ class AcsSettings:
         "Time within which a device that has accepted a Reboot or FactoryReset must tell of its restart; then the task has failed.",
         unit="seconds",
     )
+    transfer_timeout: float = setting(
+        604_800.0,
+        "Time within which a device that has accepted a transfer or a change of its software modules must tell of the end, counted"
+        " from when it may begin; then the task has failed.",
+        unit="seconds",
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from homeport.acs.engine.args import REFRESH
@@ -33,6 +34,10 @@ READS: Final = frozenset(
 
 REPEATABLE: Final = READS | {RpcName.SET_PARAMETER_VALUES, RpcName.SET_PARAMETER_ATTRIBUTES, RpcName.CANCEL_TRANSFER}
 """Methods that leave the device the same whether it does them once or twice."""
+
+
+_TELLING: Final = frozenset({EventCode.TRANSFER_COMPLETE, EventCode.DU_STATE_CHANGE_COMPLETE})
+"""Events after which the device tells the end of a transfer in the same session."""
 
 
 def lost(task: TaskRecord) -> TaskRecord:
@@ -70,31 +75,45 @@ def _told_restart(task: TaskRecord, events: Iterable[EventStruct]) -> str:
     return EventCode.BOOT if EventCode.BOOT in codes else ""
 
 
-def confirmed(task: TaskRecord, events: Iterable[EventStruct], *, patience: float, now: float) -> TaskRecord:
-    """A Reboot or FactoryReset that the device has accepted, when it is heard again: done, or as it was, or failed after the patience.
+class Patience(Struct, frozen=True):
+    """Seconds that the end of what a device has accepted is waited for: a restart, a transfer (after the moment at which it may begin)."""
 
-    patience: seconds from the acceptance on. A device may have sessions before it restarts, so one without the event says nothing.
-    """
-    told = _told_restart(task, events)
-    return done(task, {"confirmed": told}, now) if told else overdue(task, patience=patience, now=now)
+    restart: float
+    transfer: float
 
 
-def overdue(task: TaskRecord, *, patience: float, now: float) -> TaskRecord:
-    """The task, failed where a restart that the device has accepted was not told of within the patience; seconds."""
+def overdue(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
+    """The task, failed where the end of what the device has accepted was not told in time."""
     over = over_at(task, patience=patience) if task.status is TaskStatus.RUNNING else None
     if over is None or now < over:
         return task
-    event = EventCode.M_REBOOT if task.rpc == RpcName.REBOOT else EventCode.BOOTSTRAP
-    why = f"the device has accepted it, but has not told of its restart ({event}) within {patience:g} s; see whether it still comes"
+    if task.rpc in TRANSFERS:
+        why = f"the device has accepted it, but has not told of the end within {patience.transfer:g} s; see whether it still comes"
+    else:
+        event = EventCode.M_REBOOT if task.rpc == RpcName.REBOOT else EventCode.BOOTSTRAP
+        why = (
+            f"the device has accepted it, but has not told of its restart ({event}) within {patience.restart:g} s;"
+            " see whether it still comes"
+        )
     return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.NONE, fault=FaultDetail(0, why), finished=over)
 
 
-def over_at(task: TaskRecord, *, patience: float) -> float | None:
-    """When the task ends by itself, seconds since 1970: its expiry, or the end of the patience with a restart. None where it does not."""
+def over_at(task: TaskRecord, *, patience: Patience) -> float | None:
+    """When the task ends by itself, seconds since 1970: its expiry, or the end of the patience. None where it does not."""
     if task.status is TaskStatus.QUEUED:
         return task.expires
     accepted = task.progress.get("accepted")
-    return accepted + patience if task.rpc in RESTARTS and _awaited(task) and accepted is not None else None
+    if not _awaited(task) or accepted is None:
+        return None
+    if task.rpc in RESTARTS:
+        return float(accepted + patience.restart)
+    return float(accepted + _begins(task.args) + patience.transfer)
+
+
+def _begins(args: dict[str, Any]) -> float:
+    """Seconds after which, at the latest, a transfer begins."""
+    windows = [w.get("window_end", 0) for w in args.get("time_window_list", ())]
+    return float(max([args.get("delay_seconds", 0), *windows]))
 
 
 def _awaited(task: TaskRecord) -> bool:
@@ -102,14 +121,24 @@ def _awaited(task: TaskRecord) -> bool:
 
 
 def at_inform(
-    task: TaskRecord, events: Sequence[EventStruct], *, attempts: int, patience: float, now: float
+    task: TaskRecord, events: Sequence[EventStruct], *, attempts: int, patience: Patience, now: float
 ) -> TaskRecord:
-    """An open task when its device opens a session: `at_contact` where its answer was lost, `confirmed` where a restart is awaited."""
+    """An open task when its device opens a session: `at_contact` where its answer was lost; where an end is awaited, done if an event
+    tells of the restart, failed if it is overdue and this session will not tell it either.
+
+    A device may have sessions before it restarts, so one without the event says nothing.
+    """
     if task.status is TaskStatus.UNKNOWN or (task.status is TaskStatus.RUNNING and not _awaited(task)):
         return at_contact(task, events, attempts=attempts, now=now)
-    if task.rpc in RESTARTS and _awaited(task):
-        return confirmed(task, events, patience=patience, now=now)
-    return task
+    if not _awaited(task):
+        return task
+    if task.rpc in RESTARTS:
+        told = _told_restart(task, events)
+        if told:
+            return done(task, {"confirmed": told}, now)
+    elif any(e.event_code in _TELLING for e in events):
+        return task
+    return overdue(task, patience=patience, now=now)
 
 
 def again(task: TaskRecord, attempts: int, now: float) -> TaskRecord:

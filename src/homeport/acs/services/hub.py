@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from homeport.acs.config import AcsSettings
+from homeport.acs.engine.settle import Patience
 from homeport.acs.records import ConnectionRequestDetail, TaskRecord
 from homeport.acs.services.peers import Peers
 from homeport.acs.storage.interface import Store
@@ -215,6 +216,7 @@ class Hub:
     def __init__(self, store: Store, settings: AcsSettings, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.settings = settings
+        self.patience = Patience(settings.restart_timeout, settings.transfer_timeout)
         self.clock = clock
         channel = store.channel
         self.peers = Peers(channel, store.node) if channel is not None else None

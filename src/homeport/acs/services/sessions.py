@@ -217,7 +217,7 @@ class Sessions:
         for task in tasks:
             if task.status is not TaskStatus.QUEUED:
                 after = settle.at_inform(
-                    task, events, attempts=settings.task_attempts, patience=settings.restart_timeout, now=now
+                    task, events, attempts=settings.task_attempts, patience=self._hub.patience, now=now
                 )
                 if after != task:
                     after = after if after.status in OPEN_STATUSES else masked_task(after)

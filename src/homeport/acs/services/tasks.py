@@ -185,7 +185,7 @@ class Tasks:
         now = self._hub.clock()
         if settle.expired(task, now):
             return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
-        return settle.overdue(task, patience=self._hub.settings.restart_timeout, now=now)
+        return settle.overdue(task, patience=self._hub.patience, now=now)
 
     async def wait(self, id: str, seconds: float) -> TaskRecord:
         """The task when it has ended, or as it stands after so many seconds. Raises NotFound."""
@@ -195,7 +195,7 @@ class Tasks:
             left = deadline - self._hub.clock()
             if task.status not in OPEN_STATUSES or left <= 0:
                 return task
-            over = settle.over_at(task, patience=self._hub.settings.restart_timeout)
+            over = settle.over_at(task, patience=self._hub.patience)
             if over is not None:
                 left = min(left, max(0.0, over - self._hub.clock()) + 0.001)
             await self._hub.bus.wait(id, left)
