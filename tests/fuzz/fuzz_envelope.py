@@ -29,9 +29,12 @@ SECONDS_PER_KB = 0.05
 GOLDEN = Path(__file__).parents[1] / "golden"
 COMPARED = int(os.environ.get("HOMEPORT_FUZZ_COMPARED", "4"))
 """One input in so many is also read the other ways and written back, which costs ten times as much; 1 compares them all."""
-novelty.PATIENCE = novelty.MOST_SEEN = (
-    10**6
-)  # Under fuzzing hardly anything comes again, and still each memory is asked.
+novelty.PATIENCE = novelty.MOST_SEEN = 10**6
+"""Under fuzzing hardly anything comes again, and still each memory is asked."""
+REMEMBERED = int(os.environ.get("HOMEPORT_FUZZ_REMEMBERED", "0"))
+"""Characters up to which a body is remembered whole; with 1000 lists and answers of a few rows are known, else only long ones."""
+if REMEMBERED:
+    skeletons.MAX_LENGTH = envelope.REMEMBERED_LENGTH = REMEMBERED
 CONTENT_TYPES = ("", "text/xml; charset=utf-8", 'text/xml; charset="iso-8859-1"')
 
 
@@ -107,8 +110,14 @@ def same(a, b) -> bool:
 
 
 def seeds() -> list[bytes]:
-    """The golden files and the field's envelopes."""
-    return [path.read_bytes() for path in sorted(GOLDEN.rglob("*.xml"))]
+    """The golden files, the field's envelopes, and an answer of some rows with each list of RPCs that has many."""
+    values = tuple(
+        m.ParameterValueStruct(f"Device.X.{i}.Value", f"v{i}", "int" if i % 3 else "string") for i in range(12)
+    )
+    names = tuple(m.ParameterInfoStruct(row.name, True) for row in values)
+    answers = (m.GetParameterValuesResponse(values), m.GetParameterNamesResponse(names))
+    written = [envelope.encode(envelope.Envelope(answer, id="1")) for answer in answers]
+    return [path.read_bytes() for path in sorted(GOLDEN.rglob("*.xml"))] + written
 
 
 def main(argv: list[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from homeport.codec import messages as m
 from homeport.codec.fast_informs import PlainInform
@@ -39,7 +39,8 @@ _CHANGING: Final = frozenset({"ID", "SerialNumber", "EventCode", "CommandKey", "
 class _Form(Struct, frozen=True):
     """One Inform, without the texts that may differ.
 
-    prefixes: what stands in each piece before such a text. size: characters that are not of such texts. plain: what was read from it.
+    prefixes: what stands in each piece before such a text. size: characters that are not of such texts.
+    plain: what was read from it, without events and parameters.
     cwmp_id, serial_number, current_time, retry_count, events, values: the places of their texts; -1 where there is none, so it is empty.
     local_time: whether the time had no zone. changing: picks the texts that may differ.
     """
@@ -203,7 +204,7 @@ def _form_of(text: str, plain: PlainInform, limits: CodecLimits) -> _Form | None
         limits,
         tuple(prefixes),
         len("".join(prefixes)) + len(_CUT) * (len(pieces) - 1),
-        plain,
+        structs.replace(plain, message=structs.replace(inform, event=(), parameter_list=())),
         tuple([row.name for row in inform.parameter_list]),
         tuple([row.type for row in inform.parameter_list]),
         one["ID"],

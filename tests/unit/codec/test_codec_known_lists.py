@@ -10,6 +10,7 @@ from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
 from homeport.codec.known_answers import ANSWERS, MAX_ANSWERS, KnownAnswer, KnownAnswers
 from homeport.codec.known_lists import KnownLists, layout_of
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
+from homeport.codec.novelty import MOST_SEEN
 from homeport.codec.reading import Reading
 from homeport.codec.xml_read import parse, prepare
 from homeport.errors import ProtocolError
@@ -329,4 +330,27 @@ def test_the_memory_of_answers_is_bounded():
             )
     assert [memory.recall(text, DEFAULT_LIMITS) is not None for text in texts] == [False, True, True]
     memory.forget()
+    assert len(memory) == 0
+
+
+def test_an_answer_that_is_not_told_by_its_id_and_values_is_not_learnt():
+    """Where the ID, a value or a name is not in the text as it was read, there is nothing to compare a later answer with."""
+    text = encode(values()).decode()
+    envelope = decode(text.encode())
+    listed = envelope.body.parameter_list
+    kinds = tuple(row.type for row in listed)
+    swapped = m.GetParameterValuesResponse(tuple(m.ParameterValueStruct(row.name, "other", row.type) for row in listed))
+    for body, cwmp_id, found in (
+        (envelope.body, "2", NAMES),
+        (swapped, "1", NAMES),
+        (envelope.body, "1", NAMES[::-1]),
+    ):
+        memory = KnownAnswers()
+        for _ in range(2):
+            memory.learn(text, KnownAnswer(body, cwmp_id, envelope.urn), found, kinds, DEFAULT_LIMITS)
+        assert len(memory) == 0
+    memory = KnownAnswers()
+    for number in range(2 * MOST_SEEN + 2):
+        other = text.replace("Host.0.", f"Host.{number}.")
+        memory.learn(other, KnownAnswer(envelope.body, "1", envelope.urn), NAMES, kinds, DEFAULT_LIMITS)
     assert len(memory) == 0
