@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from homeport.acs.records import CredentialRecord, FileRecord, LeaseRecord, TaskRecord, TokenRecord
-from homeport.acs.storage.interface import Page
+from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRecord, TaskRecord, TokenRecord
+from homeport.acs.storage.interface import Page, SessionChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.errors import StoreUnavailable
@@ -18,6 +18,10 @@ class SqliteReads:
     """Point reads on one connection, on the event loop: they take microseconds. What they promise stands in the interface."""
 
     _read: sqlite3.Connection
+
+    async def _settled(self) -> None:
+        """Return when all that was given to `later` can be read."""
+        raise NotImplementedError
 
     def _one(self, query: str, *values: Any) -> Any:
         try:
@@ -32,10 +36,12 @@ class SqliteReads:
             raise StoreUnavailable(f"the database does not answer now: {e}") from e
 
     async def task(self, id: str) -> TaskRecord | None:
+        await self._settled()
         row = self._one("task", id)
         return rows.task(row[0]) if row is not None else None
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        await self._settled()
         return self._page("tasks_of", rows.task, limit, device, cursor or LAST)
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
@@ -59,7 +65,37 @@ class SqliteReads:
         items = tuple(decode(row[1]) for row in found[:limit])
         return Page(items, found[limit - 1][0] if len(found) > limit else None)
 
+    async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        await self._settled()
+        return self._page("sessions_of", rows.session, limit, device, cursor or LAST)
+
+    async def session(self, id: str) -> SessionChange | None:
+        await self._settled()
+        row = self._one("session", id)
+        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
+
+    async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
+        await self._settled()
+        if device is None:
+            return self._page("faults", rows.fault, limit, cursor or LAST)
+        return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
+
+    async def document(self, kind: str, name: str) -> Document | None:
+        await self._settled()
+        row = self._one("document", kind, name)
+        return rows.document(row) if row is not None else None
+
+    async def documents(
+        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
+    ) -> Page:
+        await self._settled()
+        if due is not None:
+            return Page(tuple(rows.document(row) for row in self._all("due_documents", kind, due, limit)), None)
+        query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
+        return rows.document_page(self._all(query, kind, cursor or start, limit + 1), limit)
+
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        await self._settled()
         return self._page("events_of", rows.event, limit, device, cursor or LAST)
 
     async def credential(self, username: str) -> CredentialRecord | None:

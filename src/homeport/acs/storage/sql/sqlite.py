@@ -17,25 +17,23 @@ from msgspec.structs import replace
 from homeport.acs.records import (
     OPEN_STATUSES,
     DeviceRecord,
-    Document,
     LeaseRecord,
     StoredValue,
     TaskRecord,
 )
 from homeport.acs.storage.interface import (
     Channel,
-    DocumentChange,
     Done,
     Figures,
     Page,
-    SessionChange,
     UnitOfWork,
     ValuesChange,
 )
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES, migrations
-from homeport.acs.storage.sql.reads import LAST, SqliteReads
+from homeport.acs.storage.sql.reads import SqliteReads
+from homeport.acs.storage.sql.statements import plain_statements, task_statement, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
 from homeport.acs.storage.values import (
@@ -192,14 +190,13 @@ class SqliteStore(SqliteReads):
         writer = self._working()
         if unit.moved:
             self._drain(writer)  # what waits names the old id, and must be there before it goes
-        touched = self._touched(unit)
+        touched = touched_by(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        statements = self._statements(unit)
+        statements = self._statements(unit, touched)
         gone = {*unit.deleted_devices, *(old for old, _ in unit.moved)}
 
         def done(error: BaseException | None) -> None:
-            for id in touched:
-                self._settle(id, error)
+            self._settle_all(touched, error)
             for id in gone:
                 if (hot := self._hots.get(id)) is not None and not hot.waiting:
                     del self._hots[id]  # read again while the unit was on its way
@@ -216,16 +213,15 @@ class SqliteStore(SqliteReads):
 
     def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
-        touched = self._touched(unit)
-        statements = self._statements(unit)
+        touched = touched_by(unit)
+        statements = self._statements(unit, touched)
         if not touched and done is None:
             self._deferred.append(statements)
             return
 
         def written(error: BaseException | None) -> None:
             self._leaving -= 1
-            for id in touched:
-                self._settle(id, error)
+            self._settle_all(touched, error)
             if done is not None:
                 done(error)
 
@@ -260,6 +256,10 @@ class SqliteStore(SqliteReads):
 
         writer.submit([], done)
         await future
+
+    async def _settled(self) -> None:
+        if self._deferred or self._leaving:
+            await self.flush()
 
     def _must_work(self) -> None:
         writer = self._writer
@@ -330,11 +330,9 @@ class SqliteStore(SqliteReads):
         ]
         writer.submit(statements, lambda error: self._settle(id, error))
 
-    def _touched(self, unit: UnitOfWork) -> set[str]:
-        """Devices whose cached state the unit changes."""
-        ids = {d.id for d in unit.devices} | {id for id, _ in unit.patches} | set(unit.deleted_devices)
-        ids |= {id for pair in unit.moved for id in pair}
-        return ids | {v.device for v in unit.values} | {t.record.device for t in unit.tasks}
+    def _settle_all(self, ids: Collection[str], error: BaseException | None) -> None:
+        for id in ids:
+            self._settle(id, error)
 
     def _settle(self, id: str, error: BaseException | None) -> None:
         """A unit with this device is on the disk, or failed: then the cache may hold what is not true."""
@@ -352,7 +350,7 @@ class SqliteStore(SqliteReads):
             del self._hots[id]
             self._dirty.pop(id, None)
 
-    def _statements(self, unit: UnitOfWork) -> list[Statement]:
+    def _statements(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
         """The unit as SQL, with the cache brought to the state after it."""
         out: list[Statement] = []
         for device in unit.devices:
@@ -373,32 +371,8 @@ class SqliteStore(SqliteReads):
             hot = self._load(task.record.device)
             if hot is not None:
                 hot.tasks = _open_after(self._open_tasks(hot), task.record)
-            out.append(_task_statement(task.record, task.expect))
-        for s in unit.sessions:
-            r = s.record
-            values = (r.id, r.device, r.ended, rows.encode(r), rows.pack_messages(s.messages))
-            out.append(Statement(Mode.ONE, QUERIES["insert_session"], values))
-        for e in unit.events:
-            out.append(Statement(Mode.ONE, QUERIES["insert_event"], (e.id, e.device, e.at, rows.encode(e))))
-        for f in unit.faults:
-            out.append(Statement(Mode.ONE, QUERIES["insert_fault"], (f.id, f.device, f.at, rows.encode(f))))
-        for lease in unit.leases:
-            out.append(Statement(Mode.ONE, QUERIES["put_lease"], rows.lease_row(lease)))
-        for over in unit.released:
-            out.append(Statement(Mode.ONE, QUERIES["release_lease"], over))
-        for c in unit.credentials:
-            out.append(Statement(Mode.ONE, QUERIES["put_credential"], (c.username, c.device, rows.encode(c))))
-        for name in unit.ended_tokens:
-            out.append(Statement(Mode.ONE, QUERIES["delete_token"], (name,)))
-        for t in unit.tokens:
-            out.append(Statement(Mode.ONE, QUERIES["put_token"], (t.digest, t.name, rows.encode(t))))
-        for file in unit.files:
-            out.append(Statement(Mode.ONE, QUERIES["put_file"], (file.name, rows.encode(file))))
-        out += [_document_statement(change) for change in unit.documents]
-        for username in unit.deleted_credentials:
-            out.append(Statement(Mode.ONE, QUERIES["delete_credential"], (username,)))
-        for name in unit.deleted_files:
-            out.append(Statement(Mode.ONE, QUERIES["delete_file"], (name,)))
+            out.append(task_statement(task.record, task.expect))
+        out += plain_statements(unit)
         for old, new in unit.moved:
             out += self._move(old, new)
         for id in (*(old for old, _ in unit.moved), *unit.deleted_devices):
@@ -406,7 +380,7 @@ class SqliteStore(SqliteReads):
             self._dirty.pop(id, None)
             out.append(Statement(Mode.ONE, QUERIES["delete_device_credentials"], (id,)))
             out.append(Statement(Mode.LONG, QUERIES["delete_device"], (id,)))
-        for id in self._touched(unit):
+        for id in touched:
             if (hot := self._hots.get(id)) is not None:
                 hot.waiting += 1
         return out
@@ -577,16 +551,6 @@ class SqliteStore(SqliteReads):
 
     # --- tasks ---
 
-    async def task(self, id: str) -> TaskRecord | None:
-        if self._leaving:
-            await self.flush()
-        return await super().task(id)
-
-    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        if self._leaving:
-            await self.flush()
-        return await super().tasks_of(device, limit=limit, cursor=cursor)
-
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         hot = self._hots.get(device) or self._load(device)
         if hot is None:
@@ -607,40 +571,6 @@ class SqliteStore(SqliteReads):
         return over
 
     # --- histories ---
-
-    async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        if self._deferred or self._leaving:
-            await self.flush()
-        return self._page("sessions_of", rows.session, limit, device, cursor or LAST)
-
-    async def session(self, id: str) -> SessionChange | None:
-        if self._deferred or self._leaving:
-            await self.flush()
-        row = self._one("session", id)
-        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
-
-    async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
-        if self._deferred or self._leaving:
-            await self.flush()
-        if device is None:
-            return self._page("faults", rows.fault, limit, cursor or LAST)
-        return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
-
-    async def document(self, kind: str, name: str) -> Document | None:
-        if self._deferred or self._leaving:
-            await self.flush()
-        row = self._one("document", kind, name)
-        return rows.document(row) if row is not None else None
-
-    async def documents(
-        self, kind: str, *, limit: int, cursor: str | None = None, youngest: bool = False, due: float | None = None
-    ) -> Page:
-        if self._deferred or self._leaving:
-            await self.flush()
-        if due is not None:
-            return Page(tuple(rows.document(row) for row in self._all("due_documents", kind, due, limit)), None)
-        query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
-        return rows.document_page(self._all(query, kind, cursor or start, limit + 1), limit)
 
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         before = int(self._one("count_documents", kind, due_before)[0])
@@ -692,28 +622,3 @@ def _open_after(tasks: tuple[TaskRecord, ...], changed: TaskRecord) -> tuple[Tas
         others.append(changed)
         others.sort(key=lambda t: (-t.priority, t.id))
     return tuple(others)
-
-
-def _document_statement(change: DocumentChange) -> Statement:
-    d = change.document
-    told = f"the {d.kind} {d.name} is no longer as it was"
-    if change.gone:
-        if change.expect is None:
-            return Statement(Mode.ONE, QUERIES["delete_document"], (d.kind, d.name))
-        return Statement(Mode.EXPECT, QUERIES["delete_document_as"], (d.kind, d.name, change.expect), told)
-    row = (d.record, d.due, d.kind, d.name)
-    if change.expect is None:
-        return Statement(Mode.ONE, QUERIES["put_document"], row)
-    if not change.expect:
-        return Statement(Mode.EXPECT, QUERIES["insert_document"], row, told)
-    return Statement(Mode.EXPECT, QUERIES["update_document"], (*row, change.expect), told)
-
-
-def _task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
-    row = (task.status.value, task.phase.value, task.priority, task.finished, rows.pack_task(task), task.id)
-    if expect is None:
-        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device))
-    statuses = [s.value for s in expect]
-    allowed = (statuses + statuses[-1:] * 3)[:3]
-    told = f"the task {task.id} is no longer {' or '.join(sorted(statuses))}"
-    return Statement(Mode.EXPECT, QUERIES["update_task"], (*row, *allowed, task.device), told)
