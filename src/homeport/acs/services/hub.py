@@ -89,12 +89,14 @@ class Stats:
     def answered(self, seconds: float) -> None:
         """An answer to a device was ready so long after its request had arrived."""
         self.answer_micros += int(seconds * 1e6)
-        self.count(self.answer_times, ANSWER_BOUNDS[bisect_left(ANSWER_BOUNDS, seconds)])
+        bound, times = ANSWER_BOUNDS[bisect_left(ANSWER_BOUNDS, seconds)], self.answer_times
+        times[bound] = times.get(bound, 0) + 1
 
     def session_lasted(self, seconds: float) -> None:
         """A session has ended after so long."""
         self.session_micros += int(seconds * 1e6)
-        self.count(self.session_times, SESSION_BOUNDS[bisect_left(SESSION_BOUNDS, seconds)])
+        bound, times = SESSION_BOUNDS[bisect_left(SESSION_BOUNDS, seconds)], self.session_times
+        times[bound] = times.get(bound, 0) + 1
 
     @staticmethod
     def count(table: dict[Any, int], key: Any) -> None:
