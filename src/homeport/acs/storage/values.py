@@ -229,7 +229,8 @@ def pack_delta(delta: Mapping[str, StoredValue]) -> bytes:
 
 def unpack_delta(blob: bytes) -> dict[str, StoredValue]:
     """The values that `pack_delta` packed."""
-    return _decode_delta(blob)
+    intern = sys.intern  # devices of one make tell the same names
+    return {intern(path): value for path, value in _decode_delta(blob).items()}
 
 
 def unpack_paths(blob: bytes) -> PathList:

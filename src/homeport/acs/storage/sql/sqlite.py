@@ -61,7 +61,7 @@ CACHED_DEVICES: Final = 1_024
 ROWS_AT_ONCE: Final = 64
 """Rows that wait and are written as one unit."""
 
-MOST_DIRTY: Final = 2_000
+MOST_DIRTY: Final = 1_000
 """Devices with something unwritten before it is written early: they cannot leave the cache."""
 
 
