@@ -94,6 +94,12 @@ def test_a_device_that_was_reset_comes_in_with_the_shared_login_again(tmp_path: 
             assert not await own(bed)
             await device.session(handler=answer)
             assert await own(bed)
+            path = f"devices/{id_of()}/credentials"
+            assert (
+                await bed.rest("DELETE", path)
+            ).status == 204  # after a reset at the device, of which the ACS knows nothing
+            assert await bed.app.store.credential_of(id_of()) is None
+            assert (await bed.rest("DELETE", path)).status == 404
 
     run(scene())
 

@@ -379,6 +379,9 @@ def test_a_device_with_credentials_must_log_in(say: Say) -> None:
     assert "cli-user" in out
     assert say("cpe", "set", "cwmp.acs_username=cli-user", "cwmp.acs_password=p1")[0] == 0
     assert say("device", "get", SERIAL, "Device.DeviceInfo.")[0] == 0
+    assert say("device", "credentials", SERIAL, "--forget")[0] == 0
+    code, _, err = say("device", "credentials", SERIAL, "--forget")
+    assert code == ExitCode.FAILED and "has no login of its own" in err
 
 
 def test_forget_removes_the_device(say: Say) -> None:

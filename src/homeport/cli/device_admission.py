@@ -6,6 +6,7 @@ import typer
 
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, Device, Token, Yes, ask_password, confirm, connect, resolve
+from homeport.cli.exits import CliError, ExitCode
 
 Tag = Annotated[str, typer.Argument(metavar="TAG", help="A word to find devices by.")]
 
@@ -130,7 +131,7 @@ def refuse(device: Device, yes: Yes = False, acs: Acs = None, token: Token = Non
 
 def credentials(
     device: Device,
-    username: Annotated[str, typer.Argument(metavar="USERNAME", help="What the device logs in as.")],
+    username: Annotated[str, typer.Argument(metavar="USERNAME", help="What the device logs in as.")] = "",
     password: Annotated[
         str | None,
         typer.Option(
@@ -141,12 +142,24 @@ def credentials(
             show_default=False,
         ),
     ] = None,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Take its login away: it comes in with a shared one again, after a factory reset."
+        ),
+    ] = False,
     acs: Acs = None,
     token: Token = None,
 ) -> None:
     """Set what a device logs in with at this ACS; from then on it must."""
+    if bool(username) == forget:
+        raise CliError("give the USERNAME that the device logs in as, or --forget", ExitCode.USAGE)
     client = connect(acs, token)
     found = resolve(client, device)
+    if forget:
+        client.call("DELETE", f"/devices/{quoted(found)}/credentials")
+        print(f"{found} has no login of its own any more")
+        return
     secret = password or ask_password(f"Password of {username}")
     client.call("PUT", f"/devices/{quoted(found)}/credentials", body={"username": username, "password": secret})
     print(f"{found} logs in as {username} from now on")

@@ -134,6 +134,13 @@ async def put_credentials(use: Use, id: str, body: Credentials) -> Response:
     return Response(status_code=204)
 
 
+@router.delete("/devices/{id}/credentials", status_code=204, dependencies=[Depends(administrator)])
+async def delete_credentials(use: Use, id: str) -> Response:
+    """Forget what the device logs in with: after a factory reset at the device it comes in with a shared login again."""
+    await use.devices.forget_credential(id)
+    return Response(status_code=204)
+
+
 @router.put("/devices/{id}/tags/{tag}")
 async def put_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
     """Give the device a tag."""

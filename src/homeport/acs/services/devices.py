@@ -116,6 +116,16 @@ class Devices:
         unit.credentials.append(credential(username, password, device=id, now=self._hub.clock()))
         await self._store.commit(unit)
 
+    async def forget_credential(self, id: str) -> None:
+        """From now on the device comes in as one that has no login of its own. Raises NotFound."""
+        await self.get(id)
+        old = await self._store.credential_of(id)
+        if old is None:
+            raise NotFound(f"the device {id} has no login of its own")
+        unit = UnitOfWork()
+        unit.deleted_credentials.append(old.username)
+        await self._store.commit(unit)
+
     async def merge(self, id: str, into: str) -> DeviceRecord:
         """The device `into`, to which all that belongs to the device `id` has gone, which is no more. Raises NotFound, Refused."""
         if id == into:
