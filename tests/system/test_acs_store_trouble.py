@@ -5,9 +5,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from homeport.acs.records import TaskStatus
+from homeport.acs.storage.interface import TaskChange, UnitOfWork
 from homeport.acs.storage.sql.sqlite import SqliteStore
-from support.acs_wire import acs, id_of, run
+from support.acs_wire import acquainted, acs, id_of, run, values
 
 pytestmark = pytest.mark.system
 
@@ -49,5 +52,56 @@ def test_devices_get_503_while_the_disk_does_not_work(tmp_path: Path) -> None:
             assert (await known.session("2 PERIODIC")).status == 204
             assert (await bed.rest("GET", "health")).json["status"] == "ok"
             assert (await bed.rest("GET", f"devices/{id_of('KNOWN')}/tasks")).json["items"] == []
+
+    run(scene())
+
+
+def test_values_whose_write_fails_are_read_again(tmp_path: Path) -> None:
+    """A device is not made to wait for the disk after it was only read; what does not get there is asked once more, and told once."""
+
+    async def scene() -> None:
+        async with acquainted(tmp_path, write_behind=0.01) as (bed, device):
+            store = bed.app.store
+            assert isinstance(store, SqliteStore)
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.A"]})
+            await store.flush()
+            other = sqlite3.connect(tmp_path / "acs.db", isolation_level=None)
+            begun = await device.inform("2 PERIODIC")
+            assert begun.status == 200
+            asked = await device.post(b"")
+            other.execute("BEGIN IMMEDIATE")
+            assert (await device.serve(asked, values)).status == 204
+            async with asyncio.timeout(20):
+                while store.trouble is None:
+                    await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+            other.close()
+            await until_well(store)
+            assert (await bed.task_now(task))["status"] == "queued"
+            assert (await device.session("2 PERIODIC", handler=values)).status == 204
+            now = await bed.task_now(task)
+            assert (now["status"], len(now["result"]["parameter_list"])) == ("done", 1)
+
+    run(scene())
+
+
+def test_a_task_that_is_cancelled_while_its_values_are_written_stays_so(tmp_path: Path) -> None:
+    """The end that was stored first counts; what the device told is kept all the same."""
+
+    async def scene() -> None:
+        async with acquainted(tmp_path) as (bed, device):
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.A"]})
+            await device.inform("2 PERIODIC")
+            asked = await device.post(b"")
+            (record,) = await bed.app.store.open_tasks(id_of())
+            gone = replace(record, status=TaskStatus.CANCELLED, finished=1.0)
+            unit = UnitOfWork()
+            unit.tasks.append(TaskChange(gone, frozenset({TaskStatus.QUEUED})))
+            commit = asyncio.ensure_future(bed.app.store.commit(unit))
+            assert (await device.serve(asked, values)).status == 204
+            await commit
+            assert (await bed.task_now(task))["status"] == "cancelled"
+            known = (await bed.rest("GET", f"devices/{id_of()}/parameters?path=Device.A")).json["items"]
+            assert [row["path"] for row in known] == ["Device.A"]
 
     run(scene())

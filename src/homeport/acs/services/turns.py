@@ -34,6 +34,7 @@ from homeport.acs.services.masking import masked_task
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
 from homeport.codec import messages as m
+from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
 from homeport.terms import FaultCode, RpcName
 
@@ -174,12 +175,16 @@ class Turns:
         def done(error: BaseException | None) -> None:
             if error is None:
                 self._tell(work, unit)
-            elif isinstance(error, Conflict) and unit.tasks:
+                return
+            if isinstance(error, Conflict) and unit.tasks:
                 unit.tasks.clear()  # its task was ended elsewhere meanwhile: only what the answer taught is kept
-                if not unit.empty:
+                try:
                     self._store.later(unit, done)
-            else:
-                _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
+                except StoreUnavailable as e:
+                    error = e
+                else:
+                    return
+            _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
 
         self._store.later(unit, done)
 
