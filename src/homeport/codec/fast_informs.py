@@ -15,7 +15,7 @@ which know all that is tolerated. This way never decides what they would decide 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -275,12 +275,25 @@ def _frame(
     event: str,
     values: str,
 ) -> _Frame | None:
-    """What all these tags say, if they are what they seem to be.
+    """What all these tags say, if they are what they seem to be: the fields of `_Tags`, one by one, for the cache."""
+    tags = _Tags(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
+    return _known_frame(tags) or _parsed_frame(tags)
+
+
+class _Tags(NamedTuple):
+    """The tags around the lists of an Inform.
 
     soap, id_prefix, cwmp: prefixes; the others are attributes as they are written, counts as `[n]`. id_prefix: None without an ID.
     """
-    known = _known_frame(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
-    return known or _parsed_frame(soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values)
+
+    soap: str
+    envelope: str
+    id_prefix: str | None
+    id_attributes: str | None
+    cwmp: str
+    inform: str
+    event: str
+    values: str
 
 
 def _usual_attributes(soap: str) -> frozenset[str]:
@@ -288,17 +301,9 @@ def _usual_attributes(soap: str) -> frozenset[str]:
     return frozenset(["", f' {soap}:mustUnderstand="1"', f' {soap}:mustUnderstand="0"'])
 
 
-def _known_frame(
-    soap: str,
-    envelope: str,
-    id_prefix: str | None,
-    id_attributes: str | None,
-    cwmp: str,
-    inform: str,
-    event: str,
-    values: str,
-) -> _Frame | None:
+def _known_frame(tags: _Tags) -> _Frame | None:
     """The frame, where the Envelope declares well-known namespaces, each once, and no other tag has more than its one attribute."""
+    soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values = tags
     declared = _DECLARATION.findall(envelope)
     prefixes: dict[str | None, str] = dict(declared)
     urn = prefixes.get(cwmp, "")
@@ -321,17 +326,9 @@ def _known_frame(
     return urn, prefixes
 
 
-def _parsed_frame(
-    soap: str,
-    envelope: str,
-    id_prefix: str | None,
-    id_attributes: str | None,
-    cwmp: str,
-    inform: str,
-    event: str,
-    values: str,
-) -> _Frame | None:
+def _parsed_frame(tags: _Tags) -> _Frame | None:
     """The frame, as the XML parser sees it."""
+    soap, envelope, id_prefix, id_attributes, cwmp, inform, event, values = tags
     header = f"<{soap}:Header><{id_prefix}:ID{id_attributes}/></{soap}:Header>" if id_prefix is not None else ""
     text = (
         f"<{soap}:Envelope{envelope}>{header}<{soap}:Body><{cwmp}:Inform{inform}><Event{event}/><ParameterList{values}/>"

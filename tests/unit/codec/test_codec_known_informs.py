@@ -5,15 +5,13 @@ import random
 import pytest
 
 from homeport.codec import messages as m
-from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.envelope import Envelope, decode, encode
 from homeport.codec.known_informs import INFORMS, MAX_LENGTH, KnownInforms
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.novelty import MOST_SEEN, PATIENCE, SELDOM, Luck, Seen, drop_oldest
 from homeport.codec.quirks import Quirk
-from homeport.codec.reading import Reading
-from homeport.codec.xml_read import parse, prepare
 from homeport.codec.xml_write import WireStyle
-from homeport.errors import ProtocolError
+from support.codec_ways import by_tree, outcome
 
 TYPES = ("string", "boolean", "unsignedInt", "dateTime")
 NAMES = tuple(f"Device.X.{i}.Value" for i in range(8))
@@ -29,21 +27,6 @@ def inform(number=0, *, make="797xx", names=NAMES, types=TYPES, events=("2 PERIO
         tuple(m.ParameterValueStruct(name, f"v{number * i}", types[i % len(types)]) for i, name in enumerate(names)),
     )
     return encode(Envelope(message, id=f"id-{number}", session_timeout=30, supported_cwmp_versions=("1.0", "1.4")))
-
-
-def by_tree(body, limits=DEFAULT_LIMITS):
-    quirks = {}
-    root = parse(prepare(body, limits=limits, quirks=quirks), limits=limits, quirks=quirks)
-    return _read_envelope(root, Reading(limits, quirks), None)
-
-
-def outcome(way, body, limits=DEFAULT_LIMITS):
-    try:
-        envelope = way(body, limits=limits)
-    except ProtocolError as error:
-        return type(error).__name__, getattr(error, "fault_code", None), error.http_status
-    header = envelope.session_timeout, envelope.supported_cwmp_versions, envelope.hold_requests
-    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), header
 
 
 def recalled(body, limits=DEFAULT_LIMITS):

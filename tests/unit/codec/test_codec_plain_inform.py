@@ -6,14 +6,12 @@ import pytest
 
 from homeport.codec import fast_informs, skeletons
 from homeport.codec import messages as m
-from homeport.codec.envelope import Envelope, _read_envelope, decode, encode
+from homeport.codec.envelope import Envelope, decode, encode
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
 from homeport.codec.quirks import Quirk
-from homeport.codec.reading import Reading
-from homeport.codec.xml_read import parse, prepare
 from homeport.codec.xml_write import WireStyle
-from homeport.errors import ProtocolError
 from homeport.terms import ValueType
+from support.codec_ways import by_tree, outcome
 
 DEVICE = m.DeviceIdStruct("Example Works", "0A1B2C", "797xx", "SN-000042")
 EVENTS = (m.EventStruct("2 PERIODIC"), m.EventStruct("M Download", "key-1"))
@@ -24,21 +22,6 @@ TEXT = encode(Envelope(INFORM, id="id-1", urn="urn:dslforum-org:cwmp-1-2")).deco
 
 def plain(text, limits=DEFAULT_LIMITS):
     return fast_informs.read_plain_inform(text, text.encode(), limits)
-
-
-def by_tree(body, limits=DEFAULT_LIMITS):
-    quirks = {}
-    root = parse(prepare(body, limits=limits, quirks=quirks), limits=limits, quirks=quirks)
-    return _read_envelope(root, Reading(limits, quirks), None)
-
-
-def outcome(way, body, limits=DEFAULT_LIMITS):
-    try:
-        envelope = way(body, limits=limits)
-    except ProtocolError as error:
-        return type(error).__name__, getattr(error, "fault_code", None), error.http_status
-    header = envelope.session_timeout, envelope.supported_cwmp_versions, envelope.hold_requests
-    return envelope.body, envelope.id, envelope.urn, sorted(envelope.quirks), header
 
 
 TYPED = TEXT
@@ -314,9 +297,11 @@ TAG_PIECES += [
 
 def test_tags_that_everybody_writes_need_no_parser():
     """Their namespaces are known, with an ID and without."""
-    assert fast_informs._known_frame(*TAGS) == fast_informs._parsed_frame(*TAGS) != None  # noqa: E711
-    without = (*TAGS[:2], None, None, *TAGS[4:])
-    assert fast_informs._known_frame(*without) == fast_informs._parsed_frame(*without) != None  # noqa: E711
+    for written in (TAGS, (*TAGS[:2], None, None, *TAGS[4:])):
+        tags = fast_informs._Tags(*written)
+        known = fast_informs._known_frame(tags)
+        assert known is not None
+        assert known == fast_informs._parsed_frame(tags)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -333,6 +318,6 @@ def test_tags_read_without_the_parser_are_what_the_parser_says(seed):
                 tags[which] = text[:place] + rng.choice(TAG_PIECES) + text[place:]
             else:
                 tags[which] = text[:place] + text[place + rng.randint(1, 6) :]
-        known = fast_informs._known_frame(*tags)
+        known = fast_informs._known_frame(fast_informs._Tags(*tags))
         if known is not None:
-            assert known == fast_informs._parsed_frame(*tags), tags
+            assert known == fast_informs._parsed_frame(fast_informs._Tags(*tags)), tags

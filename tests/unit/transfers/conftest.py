@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homeport.codec.messages import Download, EventStruct, Request
+from homeport.codec.messages import Download, EventStruct, Request, ScheduleDownload, TimeWindowStruct
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.state import Store
 from homeport.cpe.transfers.file_types import FileTypes, Restart
@@ -18,6 +18,7 @@ from homeport.cpe.transfers.service import TransferService
 from homeport.transport.files import Fetched, FileTransferError, Sent, Trouble
 
 START = 1_800_000_000.0
+SPLASH = "X 00256D Splash"
 
 
 class VirtualClock:
@@ -218,9 +219,19 @@ class Bench:
 
 def download(key: str = "k", **fields: Any) -> Download:
     """A Download of a splash screen."""
-    fields.setdefault("file_type", "X 00256D Splash")
+    fields.setdefault("file_type", SPLASH)
     fields.setdefault("url", "http://files/a")
     return Download(command_key=key, **fields)
+
+
+def schedule(*windows: tuple[int, int, str, int], key: str = "s") -> ScheduleDownload:
+    """A ScheduleDownload of one, with windows (start, end, mode, retries)."""
+    listed = tuple(TimeWindowStruct(s, e, mode, "please", n) for s, e, mode, n in windows)
+    return ScheduleDownload(key, SPLASH, "http://files/a", time_window_list=listed)
+
+
+Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
+"""What the fixture `live` is."""
 
 
 @pytest.fixture
@@ -229,7 +240,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def live(bench: Bench) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
+def live(bench: Bench) -> Live:
     """Runs a scene with the bench and ends it cleanly."""
 
     def run(scene: Callable[[Bench], Awaitable[None]]) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import stat
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,8 @@ from homeport.cpe.transfers.records import State
 from homeport.errors import ConfigError
 from homeport.transport.files import NO_CREDENTIALS, FileOptions, FileTransferError, Trouble
 
-from .conftest import Bench
+from .conftest import Bench, Live
 
-Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
 URL = "http://files/fw?token=1"
 FIRMWARE = Download("fw", "1 Firmware Upgrade Image", URL)
 

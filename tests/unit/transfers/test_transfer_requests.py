@@ -1,6 +1,5 @@
 """What is accepted, what is refused and how, and what the queue shows. Time is virtual, the state is on disk."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,9 +21,7 @@ from homeport.errors import Fault
 from homeport.terms import UNKNOWN_TIME
 from homeport.transport.files import FileLimits, FileOptions
 
-from .conftest import Bench, download
-
-Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
+from .conftest import Bench, Live, download
 
 
 def refused(bench: Bench, request: Any) -> int:

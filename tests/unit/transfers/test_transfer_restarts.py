@@ -1,7 +1,7 @@
 """Transfers over restarts, power cuts and crashes: exactly one report follows each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,6 @@ import pytest
 
 from homeport.codec.messages import (
     EventStruct,
-    ScheduleDownload,
-    TimeWindowStruct,
 )
 from homeport.cpe.ledger import Ledger
 from homeport.cpe.state import Store, StoreTransaction
@@ -20,16 +18,7 @@ from homeport.cpe.transfers.records import State
 from homeport.errors import StoreUnavailable
 from homeport.terms import UNKNOWN_TIME
 
-from .conftest import Applied, Bench, download
-
-Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
-SPLASH = "X 00256D Splash"
-
-
-def schedule(*windows: tuple[int, int, str, int], key: str = "s") -> ScheduleDownload:
-    """A ScheduleDownload with windows (start, end, mode, retries)."""
-    listed = tuple(TimeWindowStruct(s, e, mode, "please", n) for s, e, mode, n in windows)
-    return ScheduleDownload(key, SPLASH, "http://files/a", time_window_list=listed)
+from .conftest import Applied, Bench, Live, download, schedule
 
 
 @pytest.mark.parametrize("clock_is_set", [True, False])

@@ -1,7 +1,6 @@
 """When transfers run and what they report."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -17,10 +16,7 @@ from homeport.cpe.transfers.records import Kind, State
 from homeport.cpe.transfers.rules import TransferRules
 from homeport.transport.files import FileTransferError, Trouble
 
-from .conftest import Applied, Bench, download
-
-Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
-SPLASH = "X 00256D Splash"
+from .conftest import SPLASH, Applied, Bench, Live, download
 
 
 def test_a_file_is_fetched_after_the_session_that_asked_for_it(live: Live) -> None:

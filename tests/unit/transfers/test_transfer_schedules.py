@@ -1,27 +1,15 @@
 """Transfers with time windows: when they start, how often, and what is reported of a window that was missed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from homeport.codec.messages import (
     EventStruct,
-    ScheduleDownload,
-    TimeWindowStruct,
 )
 from homeport.errors import HomeportError
 
-from .conftest import Bench
-
-Live = Callable[[Callable[[Bench], Awaitable[None]]], None]
-SPLASH = "X 00256D Splash"
-
-
-def schedule(*windows: tuple[int, int, str, int], key: str = "s") -> ScheduleDownload:
-    """A ScheduleDownload with windows (start, end, mode, retries)."""
-    listed = tuple(TimeWindowStruct(s, e, mode, "please", n) for s, e, mode, n in windows)
-    return ScheduleDownload(key, SPLASH, "http://files/a", time_window_list=listed)
+from .conftest import Bench, Live, schedule
 
 
 @pytest.mark.case("T12")

@@ -206,26 +206,11 @@ def plain(result: AutonOpResultStruct) -> OpResultStruct:
 
 def operation_of(wire: WireOperation) -> Operation:
     """The operation in a ChangeDUState."""
-    match wire:
-        case InstallOpStruct():
-            return Operation(
-                Kind.INSTALL,
-                url=wire.url,
-                uuid=wire.uuid,
-                username=wire.username,
-                password=wire.password,
-                execution_env_ref=wire.execution_env_ref,
-            )
-        case UpdateOpStruct():
-            return Operation(
-                Kind.UPDATE,
-                url=wire.url,
-                uuid=wire.uuid,
-                version=wire.version,
-                username=wire.username,
-                password=wire.password,
-            )
-        case UninstallOpStruct():
-            return Operation(
-                Kind.UNINSTALL, uuid=wire.uuid, version=wire.version, execution_env_ref=wire.execution_env_ref
-            )
+    return Operation(_KINDS[type(wire)], **{name: getattr(wire, name) for name in wire.__struct_fields__})
+
+
+_KINDS: Final[dict[type[WireOperation], Kind]] = {
+    InstallOpStruct: Kind.INSTALL,
+    UpdateOpStruct: Kind.UPDATE,
+    UninstallOpStruct: Kind.UNINSTALL,
+}
