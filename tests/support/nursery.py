@@ -94,7 +94,9 @@ class Child:
         self._ends = ends
         self.pipe = pipe
         self.returncode: int | None = None
-        (self.pid,) = struct.unpack("!i", self._ends.recv(4))
+        told = self._ends.recv(4)
+        assert told, "the nursery has ended; its last words are on stderr"
+        (self.pid,) = struct.unpack("!i", told)
 
     def __del__(self) -> None:
         self._ends.close()  # a test that ended badly may never have asked
