@@ -24,6 +24,10 @@ def work(number, tether):
         out.write(f"{number} {os.getpid()}\\n")
     if plan == "broken" and number == 1:
         return 7
+    if plan == "mute" and number == 1:
+        sys.stdout = open("/dev/full", "w")
+        print("words for which there is no room")
+        return 7
     tether.ready()
     if plan == "dying" and number == 1:
         time.sleep(0.05)
@@ -78,6 +82,18 @@ def test_a_worker_that_cannot_even_start_ends_everything_with_its_code(tmp_path:
     book = tmp_path / "book"
     assert parent(book, "broken").wait(20) == 7
     assert not lines(book, "all")
+    wait_for(lambda: gone(book), "the end of all workers")
+
+
+def test_a_worker_whose_last_words_cannot_be_written_ends_all_the_same(tmp_path: Path) -> None:
+    """It must not go on in its parent's place: that would end with "Bad file descriptor" and another code."""
+    book = tmp_path / "book"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(book), "mute"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 7
+    assert "Bad file descriptor" not in said
     wait_for(lambda: gone(book), "the end of all workers")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
+import structlog
 
 from homeport.acs import tls
 from homeport.acs.api.app import Services, build
@@ -59,6 +60,8 @@ from homeport.transport.connection_request import request_connection
 from homeport.transport.xmpp import XmppRequester
 
 TOKEN_FILE: Final = "admin.token"
+
+_log = structlog.get_logger("homeport.acs")
 
 
 class AcsApp:
@@ -389,6 +392,10 @@ def main(settings: AcsSettings) -> int:
         _run_one(settings)
     except HomeportError as e:
         return _failed(e)
+    except Exception:
+        # What happens once in a thousand starts cannot be asked for again: all that is known of it belongs into the log.
+        _log.exception("the ACS has failed by a defect; please report these lines")
+        return 1
     return 0
 
 
@@ -467,7 +474,7 @@ async def _run(
     if tether is not None:
         loop.add_reader(tether.parent, ended.set)  # a worker does not outlive its parent
     try:
-        await app.start()
+        await _started(app)
         if tether is None:
             _print_start(settings, app.ports)
         else:
@@ -481,6 +488,18 @@ async def _run(
         if tether is not None:
             loop.remove_reader(tether.parent)
         await app.stop()
+
+
+async def _started(app: AcsApp) -> None:
+    """Start it; where that fails, what follows from the failure must not hide it."""
+    try:
+        await app.start()
+    except Exception:
+        try:
+            await app.stop()
+        except Exception:
+            _log.exception("what was started before the failure could not be ended")
+        raise
 
 
 def _print_start(settings: AcsSettings, ports: Ports) -> None:

@@ -154,9 +154,13 @@ def _start(worker: _Worker, work: Work, alive: int, hold: int) -> None:
         except BaseException:
             _log.exception("a worker failed", worker=worker.number + 1)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            # Whatever fails here, too (a log that nobody reads any more): a child that went on would be a second parent, which closes
+            # what is closed already ("Bad file descriptor") and leaves by the parent's door.
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
     os.close(writing)
     if worker.report >= 0:
         os.close(worker.report)
