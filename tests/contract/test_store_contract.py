@@ -393,6 +393,11 @@ def test_a_deleted_device_takes_everything_with_it(store: Store, run: Run) -> No
         ('param("Device.Nothing") != "x"', []),
         ('not param("Device.Nothing") == "x"', ["S1", "S2", "S3"]),
         ('param("Device.Level") in ("1", "2") or "gold" in tags', ["S1", "S2"]),
+        ("age(last_inform) > 86400", ["S1", "S2"]),
+        ("86400 >= age(last_inform)", ["S3"]),
+        ("online", ["S3"]),
+        ('not online and model == "797xx"', ["S1"]),
+        ('online or "gold" in tags', ["S1", "S3"]),
         ("True", ["S1", "S2", "S3"]),
         ("False", []),
     ],
@@ -413,11 +418,11 @@ def test_conditions_select_the_same_devices_in_every_store(
     for i, device in enumerate(devices):
         many = {f"Device.P{n}": StoredValue("x") for n in range(40)}
         run(store.commit(unit(values=[ValuesChange(device.id, many | {"Device.Level": StoredValue(str(i + 1))})])))
-    found = run(store.devices(parse(where), limit=10, cursor=None))
+    found = run(store.devices(parse(where, now=86_425.0), limit=10, cursor=None))
     assert [d.serial_number for d in found.items] == serials
     pages, cursor = [], None
     while True:
-        page = run(store.devices(parse(where), limit=1, cursor=cursor))
+        page = run(store.devices(parse(where, now=86_425.0), limit=1, cursor=cursor))
         pages += [d.serial_number for d in page.items]
         cursor = page.next
         if cursor is None:

@@ -128,6 +128,18 @@ class DeviceRecord(Struct, frozen=True, kw_only=True):
     notified: int = 0
 
 
+GRACE = 60.0
+"""Seconds that a device may be late before it is told to be offline, beyond twice its interval."""
+
+DAY = 86_400.0
+
+
+def is_online(device: DeviceRecord, now: float) -> bool:
+    """Whether it was heard of within twice its inform interval and a minute; within a day where the interval is unknown."""
+    interval = device.inform_interval
+    return now - device.last_inform <= (2 * interval + GRACE if interval else DAY)
+
+
 class StoredValue(Struct, frozen=True, gc=False, array_like=True):
     """One parameter or object as last seen. value: None for objects and for names whose value was never read."""
 

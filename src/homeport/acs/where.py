@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from homeport.acs.records import DeviceRecord
+from homeport.acs.records import DeviceRecord, is_online
 from homeport.errors import HomeportError
 
 MAX_LENGTH: Final = 2_000
@@ -83,6 +83,12 @@ class Not(Struct, frozen=True):
     inner: "Condition"
 
 
+class Online(Struct, frozen=True):
+    """Whether the device is online at this time, seconds since 1970."""
+
+    now: float
+
+
 class Both(Struct, frozen=True):
     """all: every part holds; else: one is enough."""
 
@@ -95,7 +101,7 @@ class Always(Struct, frozen=True):
 
 
 Operand = Field | Parameter | Literal
-Condition = Compare | TextTest | Member | Not | Both | Always
+Condition = Compare | TextTest | Member | Not | Both | Always | Online
 Test = Callable[[DeviceRecord, Param], bool]
 
 _EXAMPLE = 'an example that works: model == "797xx" and "gold" in tags'
@@ -107,6 +113,7 @@ _OPS: Final[dict[type[ast.cmpop], str]] = {
     ast.Gt: ">",
     ast.GtE: ">=",
 }
+_MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -125,8 +132,8 @@ class Where(Struct, frozen=True):
     test: Test
 
 
-def parse(text: str) -> Where:
-    """The condition that the text says. Raises WhereError."""
+def parse(text: str, *, now: float = 0.0) -> Where:
+    """The condition that the text says. now: what `online` and `age` mean, seconds since 1970. Raises WhereError."""
     if len(text) > MAX_LENGTH:
         raise WhereError(f"the condition is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
     try:
@@ -135,12 +142,44 @@ def parse(text: str) -> Where:
         raise WhereError(f"the condition is not an expression ({getattr(e, 'msg', e)}); {_EXAMPLE}") from e
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise WhereError(f"the condition has too many parts; at most {MAX_NODES} are allowed")
-    condition = _condition(tree.body)
+    condition = _condition(_Timed(now).visit(tree.body))
     return Where(text=text, condition=condition, test=_compile(condition))
 
 
+class _Timed(ast.NodeTransformer):
+    """Puts the time where it is asked for: `age(FIELD)` and `online` know what time it is; the comparison becomes one of the field."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return _OnlineNode(self._now) if node.id == "online" else node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        match node:
+            case ast.Call(func=ast.Name(id="age"), args=[ast.Name(id=name)], keywords=[]) if name in NUMBER_FIELDS:
+                return _AgeNode(name, self._now)
+        return node
+
+
+class _OnlineNode(ast.expr):
+    _fields = ()
+
+    def __init__(self, now: float) -> None:
+        super().__init__()
+        self.now = now
+
+
+class _AgeNode(ast.expr):
+    _fields = ()
+
+    def __init__(self, field: str, now: float) -> None:
+        super().__init__()
+        self.field, self.now = field, now
+
+
 def uses_parameters(condition: Condition) -> bool:
-    """Whether the condition asks for parameter values, which no column holds."""
+    """Whether the condition asks for what no column holds: values of parameters, or whether the device is online."""
     match condition:
         case Compare(left=left, right=right):
             return isinstance(left, Parameter) or isinstance(right, Parameter)
@@ -150,6 +189,8 @@ def uses_parameters(condition: Condition) -> bool:
             return uses_parameters(inner)
         case Both(parts=parts):
             return any(uses_parameters(p) for p in parts)
+        case Online():
+            return True
         case Always():
             return False
 
@@ -160,6 +201,8 @@ def _refuse(node: ast.AST, why: str) -> WhereError:
 
 def _condition(node: ast.expr) -> Condition:
     match node:
+        case _OnlineNode(now=now):
+            return Online(now)
         case ast.BoolOp(op=op, values=values):
             return Both(isinstance(op, ast.And), tuple(_condition(v) for v in values))
         case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -174,7 +217,9 @@ def _condition(node: ast.expr) -> Condition:
             return parts[0] if len(parts) == 1 else Both(True, tuple(parts))
         case ast.Call(func=ast.Name(id=name), args=[subject, ast.Constant(value=str() as text)], keywords=[]):
             if name not in TEXT_TESTS:
-                raise _refuse(node, f"there is no function {name}; there are param, {', '.join(sorted(TEXT_TESTS))}")
+                raise _refuse(
+                    node, f"there is no function {name}; there are age, param, {', '.join(sorted(TEXT_TESTS))}"
+                )
             operand = _operand(subject)
             if _is_number(operand):
                 raise _refuse(node, "this function takes text")
@@ -188,6 +233,8 @@ def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) 
         return Not(member) if isinstance(op, ast.NotIn) else member
     if type(op) not in _OPS:
         raise _refuse(node, "this comparison is not allowed")
+    if isinstance(left, _AgeNode) or isinstance(right, _AgeNode):
+        return _age(left, _OPS[type(op)], right)
     a, b = _operand(left), _operand(right)
     if isinstance(a, Parameter) and _is_number(b):
         a = Parameter(a.path, True)
@@ -196,6 +243,17 @@ def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) 
     if _is_number(a) != _is_number(b):
         raise _refuse(node, "text and a number cannot be compared")
     return Compare(_OPS[type(op)], a, b)
+
+
+def _age(left: ast.expr, op: str, right: ast.expr) -> Condition:
+    """`age(FIELD) > 60` is `FIELD < now - 60`."""
+    if isinstance(right, _AgeNode) and not isinstance(left, _AgeNode):
+        left, right, op = right, left, _MIRRORED[op]
+    assert isinstance(left, _AgeNode)
+    seconds = None if isinstance(right, _AgeNode) else _operand(right)
+    if not isinstance(seconds, Literal) or isinstance(seconds.value, str):
+        raise WhereError(f"age({left.field}) is compared with a number of seconds: age({left.field}) > 3600")
+    return Compare(_MIRRORED[op], Field(left.field), Literal(left.now - seconds.value))
 
 
 def _member(node: ast.expr, left: ast.expr, right: ast.expr) -> Condition:
@@ -218,7 +276,8 @@ def _operand(node: ast.expr) -> Operand:
             return Field(name)
         case ast.Name(id=name):
             raise _refuse(
-                node, f"there is no field {name}; there are {', '.join(sorted(TEXT_FIELDS | NUMBER_FIELDS))}, tags"
+                node,
+                f"there is no field {name}; there are {', '.join(sorted(TEXT_FIELDS | NUMBER_FIELDS))}, online, tags",
             )
         case ast.Constant(value=bool()):
             raise _refuse(node, "a truth value cannot be compared; parameters are text, write 'true' or '1' in quotes")
@@ -245,6 +304,8 @@ def _is_number(operand: Operand) -> bool:
 
 def _compile(condition: Condition) -> Test:
     match condition:
+        case Online(now=now):
+            return lambda d, p: is_online(d, now)
         case Always(value=value):
             return lambda d, p: value
         case Not(inner=inner):

@@ -91,3 +91,34 @@ def test_everything_else_is_refused_with_a_sentence(text: str) -> None:
     """Only the few forms of the whitelist are compiled; the message shows one that works, or the limit."""
     with pytest.raises(WhereError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("interval", "age", "online"),
+    [(60, 180.0, True), (60, 180.1, False), (3600, 7260.0, True), (0, 86_400.0, True), (0, 86_401.0, False)],
+)
+def test_online_goes_by_the_device_s_own_interval(interval: int, age: float, online: bool) -> None:
+    """Heard of within twice its interval and a minute; within a day where it has told none."""
+    device = DeviceRecord(
+        id="d", oui="00D0F1", product_class="X", serial_number="S1", last_inform=1e9, inform_interval=interval
+    )
+    assert parse("online", now=1e9 + age).test(device, PARAMETERS.get) is online
+    assert parse("not online", now=1e9 + age).test(device, PARAMETERS.get) is not online
+    assert parse(f"age(last_inform) >= {age}", now=1e9 + age).test(device, PARAMETERS.get)
+    assert not parse(f"{age} < age(last_inform)", now=1e9 + age).test(device, PARAMETERS.get)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "age(model) > 1",
+        "age(last_inform)",
+        'age(last_inform) > "1"',
+        "age(last_inform) > age(first_seen)",
+        "online == 1",
+    ],
+)
+def test_time_is_asked_for_in_one_way(text: str) -> None:
+    """What is meant otherwise is refused with an example."""
+    with pytest.raises(WhereError, match=r"age|example"):
+        parse(text)

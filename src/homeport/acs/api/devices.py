@@ -68,7 +68,7 @@ class DevicePatch(BaseModel):
 @router.get("/devices")
 async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Devices in the order of their ids."""
-    condition = parse(where) if where else None
+    condition = parse(where, now=use.hub.clock()) if where else None
     page = await use.hub.store.devices(condition, limit=limit, cursor=cursor)
     now = use.hub.clock()
     return {"items": [shapes.device(d, now) for d in page.items], "next": page.next}

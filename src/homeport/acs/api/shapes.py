@@ -16,16 +16,12 @@ from homeport.acs.records import (
     StoredValue,
     TaskPhase,
     TaskRecord,
+    is_online,
 )
 from homeport.acs.services.masking import masked_task, plain_url
 from homeport.acs.storage.interface import SessionChange
 
 Json = dict[str, Any]
-
-GRACE = 60.0
-"""Seconds that a device may be late before it is told to be offline, beyond twice its interval."""
-
-DAY = 86_400.0
 
 
 def moment(seconds: float | None) -> str | None:
@@ -33,11 +29,6 @@ def moment(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def is_online(d: DeviceRecord, now: float) -> bool:
-    """Whether the device was heard of within twice its inform interval and a minute; within a day where the interval is unknown."""
-    return now - d.last_inform <= (2 * d.inform_interval + GRACE if d.inform_interval else DAY)
 
 
 def device(d: DeviceRecord, now: float) -> Json:

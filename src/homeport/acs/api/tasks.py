@@ -71,7 +71,7 @@ async def create_tasks(use: Use, body: FleetTask, key: Key = "") -> StreamingRes
     A line is `{"device", "task"}` or `{"device", "error"}`; the last one is `{"created", "refused", "complete"}`. Where it says
     that the work is not complete, the same call with the same Idempotency-Key goes on.
     """
-    condition = parse(body.where)
+    condition = parse(body.where, now=use.hub.clock())
     await use.tasks.check(body.rpc, body.args)
     made = Fleet(use.hub, use.tasks).create(
         condition,
@@ -126,7 +126,7 @@ async def cancel_tasks(use: Use, body: FleetCancel) -> StreamingResponse:
     A line is `{"device", "task"}`, with `"error"` where it could not be cancelled (the device is working on it); the last one is
     `{"cancelled", "refused", "complete"}`.
     """
-    found = Fleet(use.hub, use.tasks).cancel(parse(body.where), rpc=body.rpc, key=body.key)
+    found = Fleet(use.hub, use.tasks).cancel(parse(body.where, now=use.hub.clock()), rpc=body.rpc, key=body.key)
 
     async def lines() -> AsyncIterator[bytes]:
         cancelled = refused = 0

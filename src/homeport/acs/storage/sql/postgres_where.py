@@ -11,6 +11,7 @@ from homeport.acs.where import (
     Literal,
     Member,
     Not,
+    Online,
     Operand,
     TextTest,
     uses_parameters,
@@ -66,6 +67,8 @@ class Translation:
             case Compare(op=op, left=left, right=right):
                 a, b = self._operand(left), self._operand(right)
                 return f"({a} {'=' if op == '==' else op} {b})"
+            case Online():
+                raise AssertionError("what columns cannot answer never reaches here")
 
     def _operand(self, operand: Operand) -> str:
         match operand:

@@ -11,6 +11,7 @@ from homeport.acs.where import (
     Literal,
     Member,
     Not,
+    Online,
     Operand,
     Parameter,
     TextTest,
@@ -69,6 +70,8 @@ def _exact(condition: Condition) -> tuple[str, list[Any]]:
             a, first = _operand(left)
             b, second = _operand(right)
             return f"({a} {'=' if op == '==' else op} {b})", first + second
+        case Online():
+            raise AssertionError("what columns cannot answer never reaches here")
 
 
 def _operand(operand: Operand) -> tuple[str, list[Any]]:
