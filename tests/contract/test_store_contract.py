@@ -1,9 +1,6 @@
 """What every store promises: one suite, run against the reference in memory, SQLite and PostgreSQL."""
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +8,6 @@ import pytest
 from homeport.acs.records import (
     Behaviour,
     CredentialRecord,
-    DeviceRecord,
     DeviceState,
     Document,
     EventRecord,
@@ -19,12 +15,10 @@ from homeport.acs.records import (
     FaultRecord,
     FileRecord,
     GroupLogin,
-    LeaseRecord,
     MessageTrace,
     SessionRecord,
     StoredValue,
     TaskPhase,
-    TaskRecord,
     TaskStatus,
     TokenRecord,
     Want,
@@ -40,59 +34,8 @@ from homeport.acs.storage.interface import (
 )
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.postgres import PostgresStore
-from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.where import parse
-from support.postgres import EMPTY, needs_postgres, shared_server
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-def _made(kind: str, directory: Path) -> Store:
-    match kind:
-        case "memory":
-            return MemoryStore()
-        case "sqlite":
-            return SqliteStore(directory / "acs.db", write_behind=60)
-    return PostgresStore(postgres_database(), write_behind=60)
-
-
-@functools.cache
-def postgres_database() -> str:
-    """One database for all tests of this file: each begins by emptying it."""
-    return shared_server().new_database()
-
-
-@pytest.fixture(
-    params=["memory", "sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, needs_postgres])],
-)
-def store(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Iterator[Store]:
-    made = _made(request.param, tmp_path)
-    run(made.open())
-    if isinstance(made, PostgresStore):
-        run(made._link.fetch(EMPTY))
-    yield made
-    run(made.close())
-
-
-def a_device(serial: str = "S1", **fields: Any) -> DeviceRecord:
-    return DeviceRecord(id=f"00D0F1-X-{serial}", oui="00D0F1", product_class="X", serial_number=serial, **fields)
-
-
-def a_task(id: str = "t1", device: str = "00D0F1-X-S1", **fields: Any) -> TaskRecord:
-    return TaskRecord(id=id, device=device, rpc="Reboot", args={}, **fields)
-
-
-def unit(**lists: list[Any]) -> UnitOfWork:
-    made = UnitOfWork()
-    for name, rows in lists.items():
-        getattr(made, name).extend(rows)
-    return made
+from support.store_rows import Run, a_device, a_task, unit
 
 
 def test_a_device_comes_back_with_every_field(store: Store, run: Run) -> None:
@@ -487,129 +430,6 @@ def test_a_group_s_login_is_written_with_its_document_or_not_at_all(store: Store
     run(store.commit(unit(devices=[a_device()])))
     run(store.commit(unit(deleted_devices=[a_device().id])))
     assert run(store.credential("u")) == second
-
-
-def a_lease(device: str = "00D0F1-X-S1", **fields: Any) -> LeaseRecord:
-    given = {"session": "s1", "cookie": "c1", "node": "", "until": 100.0, "state": b"\x00state"} | fields
-    return LeaseRecord(device=device, **given)
-
-
-def test_a_device_has_one_lease_which_its_cookie_finds(store: Store, run: Run) -> None:
-    """A new session's lease takes the place of the old one; a release counts for its own session only."""
-    run(store.commit(unit(devices=[a_device()])))
-    run(store.commit(unit(leases=[a_lease(), a_lease("nobody", cookie="c0")])))
-    assert run(store.lease("c1")) == a_lease()
-    assert run(store.lease("c0")) is None, "there is no such device"
-    run(store.commit(unit(leases=[a_lease(session="s2", cookie="c2")])))
-    assert run(store.lease("c1")) is None
-    store.later(unit(released=[("00D0F1-X-S1", "s1")]))
-    run(store.flush())
-    assert run(store.lease("c2")) is not None
-    store.later(unit(released=[("00D0F1-X-S1", "s2")]))
-    run(store.flush())
-    assert run(store.lease("c2")) is None
-
-
-def test_leases_of_devices_without_cookies_are_found_by_address(store: Store, run: Run) -> None:
-    """All of one address, and none of devices that give the cookie back."""
-    devices = [a_device(f"S{n}") for n in (1, 2, 3)]
-    hosts = ("192.0.2.7", "192.0.2.7", "")
-    leases = [a_lease(d.id, session=d.id, cookie=d.id, host=h) for d, h in zip(devices, hosts, strict=True)]
-    run(store.commit(unit(devices=devices, leases=leases)))
-    assert sorted(x.device for x in run(store.leases_at("192.0.2.7"))) == [d.id for d in devices[:2]]
-    assert run(store.leases_at("192.0.2.7"))[0].host == "192.0.2.7"
-    assert run(store.leases_at("")) == run(store.leases_at("192.0.2.8")) == []
-    run(store.commit(unit(leases=[a_lease(devices[0].id, session="next", cookie="next")])))
-    assert [x.device for x in run(store.leases_at("192.0.2.7"))] == [devices[1].id]
-
-
-def test_a_lease_is_taken_as_it_was_read_or_not_at_all(store: Store, run: Run) -> None:
-    """What was replaced meanwhile is not taken."""
-    run(store.commit(unit(devices=[a_device()], leases=[a_lease()])))
-    assert run(store.take_lease(a_lease()))
-    run(store.commit(unit(leases=[a_lease(session="s2", cookie="c2")])))
-    assert not run(store.take_lease(a_lease()))
-
-
-def test_expired_leases_are_given_once_and_those_of_living_sessions_stay(store: Store, run: Run) -> None:
-    """Who gets one ends its session."""
-    devices = [a_device(f"S{n}") for n in range(3)]
-    leases = [a_lease(d.id, session=d.id, cookie=d.id, until=10.0 * n) for n, d in enumerate(devices)]
-    run(store.commit(unit(devices=devices, leases=leases)))
-    found = run(store.expired_leases(now=15.0, limit=10, living=[devices[1].id]))
-    assert [x.device for x in found] == [devices[0].id]
-    assert run(store.expired_leases(now=15.0, limit=10, living=[devices[1].id])) == []
-    assert [x.device for x in run(store.expired_leases(now=15.0, limit=10, living=[]))] == [devices[1].id]
-    assert run(store.lease(devices[2].id)) == leases[2]
-
-
-def test_a_task_whose_session_may_be_continued_is_not_interrupted_yet(store: Store, run: Run) -> None:
-    """Until the lease's time is over the device may come with its answer."""
-    running = a_task(status=TaskStatus.RUNNING, phase=TaskPhase.SENT)
-    run(store.commit(unit(devices=[a_device()], tasks=[TaskChange(running, None)], leases=[a_lease(until=100.0)])))
-    assert run(store.interrupted_tasks(limit=10, now=99.0)) == []
-    assert [t.id for t in run(store.interrupted_tasks(limit=10, now=100.0))] == [running.id]
-    run(store.commit(unit(deleted_devices=["00D0F1-X-S1"])))
-    assert run(store.lease("c1")) is None
-
-
-def a_document(name: str = "one", record: bytes = b"a", due: float | None = None, kind: str = "hook") -> Document:
-    return Document(kind, name, record, due)
-
-
-def write(run: Run, store: Store, document: Document, **more: Any) -> None:
-    run(store.commit(unit(documents=[DocumentChange(document, **more)])))
-
-
-def test_documents_are_listed_by_name_in_both_directions(store: Store, run: Run) -> None:
-    """By kind, page after page; what is written later is seen at once; a newer one of the same name takes the place of the older."""
-    for name in ("b", "a", "c"):
-        write(run, store, a_document(name))
-    write(run, store, a_document("a", kind="user"))
-
-    async def soon() -> None:
-        store.later(unit(documents=[DocumentChange(a_document("b", b"new"))]))
-
-    run(soon())
-    assert run(store.document("hook", "b")) == a_document("b", b"new")
-    assert run(store.document("hook", "z")) is None
-    first = run(store.documents("hook", limit=2))
-    assert [d.name for d in first.items] == ["a", "b"]
-    assert [d.name for d in run(store.documents("hook", limit=2, cursor=first.next)).items] == ["c"]
-    first = run(store.documents("hook", limit=2, youngest=True))
-    assert [d.name for d in first.items] == ["c", "b"]
-    rest = run(store.documents("hook", limit=2, youngest=True, cursor=first.next))
-    assert ([d.name for d in rest.items], rest.next) == (["a"], None)
-    assert [d.name for d in run(store.documents("user", limit=9)).items] == ["a"]
-
-
-def test_a_document_is_changed_only_as_its_writer_has_read_it(store: Store, run: Run) -> None:
-    """What two writers change at the same time, one of them changes; the other is told."""
-    write(run, store, a_document(), expect=b"")
-    with pytest.raises(Conflict):
-        write(run, store, a_document(record=b"b"), expect=b"")
-    with pytest.raises(Conflict):
-        write(run, store, a_document(record=b"c"), expect=b"b")
-    write(run, store, a_document(record=b"c"), expect=b"a")
-    with pytest.raises(Conflict):
-        write(run, store, a_document(), gone=True, expect=b"a")
-    assert run(store.document("hook", "one")) == a_document(record=b"c")
-    write(run, store, a_document(), gone=True, expect=b"c")
-    write(run, store, a_document("never"), gone=True)
-    assert run(store.document("hook", "one")) is None
-    with pytest.raises(Conflict):
-        write(run, store, a_document(), gone=True, expect=b"c")
-    assert run(store.device_count()) == 0, "the store goes on after a conflict"
-
-
-def test_due_documents_come_in_the_order_of_their_urgency(store: Store, run: Run) -> None:
-    """Those whose time has come, at most as many as asked for; what was due long ago can be forgotten."""
-    for name, due in (("late", 30.0), ("soon", 10.0), ("sooner", 5.0), ("never", None)):
-        write(run, store, a_document(name, due=due))
-    assert [d.name for d in run(store.documents("hook", limit=9, due=10.0)).items] == ["sooner", "soon"]
-    assert [d.name for d in run(store.documents("hook", limit=1, due=99.0)).items] == ["sooner"]
-    assert run(store.forget_documents("hook", due_before=10.0)) == 1
-    assert [d.name for d in run(store.documents("hook", limit=9)).items] == ["late", "never", "soon"]
 
 
 def test_all_tokens_are_listed_by_name(store: Store, run: Run) -> None:

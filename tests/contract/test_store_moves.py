@@ -1,8 +1,5 @@
-"""A device under another id: what every store promises of it. The stores are those of test_store_contract.py."""
+"""A device under another id: what every store promises of it. The stores are those of conftest.py."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +7,6 @@ import pytest
 from homeport.acs.records import (
     Behaviour,
     CredentialRecord,
-    DeviceRecord,
     DeviceState,
     EventRecord,
     FaultRecord,
@@ -19,57 +15,16 @@ from homeport.acs.records import (
     SessionRecord,
     StoredValue,
     TaskPhase,
-    TaskRecord,
     TaskStatus,
 )
 from homeport.acs.storage.interface import Conflict, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.memory import MemoryStore
-from homeport.acs.storage.sql.postgres import PostgresStore
-from homeport.acs.storage.sql.sqlite import SqliteStore
-from support.postgres import needs_postgres, shared_server
+from support.store_rows import Run, a_device, a_task, unit
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 OLD, NEW = "00D0F1-X-S1", "00D0F1-X-S2"
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, needs_postgres])])
-def store(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Iterator[Store]:
-    made: Store
-    match request.param:
-        case "memory":
-            made = MemoryStore()
-        case "sqlite":
-            made = SqliteStore(tmp_path / "acs.db", write_behind=60)
-        case _:
-            made = PostgresStore(shared_server().new_database(), write_behind=60)
-    run(made.open())
-    yield made
-    run(made.close())
-
-
-def a_device(serial: str, **fields: Any) -> DeviceRecord:
-    return DeviceRecord(id=f"00D0F1-X-{serial}", oui="00D0F1", product_class="X", serial_number=serial, **fields)
-
-
-def a_task(id: str, device: str = OLD, **fields: Any) -> TaskRecord:
-    return TaskRecord(id=id, device=device, rpc="Reboot", args={}, **fields)
 
 
 def a_login(username: str, device: str) -> CredentialRecord:
     return CredentialRecord(username=username, device=device, ha1_md5="a", ha1_sha256="b")
-
-
-def unit(**lists: list[Any]) -> UnitOfWork:
-    made = UnitOfWork()
-    for name, rows in lists.items():
-        getattr(made, name).extend(rows)
-    return made
 
 
 def of_the_old() -> UnitOfWork:
