@@ -160,9 +160,14 @@ class Turns:
             await self._write(work, unit)
 
     async def _only_read(self, work: Work, came: steps.Result) -> bool:
-        """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk."""
+        """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk.
+
+        Where there are other processes, somebody may ask one of them at once: what they are told is what is on the disk.
+        """
         task = work.task
-        if task is None or came.status is not TaskStatus.DONE or task.rpc not in settle.READS or came.learnt:
+        if self._hub.peers is not None or task is None or task.rpc not in settle.READS:
+            return False
+        if came.status is not TaskStatus.DONE or came.learnt:
             return False
         if [t.id for t in await self._store.open_tasks(work.device)] != [task.id]:
             return False
