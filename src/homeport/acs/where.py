@@ -272,6 +272,8 @@ def _member(node: ast.expr, left: ast.expr, right: ast.expr) -> Condition:
 
 def _operand(node: ast.expr) -> Operand:
     match node:
+        case _OnlineNode():
+            raise WhereError("online is compared with nothing; write online, or not online")
         case ast.Name(id=name) if name in TEXT_FIELDS or name in NUMBER_FIELDS:
             return Field(name)
         case ast.Name(id=name):

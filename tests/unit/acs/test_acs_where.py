@@ -120,5 +120,5 @@ def test_online_goes_by_the_device_s_own_interval(interval: int, age: float, onl
 )
 def test_time_is_asked_for_in_one_way(text: str) -> None:
     """What is meant otherwise is refused with an example."""
-    with pytest.raises(WhereError, match=r"age|example"):
+    with pytest.raises(WhereError, match=r"age|example|not online"):
         parse(text)
