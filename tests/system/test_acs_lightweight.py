@@ -47,6 +47,7 @@ def test_a_signed_notification_becomes_values_and_an_event(tmp_path: Path) -> No
             async with bed.app.hub.bus.listen() as events:
                 await tell("home")
                 event = await asyncio.wait_for(events.get(), 10)
+                assert event.pop("id")
                 assert event == {"kind": "values", "device": id_of(), "count": 2, "paths": [SSID, VERSION]}
                 await tell("old", at=1_699_999_999.0)
                 await tell("forged", password="guess", at=1_700_000_001.0)

@@ -22,6 +22,7 @@ def test_kill_9_of_the_acs_between_any_two_messages_loses_no_event_and_no_task(o
         try:
             device = known(acs, "ACSKILL1")
             for step in range(10):
+                event_counts(acs, device, step)  # else this step's tasks go out before the kill is armed
                 tasks = [
                     set_interval(acs, device, 600 + step),
                     acs.task(device, "Reboot", {"command_key": f"kill-{step}"}),
