@@ -49,7 +49,8 @@ sys.exit(workers.supervise(2, work, changed))
 
 def parent(book: Path, plan: str) -> "subprocess.Popen[bytes]":
     """A parent of two workers that do as planned; what happens is in the book."""
-    return subprocess.Popen([sys.executable, "-c", PARENT, str(book), plan], stderr=subprocess.DEVNULL)
+    with book.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-c", PARENT, str(book), plan], stdout=log, stderr=subprocess.DEVNULL)
 
 
 def lines(book: Path, first: str) -> list[list[str]]:
@@ -75,6 +76,11 @@ def test_a_worker_that_keeps_dying_is_started_again_and_again_and_the_other_is_l
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     wait_for(lambda: gone(book), "the end of all workers")
+    said = [line for line in book.with_suffix(".log").read_text().splitlines() if "worker" in line]
+    assert "exit code 3, see the lines before" in said[0]
+    waits = [line.partition("again_in=")[2].split()[0] for line in said if "again_in=" in line]
+    assert waits[:4] == ["0.0", "0.05", "0.1", "0.2"], "at once, then later and later"
+    assert any("dies again and again" in line and "Look at memory, disk and database" in line for line in said)
 
 
 def test_a_worker_that_cannot_even_start_ends_everything_with_its_code(tmp_path: Path) -> None:
