@@ -58,6 +58,8 @@ class Sessions(Turns):
 
     def __init__(self, hub: Hub, files: Files, leases: Leases) -> None:
         super().__init__(hub, files, leases)
+        # A device that was called for a task may be here before this process has heard of that task from the one that made it.
+        self._known = hub.store.device if hub.peers is None else hub.store.fresh
         wants: tuple[Want, ...] = ()
         if hub.settings.connection_request_credentials == "provision":
             wants += (Want.CREDENTIALS,)
@@ -76,7 +78,7 @@ class Sessions(Turns):
     async def known(self, inform: m.Inform) -> tuple[str, DeviceRecord | None]:
         """Who sends this Inform, and what is known of it."""
         id = identity(inform)
-        return id, await self._store.device(id)
+        return id, await self._known(id)
 
     async def login_used(self, given: CredentialRecord) -> None:
         """The device has logged in with what it was given: from now on nothing else opens for it. Raises StoreUnavailable."""
