@@ -1,6 +1,7 @@
 """A full or locked disk: devices are told to come back, nothing is half-written, service resumes by itself."""
 
 import asyncio
+import gc
 import sqlite3
 from pathlib import Path
 
@@ -103,5 +104,25 @@ def test_a_task_that_is_cancelled_while_its_values_are_written_stays_so(tmp_path
             assert (await bed.task_now(task))["status"] == "cancelled"
             known = (await bed.rest("GET", f"devices/{id_of()}/parameters?path=Device.A")).json["items"]
             assert [row["path"] for row in known] == ["Device.A"]
+
+    run(scene())
+
+
+def test_what_was_written_is_let_go_of_without_the_garbage_collector(tmp_path: Path) -> None:
+    """A unit with a hundred values that waits for a collection costs memory with every session."""
+
+    async def scene() -> None:
+        async with acquainted(tmp_path) as (bed, device):
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(3):
+                    task = await bed.task("GetParameterValues", {"parameter_names": ["Device.A"]})
+                    assert (await device.session("2 PERIODIC", handler=values)).status == 204
+                    assert (await bed.task_now(task))["status"] == "done"
+                await bed.app.store.flush()
+                assert [o for o in gc.get_objects() if isinstance(o, UnitOfWork)] == []
+            finally:
+                gc.enable()
 
     run(scene())

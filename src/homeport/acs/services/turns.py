@@ -5,6 +5,7 @@ The order in each verb: ask the engine, write, tell the bus, give the request to
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -176,22 +177,21 @@ class Turns:
 
     def _write_soon(self, work: Work, unit: UnitOfWork) -> None:
         """Write what was read, and its task's end, without waiting for it. Raises StoreUnavailable."""
+        self._store.later(unit, partial(self._written, work, unit))
 
-        def done(error: BaseException | None) -> None:
-            if error is None:
-                self._tell(work, unit)
+    def _written(self, work: Work, unit: UnitOfWork, error: BaseException | None) -> None:
+        if error is None:
+            self._tell(work, unit)
+            return
+        if isinstance(error, Conflict) and unit.tasks:
+            unit.tasks.clear()  # its task was ended elsewhere meanwhile: only what the answer taught is kept
+            try:
+                self._write_soon(work, unit)
+            except StoreUnavailable as e:
+                error = e
+            else:
                 return
-            if isinstance(error, Conflict) and unit.tasks:
-                unit.tasks.clear()  # its task was ended elsewhere meanwhile: only what the answer taught is kept
-                try:
-                    self._store.later(unit, done)
-                except StoreUnavailable as e:
-                    error = e
-                else:
-                    return
-            _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
-
-        self._store.later(unit, done)
+        _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
 
     async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
