@@ -40,6 +40,8 @@ class Operator:
         self._token = token
         self.tasks: dict[str, tuple[str, str]] = {}  # key -> (task id, RPC)
         self.ends: Counter[tuple[str, str]] = Counter()
+        self.streams = 0  # how often the event stream was opened
+        self.last = b""  # its last line
 
     async def call(self, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
         """Status and JSON, asked again until there is an answer that is one."""
@@ -108,8 +110,12 @@ class Operator:
                 try:
                     head = f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._token()}\r\n\r\n"
                     connection.writer.write(head.encode())
+                    status = await connection.reader.readuntil(b"\n")
+                    self.streams, self.last = self.streams + 1, status
+                    if b" 200 " not in status:
+                        raise OSError(status)  # a refusal leaves the connection open, and nothing more would come
                     while True:
-                        line = await connection.reader.readuntil(b"\n")
+                        line = self.last = await connection.reader.readuntil(b"\n")
                         if line.startswith(b"data: "):
                             event = json.loads(line[6:])
                             if event.get("status") in FINAL:
@@ -192,4 +198,6 @@ async def _judge(operator: Operator, agents: list[LoadAgent], found: dict[str, A
         assert not doubled, f"events kept twice: {agent.id} {doubled}"
         unheard = [key for key in agent.told if not keyed["TransferComplete", key]]
         assert not unheard, f"acknowledged and lost: {unheard}"
-    assert operator.ends, "the event stream told nothing"
+    assert operator.ends, (
+        f"the event stream told nothing: opened {operator.streams} times, its last line {operator.last!r}"
+    )
