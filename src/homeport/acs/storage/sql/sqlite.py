@@ -1,4 +1,4 @@
-"""The SQLite store: standard sqlite3, write-ahead log, one writer thread with group commit.
+"""The SQLite store: standard sqlite3, write-ahead log, one writer with group commit (`writer`).
 
 Point reads run on the event loop: they take microseconds and a thread hop would cost more. Searches run in a reader thread.
 Devices that were heard of lately stay in a small cache, which also holds what is not on the disk yet.
