@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from homeport.acs.records import DeviceRecord, Document, EventRecord, SessionRecord, StoredValue, TaskRecord
+from homeport.acs.records import (
+    DeviceRecord,
+    DeviceState,
+    Document,
+    EventRecord,
+    SessionRecord,
+    StoredValue,
+    TaskRecord,
+)
 from homeport.acs.storage.interface import DocumentChange, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.sql import sqlite as module
+from homeport.acs.storage.sql import hot_devices as module
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.archive import backup, restore
+from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
 from homeport.errors import StoreError, StoreUnavailable
@@ -27,8 +39,8 @@ def a_device(serial: str = "S1") -> DeviceRecord:
 
 def unit(**lists: list[Any]) -> UnitOfWork:
     made = UnitOfWork()
-    for name, rows in lists.items():
-        getattr(made, name).extend(rows)
+    for name, items in lists.items():
+        getattr(made, name).extend(items)
     return made
 
 
@@ -82,6 +94,7 @@ def test_what_is_on_its_way_to_the_disk_is_read_already(tmp_path: Path) -> None:
 def test_more_devices_than_the_cache_holds_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Devices leave the cache only when nothing of them waits for the disk."""
     monkeypatch.setattr(module, "CACHED_DEVICES", 8)
+    monkeypatch.setattr(module, "EVICTED_AT_ONCE", 8)
 
     async def scene() -> None:
         store = SqliteStore(tmp_path / "acs.db", write_behind=60)
@@ -117,6 +130,137 @@ def test_many_unwritten_devices_are_written_early(tmp_path: Path, monkeypatch: p
         assert {d.last_inform for d in found.items} == {7.0}
         assert (tmp_path / "acs.db").stat().st_mode & 0o077 == 0
         await store.close()
+
+    asyncio.run(scene())
+
+
+def test_what_waits_for_the_disk_stays_in_the_cache_and_survives_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the commit has ended it is read as it is; after a failure it is written again."""
+    monkeypatch.setattr(module, "CACHED_DEVICES", 0)
+    monkeypatch.setattr(module, "EVICTED_AT_ONCE", 0)
+
+    async def scene() -> None:
+        path = tmp_path / "acs.db"
+        store = SqliteStore(path, write_behind=60, pragmas={"busy_timeout": 50})
+        await store.open()
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        store.touch("S1", {"last_inform": 5.0}, {"Device.X": StoredValue("1")})
+        store.touch("S2", {"last_inform": 6.0, "model": "m"}, {"Device.Y": StoredValue("2")})
+        store._drain(store._working())  # as the clock does
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for id, at in (("S1", 5.0), ("S2", 6.0)):
+            found = await store.device(id)
+            assert found is not None and found.last_inform == at
+        with pytest.raises(StoreUnavailable):
+            await store.flush()
+        assert set(store._dirty) == {"S1", "S2"}
+        other.execute("COMMIT")
+        other.close()
+        await store._write([])  # the medium works again
+        await store.flush()
+        assert not store._hots
+        found = await store.device("S2")
+        assert found is not None and (found.last_inform, found.model) == (6.0, "m")
+        assert {p: v.value for p, v in (await store.reported("S1")).items()} == {"Device.X": "1"}
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_histories_wait_while_the_medium_does_not_work(tmp_path: Path) -> None:
+    """What was given to `later` just before is written once it works again; a device that cannot be stored takes no other with it."""
+
+    async def scene() -> None:
+        path = tmp_path / "acs.db"
+        store = SqliteStore(path, write_behind=60, pragmas={"busy_timeout": 50})
+        await store.open()
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        for number in range(3):
+            ended = SessionRecord(id=f"s{number}", device="S1", started=1.0, ended=2.0, outcome="success")
+            store.later(unit(sessions=[SessionChange(ended)]))
+        store.touch("S1", {"last_inform": 5.0, "model": "bad\ud800"}, {})
+        store.touch("S2", {"last_inform": 6.0}, {})
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            await store.flush()
+        other.execute("COMMIT")
+        other.close()
+        await store._write([])  # the medium works again
+        assert len((await store.sessions_of("S1", limit=9, cursor=None)).items) == 3
+        await store.close()
+        again = await reopened(path)
+        first, second = await again.device("S1"), await again.device("S2")
+        assert first is not None and second is not None
+        assert (first.last_inform, first.model, second.last_inform) == (0.0, "", 6.0)
+        await again.close()
+
+    asyncio.run(scene())
+
+
+def test_a_snapshot_for_reading_never_hides_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices are read from one snapshot until something is written; it does not keep the write-ahead log from beginning anew."""
+    monkeypatch.setattr(module, "CACHED_DEVICES", 0)
+    monkeypatch.setattr(module, "EVICTED_AT_ONCE", 0)
+
+    async def scene() -> None:
+        path = tmp_path / "acs.db"
+        store = SqliteStore(path, write_behind=60, pragmas={"wal_autocheckpoint": 20})
+        await store.open()
+        await store.commit(unit(devices=[a_device(f"S{i}") for i in range(50)]))
+        for turn in range(200):
+            store._hots.clear()
+            for i in range(3):
+                await store.device(f"S{(turn + i) % 50}")
+            assert store._steady
+            await store.commit(unit(patches=[(f"S{turn % 50}", {"model": f"m{turn}"})]))
+            found = await store.device(f"S{turn % 50}")
+            assert found is not None and found.model == f"m{turn}"
+        assert path.with_name("acs.db-wal").stat().st_size < 1_000_000
+        await store.close()
+
+    asyncio.run(scene())
+
+
+OLDER = """
+INSERT INTO device (key, id, state, first_seen, last_inform, oui, product_class, serial_number, manufacturer, model,
+    software_version, hardware_version, provisioning_code, address, tags, rest)
+VALUES (7, 'S1', 'quarantined', 1, 2, '00D0F1', 'P', 'S1', 'M', 'm', '1', '2', 'c', 'a', '|gold|', x'81A4726F6F74A74465766963652E');
+INSERT INTO device_delta (device, vals) VALUES (7, x'81A84465766963652E4194A131A6737472696E67C0CB4014000000000000');
+INSERT INTO path_list (id, hash, paths) VALUES (1, x'00', x'90');
+PRAGMA user_version = 5;
+"""
+
+
+def test_a_database_of_an_older_layout_is_taken_over(tmp_path: Path) -> None:
+    """Devices and what changed of them lately come along; their rows take the new form with the next write, and backups hold them all."""
+    path = tmp_path / "acs.db"
+    connection = sqlite3.connect(path)
+    for _, script in migrations()[:5]:
+        connection.executescript(script)
+    connection.executescript(OLDER)
+    connection.close()
+
+    async def scene() -> None:
+        for turn in range(2):
+            store = await reopened(path)
+            found = await store.device("S1")
+            assert found is not None
+            assert (found.state, found.tags, found.root) == (DeviceState.QUARANTINED, ("gold",), "Device.")
+            assert await store.values("S1") == {"Device.A": StoredValue("1", updated=5.0)}
+            store.touch("S1", {"last_inform": 9.0}, {})
+            await store.close()
+            (whole,) = sqlite3.connect(path).execute("SELECT rest FROM device").fetchone()
+            assert rows.whole_device(whole, 9.0) == replace(found, last_inform=9.0), turn
+        await backup(path, tmp_path / "b")
+        await restore(tmp_path / "new.db", tmp_path / "b")
+        again = await reopened(tmp_path / "new.db")
+        assert await again.device("S1") == replace(found, last_inform=9.0)
+        assert await again.values("S1") == {"Device.A": StoredValue("1", updated=5.0)}
+        await again.close()
 
     asyncio.run(scene())
 

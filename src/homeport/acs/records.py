@@ -86,7 +86,7 @@ class Behaviour(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_HABITS = Behaviour()
 
 
-class DeviceRecord(Struct, frozen=True, kw_only=True):
+class DeviceRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One device, without its parameter values.
 
     root: `Device.` or `InternetGatewayDevice.`, as its Informs show; "" while no Inform named a parameter.

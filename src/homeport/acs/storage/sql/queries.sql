@@ -1,17 +1,21 @@
 -- Every query of the SQLite store. The line `-- name:` names the one below it.
 
--- The hot row and the delta of one device, and whether it has open tasks, in one step: what an Inform needs.
+-- One device and its delta, and whether it has open tasks, in one step and in few columns: what an Inform needs.
+-- name: hot_device
+SELECT d.key, d.rest, d.last_inform, d.delta,
+       EXISTS (SELECT 1 FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown'))
+FROM device d WHERE d.id = ?;
+
+-- All columns of one device.
 -- name: device
 SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
-       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals,
-       EXISTS (SELECT 1 FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown'))
-FROM device d LEFT JOIN device_delta v ON v.device = d.key
-WHERE d.id = ?;
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest
+FROM device d WHERE d.id = ?;
 
 -- Devices in the order of their ids, with what conditions on parameters need; the caller puts its condition in.
 -- name: devices
 SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
-       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, NULL
+       d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest
 FROM device d
 WHERE d.id > ? AND (/*where*/)
 ORDER BY d.id LIMIT ?;
@@ -32,9 +36,13 @@ UPDATE device SET state = ?, first_seen = ?, last_inform = ?, oui = ?, product_c
                   model = ?, software_version = ?, hardware_version = ?, provisioning_code = ?, address = ?, tags = ?, rest = ?
 WHERE id = ?;
 
--- Only the time of the last Inform: by far the most frequent write.
+-- Only the time of the last Inform.
 -- name: seen_device
 UPDATE device SET last_inform = ? WHERE key = ?;
+
+-- The same with what changed in it: by far the most frequent write.
+-- name: told_device
+UPDATE device SET last_inform = ?, delta = ? WHERE key = ?;
 
 -- The number of a device.
 -- name: device_key
@@ -50,9 +58,7 @@ DELETE FROM credential WHERE device = ?;
 
 -- The values of one device with their path list and its delta.
 -- name: values
-SELECT v.path_list, v.vals, x.vals FROM device d
-LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
-WHERE d.id = ?;
+SELECT v.path_list, v.vals, d.delta FROM device d LEFT JOIN device_values v ON v.device = d.key WHERE d.id = ?;
 
 -- A shared path list.
 -- name: path_list
@@ -77,13 +83,11 @@ ON CONFLICT (device) DO UPDATE SET path_list = excluded.path_list, vals = exclud
 
 -- What changed since the values were written.
 -- name: put_delta
-INSERT INTO device_delta (device, vals) SELECT key, ?2 FROM device WHERE id = ?1
-ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
+UPDATE device SET delta = ?2 WHERE id = ?1;
 
 -- The same, of a device whose number is known.
 -- name: put_delta_at
-INSERT INTO device_delta (device, vals) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM device WHERE key = ?1)
-ON CONFLICT (device) DO UPDATE SET vals = excluded.vals;
+UPDATE device SET delta = ? WHERE key = ?;
 
 -- One task.
 -- name: task

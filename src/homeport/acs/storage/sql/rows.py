@@ -25,6 +25,7 @@ from homeport.acs.records import (
     Want,
 )
 from homeport.acs.storage.interface import Page
+from homeport.errors import StoreError
 
 LONG: Final = 1_024
 """Bytes from which on a task's record is compressed: below, the row fits beside others on a page as it is."""
@@ -64,11 +65,12 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
+_whole = msgspec.msgpack.Decoder(DeviceRecord).decode
 _STATES = {s.value: s for s in DeviceState}
 
 
 def device_row(d: DeviceRecord) -> tuple[Any, ...]:
-    """The parameters of `insert_device` and `update_device`, the id last."""
+    """The parameters of `insert_device` and `update_device` of PostgreSQL, the id last."""
     rest = _Rest(
         d.last_boot,
         d.last_bootstrap,
@@ -86,6 +88,21 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.jabber_id,
         d.notified,
     )
+    return (*_columns(d), encode(rest), d.id)
+
+
+def whole_row(d: DeviceRecord) -> tuple[Any, ...]:
+    """The same of SQLite: beside the columns, which are for conditions and lists, stands the whole record, to be read in one step.
+
+    Raises StoreError where a text is no Unicode.
+    """
+    try:
+        return (*_columns(d), encode(d), d.id)
+    except UnicodeEncodeError as e:
+        raise StoreError(f"a value cannot be stored: {e}") from e
+
+
+def _columns(d: DeviceRecord) -> tuple[Any, ...]:
     return (
         d.state.value,
         d.first_seen,
@@ -100,9 +117,21 @@ def device_row(d: DeviceRecord) -> tuple[Any, ...]:
         d.provisioning_code,
         d.address,
         f"|{'|'.join(d.tags)}|" if d.tags else "",
-        encode(rest),
-        d.id,
     )
+
+
+def whole_device(rest: bytes, last_inform: float) -> DeviceRecord | None:
+    """The device of `whole_row`; None where the row is of an older version, or from PostgreSQL: then `device` reads all of it.
+
+    last_inform: its column, which at most Informs is written alone.
+    """
+    try:
+        record = _whole(rest)
+    except msgspec.ValidationError:
+        return None
+    if record.last_inform != last_inform:
+        msgspec.structs.force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
+    return record
 
 
 def device(row: Sequence[Any]) -> DeviceRecord:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -31,8 +31,8 @@ from homeport.acs.storage.interface import (
 )
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.queries import QUERIES, migrations
-from homeport.acs.storage.sql.reads import SqliteReads
 from homeport.acs.storage.sql.statements import plain_statements, task_statement, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
@@ -49,39 +49,11 @@ from homeport.acs.storage.values import (
 from homeport.acs.where import Where
 from homeport.errors import StoreError, StoreUnavailable
 
-DELTA_MOST: Final = 128
-"""Entries of a delta before it is folded into the values: reading and writing a delta costs by its size, at every change."""
-
 SMALL_CHANGE: Final = 32
 """Values in one change that still go to the delta; more are a refresh and go to the values at once."""
 
-CACHED_DEVICES: Final = 1_024
-"""Devices in the cache: about 3 KB each; the floor is set by what arrives within one write-behind time."""
 
-ROWS_AT_ONCE: Final = 64
-"""Rows that wait and are written as one unit."""
-
-MOST_DIRTY: Final = 1_000
-"""Devices with something unwritten before it is written early: they cannot leave the cache."""
-
-
-class _Hot:
-    """A device in the cache, and what of it is not on the disk yet."""
-
-    __slots__ = ("changed", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
-
-    def __init__(self, key: int, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
-        self.key = key  # 0: not known yet
-        self.record = record
-        self.reported = reported
-        self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
-        self.waiting = 0  # units on their way to the disk
-        self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
-        self.seen_only = True  # of what is dirty, only last_inform changed in the record
-        self.changed = False  # `reported` is dirty
-
-
-class SqliteStore(SqliteReads):
+class SqliteStore(HotDevices):
     """One database file. write_behind: seconds. pragmas: further settings of every connection, for tests and tuning."""
 
     def __init__(
@@ -90,7 +62,6 @@ class SqliteStore(SqliteReads):
         self.node = ""
         self.channel: Channel | None = None
         self._path = path
-        self._write_behind = write_behind
         self._pragmas = {
             "busy_timeout": 2_000,
             "foreign_keys": "ON",
@@ -100,13 +71,8 @@ class SqliteStore(SqliteReads):
             "wal_autocheckpoint": 4_000,  # pages: what is written again and again goes to its place once
             **(pragmas or {}),
         }
-        self._hots: dict[str, _Hot] = {}
-        self._dirty: dict[str, _Hot] = {}
-        self._deferred: list[list[Statement]] = []
-        self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
+        super().__init__(write_behind)
         self._paths: dict[int, PathList] = {}
-        self._writer: Writer | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._search: sqlite3.Connection
 
@@ -121,10 +87,11 @@ class SqliteStore(SqliteReads):
             connection.close()
             self._read = self._connect()
             self._search = self._connect()
+            self._rows = self._connect()
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"cannot open the database {self._path}: {e}") from e
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="homeport-store-search")
-        self._writer = Writer(self._connect, asyncio.get_running_loop())
+        self._writer = Writer(self._connect, asyncio.get_running_loop(), self._let_go)
         self._writer.start()
         self._arm()
 
@@ -158,31 +125,8 @@ class SqliteStore(SqliteReads):
         self._pool.shutdown()
         self._read.close()
         self._search.close()
-
-    def _arm(self) -> None:
-        # While the medium does not work, look every second whether it does again: all devices are being sent away.
-        wait = self._write_behind if self.trouble is None else min(self._write_behind, 1.0)
-        self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
-
-    def _tick(self) -> None:
-        writer = self._working()
-        if not self._drain(writer) and writer.trouble is not None:
-            writer.submit([Statement(Mode.ONE, QUERIES["probe"], ())], None)
-        self._arm()
-
-    def _working(self) -> Writer:
-        if self._writer is None:
-            raise StoreUnavailable("the store is not open")
-        return self._writer
-
-    @property
-    def trouble(self) -> str | None:
-        return self._writer.trouble if self._writer is not None else "the store is not open"
-
-    @property
-    def group_commits(self) -> tuple[int, int]:
-        """(transactions, units) written since the start: their ratio is the size of a group."""
-        return (self._writer.groups, self._writer.units) if self._writer is not None else (0, 0)
+        self._rows.close()
+        self._steady = False
 
     # --- writing ---
 
@@ -228,141 +172,19 @@ class SqliteStore(SqliteReads):
         self._leaving += 1
         self._working().submit(statements, written, urgent=False)
 
-    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
-        self._must_work()
-        hot = self._hots.get(device) or self._load(device)
-        if hot is None:
-            return
-        hot.record = replace(hot.record, **fields)
-        if changed:
-            reported = hot.reported
-            for path, value in changed.items():
-                reported[path] = merged(reported.get(path), value)
-            hot.changed = True
-        if len(fields) > 1 or "last_inform" not in fields:
-            hot.seen_only = False
-        self._dirty[device] = hot
-        if len(self._dirty) >= MOST_DIRTY:
-            self._drain(self._working())
-
-    async def flush(self) -> None:
-        writer = self._working()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._drain(writer)
-
-        def done(error: BaseException | None) -> None:
-            if not future.done():
-                future.set_result(None) if error is None else future.set_exception(error)
-
-        writer.submit([], done)
-        await future
-
-    async def _settled(self) -> None:
-        if self._deferred or self._leaving:
-            await self.flush()
-
-    def _must_work(self) -> None:
-        writer = self._writer
-        if writer is None or writer.trouble is not None:
-            raise StoreUnavailable(self.trouble or "")
-
-    def _left(self, error: BaseException | None) -> None:
-        self._leaving -= 1
-
-    def _drain(self, writer: Writer) -> bool:
-        """Everything that waits, on its way to the disk; False where nothing did."""
-        deferred, self._deferred = self._deferred, []
-        ended: list[Any] = []  # sessions: nothing stops one of them, so they need no unit each
-        for statements in deferred:
-            if len(statements) == 1 and statements[0].sql is QUERIES["insert_session"]:
-                ended.append(statements[0].values)
-            else:
-                writer.submit(statements, None)
-        _in_parts(writer, QUERIES["insert_session"], ended)
-        if deferred:
-            self._leaving += 1
-            writer.submit([], self._left)
-        if not self._dirty:
-            return bool(deferred)
-        dirty, self._dirty = self._dirty, {}
-        seen: list[tuple[Any, ...]] = []
-        records: list[tuple[Any, ...]] = []
-        deltas: list[tuple[int, bytes]] = []
-        for id, hot in dirty.items():
-            if not hot.key:
-                row = self._one("device_key", id)
-                if row is None:
-                    continue  # deleted
-                hot.key = row[0]
-            if hot.seen_only:
-                seen.append((hot.record.last_inform, hot.key))
-            else:
-                records.append(rows.device_row(hot.record))
-            if hot.changed:
-                if len(hot.reported) > DELTA_MOST:
-                    self._fold(writer, hot)
-                else:
-                    deltas.append((hot.key, pack_delta(hot.reported)))
-            hot.seen_only, hot.changed = True, False
-        # In the order of the keys, so that neighbours on a page are written one after the other.
-        seen.sort(key=lambda row: row[1])
-        deltas.sort(key=lambda row: row[0])
-        many: list[tuple[str, list[Any]]] = [
-            ("seen_device", seen),
-            ("update_device", records),
-            ("put_delta_at", deltas),
-        ]
-        for name, values in many:
-            _in_parts(writer, QUERIES[name], values)
-        self._evict()
-        return True
-
-    def _fold(self, writer: Writer, hot: _Hot) -> None:
-        """Bring a delta that has grown long into the values."""
-        id = hot.record.id
-        change = ValuesChange(id, hot.reported)
-        hot.reported = {}
-        hot.merging.append(change)
-        hot.waiting += 1
-        statements = [
-            Statement(Mode.MERGE, "", change),
-            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta({}))),
-        ]
-        writer.submit(statements, lambda error: self._settle(id, error))
-
-    def _settle_all(self, ids: Collection[str], error: BaseException | None) -> None:
-        for id in ids:
-            self._settle(id, error)
-
-    def _settle(self, id: str, error: BaseException | None) -> None:
-        """A unit with this device is on the disk, or failed: then the cache may hold what is not true."""
-        hot = self._hots.get(id)
-        if hot is None:
-            return
-        if hot.waiting:
-            hot.waiting -= 1
-        else:
-            # After an error the entry is a new one, read while this unit was still on its way.
-            hot.tasks = None
-        if not hot.waiting:
-            hot.merging.clear()
-        if error is not None:
-            del self._hots[id]
-            self._dirty.pop(id, None)
-
     def _statements(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
         """The unit as SQL, with the cache brought to the state after it."""
         out: list[Statement] = []
         for device in unit.devices:
-            out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.device_row(device)))
+            out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.whole_row(device)))
             if self._load(device.id) is None:
-                self._hots[device.id] = _Hot(0, device, {})
+                self._hots[device.id] = Hot(0, device, {})
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
-                hot.record = replace(hot.record, **fields)
-                hot.seen_only = True
-                out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.device_row(hot.record)))
+                record = replace(hot.record, **fields)
+                out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(record)))
+                hot.record, hot.seen_only = record, True
         for change in unit.values:
             hot = self._load(change.device)
             if hot is not None:
@@ -393,14 +215,14 @@ class SqliteStore(SqliteReads):
             return out  # the first statement stops the unit
         hot.record = united(before.record, hot.record)
         hot.seen_only = True
-        out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.device_row(hot.record)))
+        out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(hot.record)))
         tasks = [replace(t, device=new) for t in self._open_tasks(before)]
         hot.tasks = tuple(sorted((*self._open_tasks(hot), *tasks), key=lambda t: (-t.priority, t.id)))
         out += self._values(hot, ValuesChange(new, unknown_values(self._full(before), self._full(hot))))
         out.append(Statement(Mode.MOVE, "", (old, new)))
         return out
 
-    def _values(self, hot: _Hot, change: ValuesChange) -> list[Statement]:
+    def _values(self, hot: Hot, change: ValuesChange) -> list[Statement]:
         """A small change goes to the delta; a larger one to the writer, which merges it with the values on the disk.
 
         What the delta holds is never older than the values: a change of both is brought into both.
@@ -421,36 +243,7 @@ class SqliteStore(SqliteReads):
             out.append(Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(reported))))
         return out
 
-    # --- the cache ---
-
-    def _load(self, id: str) -> _Hot | None:
-        hot = self._hots.get(id)
-        if hot is None:
-            row = self._one("device", id)
-            if row is None:
-                return None
-            hot = self._hots[id] = _Hot(row[0], rows.device(row), unpack_delta(row[16]) if row[16] else {})
-            if not row[17]:
-                hot.tasks = ()
-            if len(self._hots) > 2 * CACHED_DEVICES:
-                self._evict()
-        return hot
-
-    def _evict(self) -> None:
-        """Forget the oldest devices that have nothing on its way."""
-        surplus = len(self._hots) - CACHED_DEVICES
-        if surplus <= 0:
-            return
-        gone = []
-        for id, hot in self._hots.items():
-            if not hot.waiting and id not in self._dirty:
-                gone.append(id)
-                if len(gone) == surplus:
-                    break
-        for id in gone:
-            del self._hots[id]
-
-    def _full(self, hot: _Hot) -> dict[str, StoredValue]:
+    def _full(self, hot: Hot) -> dict[str, StoredValue]:
         """All values of the device, those on their way to the disk included; a dictionary of the caller's own."""
         full = self._stored_values(hot.record.id, self._read, self._paths)
         for change in hot.merging:
@@ -557,7 +350,7 @@ class SqliteStore(SqliteReads):
             return ()
         return hot.tasks if hot.tasks is not None else self._open_tasks(hot)
 
-    def _open_tasks(self, hot: _Hot) -> tuple[TaskRecord, ...]:
+    def _open_tasks(self, hot: Hot) -> tuple[TaskRecord, ...]:
         if hot.tasks is None:
             hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", hot.record.id))
         return hot.tasks
@@ -607,12 +400,6 @@ class SqliteStore(SqliteReads):
             await self._write([Statement(Mode.ONE, QUERIES["insert_secret"], (name, secrets.token_bytes(32)))])
             row = self._one("secret", name)
         return bytes(row[0])
-
-
-def _in_parts(writer: Writer, sql: str, values: list[Any]) -> None:
-    """Rows that need not be written together, in units of a length that holds nobody up."""
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        writer.submit([Statement(Mode.MANY, sql, values[start : start + ROWS_AT_ONCE])], None)
 
 
 def _open_after(tasks: tuple[TaskRecord, ...], changed: TaskRecord) -> tuple[TaskRecord, ...]:

@@ -78,12 +78,18 @@ class _Group(NamedTuple):
 class Writer:
     """Owns the writing connection, which the event loop and the thread use in turns. All methods are for the event loop."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        loop: asyncio.AbstractEventLoop,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
         self.trouble: str | None = None
         self.groups = 0
         self.units = 0
         self._connect = connect
         self._loop = loop
+        self._before = before  # called on the loop when a group begins
         self._connection: sqlite3.Connection
         self._patience: float  # seconds that another program may hold the database before a unit fails
         self._merger: Merger
@@ -115,6 +121,11 @@ class Writer:
         self._waiting.append(_Job(statements, done, any([_is_long(s) for s in statements])))
         self._urgent = self._urgent or urgent
         self._arm()
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing is being written now."""
+        return not self._running
 
     async def stop(self) -> None:
         """Write what waits, close, and return when the thread has ended."""
@@ -154,6 +165,7 @@ class Writer:
         self._crowded = len(jobs) > 1
         self._urgent = self._urgent and bool(waiting)
         self._running = True
+        self._before()
         if jobs[0].long or not self._open():
             self._handed.put(_Group(jobs, None))
             return

@@ -1,0 +1,339 @@
+"""Devices that were heard of lately, kept in memory, and what waits to be written of them and of histories.
+
+What a device repeats at every Inform is written a second later, in batches: a device that comes again meanwhile costs no second write.
+A device leaves the cache only when nothing of it is missing on the disk.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from operator import itemgetter
+from typing import Any, Final
+
+import structlog
+from msgspec.structs import replace
+
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import ValuesChange
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.queries import QUERIES
+from homeport.acs.storage.sql.reads import SqliteReads
+from homeport.acs.storage.sql.writer import Mode, Statement, Writer
+from homeport.acs.storage.values import merged, pack_delta, unpack_delta
+from homeport.errors import StoreError, StoreUnavailable
+
+DELTA_MOST: Final = 128
+"""Entries of a delta before it is folded into the values: reading and writing a delta costs by its size, at every change."""
+
+CACHED_DEVICES: Final = 1_024
+"""Devices in the cache, about 3 KB each, beside those that cannot leave it because something of them is not on the disk yet."""
+
+EVICTED_AT_ONCE: Final = 128
+"""Devices more than that, before the oldest are forgotten."""
+
+ROWS_AT_ONCE: Final = 64
+"""Rows that wait and are written as one unit."""
+
+MOST_DIRTY: Final = 1_000
+"""Devices with something unwritten before it is written early: they cannot leave the cache."""
+
+MOST_DEFERRED: Final = 2_000
+"""Units of histories that wait while the medium does not work; those beyond are lost."""
+
+_log = structlog.get_logger("homeport.acs.storage")
+
+
+class Hot:
+    """A device in the cache, and what of it is not on the disk yet."""
+
+    __slots__ = ("changed", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
+
+    def __init__(self, key: int, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
+        self.key = key  # 0: not known yet
+        self.record = record
+        self.reported = reported
+        self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
+        self.waiting = 0  # units on their way to the disk
+        self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
+        self.seen_only = True  # of what is dirty, only last_inform changed in the record
+        self.changed = False  # `reported` is dirty
+
+
+class HotDevices(SqliteReads):
+    """The cache of the SQLite store, and its write-behind. write_behind: seconds."""
+
+    def __init__(self, write_behind: float) -> None:
+        self._write_behind = write_behind
+        self._hots: dict[str, Hot] = {}
+        self._dirty: dict[str, Hot] = {}
+        self._drained: dict[
+            str, dict[str, Hot]
+        ] = {}  # what was dirty and is on its way: the batch in which it went last
+        self._deferred: list[list[Statement]] = []
+        self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
+        self._writer: Writer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rows: sqlite3.Connection  # only for the rows of devices
+        self._steady = False  # it has a snapshot open
+
+    # --- the writer ---
+
+    def _working(self) -> Writer:
+        if self._writer is None:
+            raise StoreUnavailable("the store is not open")
+        return self._writer
+
+    @property
+    def trouble(self) -> str | None:
+        return self._writer.trouble if self._writer is not None else "the store is not open"
+
+    @property
+    def group_commits(self) -> tuple[int, int]:
+        """(transactions, units) written since the start: their ratio is the size of a group."""
+        return (self._writer.groups, self._writer.units) if self._writer is not None else (0, 0)
+
+    # --- what waits ---
+
+    def _arm(self) -> None:
+        # While the medium does not work, look every second whether it does again: all devices are being sent away.
+        wait = self._write_behind if self.trouble is None else min(self._write_behind, 1.0)
+        self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
+
+    def _tick(self) -> None:
+        writer = self._working()
+        self._let_go()
+        try:
+            if not self._drain(writer) and writer.trouble is not None:
+                writer.submit([Statement(Mode.ONE, QUERIES["probe"], ())], None)
+        finally:
+            self._arm()
+
+    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
+        self._must_work()
+        hot = self._hots.get(device) or self._load(device)
+        if hot is None:
+            return
+        hot.record = replace(hot.record, **fields)
+        if changed:
+            reported = hot.reported
+            for path, value in changed.items():
+                reported[path] = merged(reported.get(path), value)
+            hot.changed = True
+        if len(fields) > 1 or "last_inform" not in fields:
+            hot.seen_only = False
+        self._dirty[device] = hot
+        if len(self._dirty) >= MOST_DIRTY:
+            self._drain(self._working())
+
+    async def flush(self) -> None:
+        writer = self._working()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drain(writer)
+
+        def done(error: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+        writer.submit([], done)
+        await future
+
+    async def _settled(self) -> None:
+        if self._deferred or self._leaving:
+            await self.flush()
+
+    def _must_work(self) -> None:
+        writer = self._writer
+        if writer is None or writer.trouble is not None:
+            raise StoreUnavailable(self.trouble or "")
+
+    def _left(self, error: BaseException | None) -> None:
+        self._leaving -= 1
+
+    def _drain(self, writer: Writer) -> bool:
+        """Everything that waits, on its way to the disk; False where nothing did."""
+        deferred, self._deferred = self._deferred, []
+        ended: list[Any] = []  # sessions: nothing stops one of them, so they need no unit each
+        for statements in deferred:
+            first = statements[0]
+            if len(statements) == 1 and first.mode is Mode.ONE and first.sql is QUERIES["insert_session"]:
+                ended.append(first.values)
+            else:
+                writer.submit(statements, partial(self._deferred_again, statements))
+        for statement in _in_parts(QUERIES["insert_session"], ended):
+            writer.submit([statement], partial(self._deferred_again, [statement]))
+        if deferred:
+            self._leaving += 1
+            writer.submit([], self._left)
+        if not self._dirty:
+            return bool(deferred)
+        dirty, self._dirty = self._dirty, {}
+        rows_of = _Waiting()
+        for id, hot in dirty.items():
+            try:
+                self._take(writer, rows_of, hot)
+            except StoreUnavailable:
+                self._dirty[id] = hot
+            except (StoreError, ValueError) as e:
+                _log.error(
+                    "what a device told cannot be stored; it is read from the disk again", device=id, reason=str(e)
+                )
+                self._hots.pop(id, None)
+        self._drained.update(dict.fromkeys(dirty, dirty))
+        failed: list[BaseException | None] = []
+        for statement in rows_of.statements():
+            writer.submit([statement], failed.append)
+        writer.submit([], lambda error: self._arrived(dirty, again=any((*failed, error))))
+        return True
+
+    def _deferred_again(self, statements: list[Statement], error: BaseException | None) -> None:
+        """Histories that the medium did not take are written later, as many as there is room for."""
+        if isinstance(error, StoreUnavailable) and len(self._deferred) < MOST_DEFERRED:
+            self._deferred.append(statements)
+
+    def _take(self, writer: Writer, waiting: "_Waiting", hot: Hot) -> None:
+        """What is dirty of a device, among the rows to be written. Raises StoreError, ValueError where it has no written form."""
+        if not hot.key:
+            row = self._one("device_key", hot.record.id)
+            if row is None:
+                return  # deleted
+            hot.key = row[0]
+        if hot.changed and len(hot.reported) > DELTA_MOST:
+            self._fold(writer, hot)
+            hot.changed = False
+        if not hot.seen_only:
+            waiting.records.append(rows.whole_row(hot.record))
+            if hot.changed:
+                waiting.deltas.append((pack_delta(hot.reported), hot.key))
+        elif hot.changed:
+            waiting.told.append((hot.record.last_inform, pack_delta(hot.reported), hot.key))
+        else:
+            waiting.seen.append((hot.record.last_inform, hot.key))
+        hot.seen_only, hot.changed = True, False
+
+    def _arrived(self, dirty: dict[str, Hot], *, again: bool) -> None:
+        """What was dirty is on the disk. again: it is not all there, because the medium did not work, and is dirty once more."""
+        for id, hot in dirty.items():
+            if self._drained.get(id) is dirty:
+                del self._drained[id]
+            if again and self._hots.get(id) is hot:
+                hot.seen_only, hot.changed = False, True
+                self._dirty[id] = hot
+        self._evict()
+
+    def _fold(self, writer: Writer, hot: Hot) -> None:
+        """Bring a delta that has grown long into the values."""
+        id = hot.record.id
+        change = ValuesChange(id, hot.reported)
+        hot.reported = {}
+        hot.merging.append(change)
+        hot.waiting += 1
+        statements = [
+            Statement(Mode.MERGE, "", change),
+            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta({}))),
+        ]
+        writer.submit(statements, lambda error: self._settle(id, error))
+
+    def _settle_all(self, ids: Collection[str], error: BaseException | None) -> None:
+        for id in ids:
+            self._settle(id, error)
+
+    def _settle(self, id: str, error: BaseException | None) -> None:
+        """A unit with this device is on the disk, or failed: then the cache may hold what is not true."""
+        hot = self._hots.get(id)
+        if hot is None:
+            return
+        if hot.waiting:
+            hot.waiting -= 1
+        else:
+            # After an error the entry is a new one, read while this unit was still on its way.
+            hot.tasks = None
+        if not hot.waiting:
+            hot.merging.clear()
+        if error is not None:
+            del self._hots[id]
+            self._dirty.pop(id, None)
+
+    # --- the cache ---
+
+    def _load(self, id: str) -> Hot | None:
+        hot = self._hots.get(id)
+        if hot is None:
+            row = self._hot_row(id)
+            if row is None:
+                return None
+            key, rest, last_inform, delta, busy = row
+            record = rows.whole_device(rest, last_inform)
+            older = record is None  # the next write brings it into the form that is read in one step
+            if record is None:
+                record = rows.device(self._one("device", id))
+            hot = self._hots[id] = Hot(key, record, unpack_delta(delta) if delta else {})
+            hot.seen_only = not older
+            if not busy:
+                hot.tasks = ()
+            if len(self._hots) - len(self._dirty) - len(self._drained) > CACHED_DEVICES + EVICTED_AT_ONCE:
+                self._evict()
+        return hot
+
+    def _hot_row(self, id: str) -> Any:
+        """What `_load` needs of the disk.
+
+        One snapshot serves all such reads until something is written: to take a new one costs as much as the reading.
+        """
+        try:
+            if not self._steady and self._writer is not None and self._writer.still:
+                self._rows.execute("BEGIN")
+                self._steady = True
+            return self._rows.execute(QUERIES["hot_device"], (id,)).fetchone()
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+
+    def _let_go(self) -> None:
+        """End the snapshot: something is about to be written, by us or, as far as we know, by somebody else."""
+        if self._steady:
+            self._steady = False
+            self._rows.rollback()
+
+    def _evict(self) -> None:
+        """Forget the oldest devices that have nothing on its way."""
+        surplus = len(self._hots) - len(self._dirty) - len(self._drained) - CACHED_DEVICES
+        if surplus <= 0:
+            return
+        gone = []
+        for id, hot in self._hots.items():
+            if not hot.waiting and id not in self._dirty and id not in self._drained:
+                gone.append(id)
+                if len(gone) == surplus:
+                    break
+        for id in gone:
+            del self._hots[id]
+
+
+class _Waiting:
+    """Rows of devices that are written together, each the parameters of its statement."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+        self.told: list[tuple[Any, ...]] = []
+        self.records: list[tuple[Any, ...]] = []
+        self.deltas: list[tuple[Any, ...]] = []
+
+    def statements(self) -> Iterator[Statement]:
+        """In the order of the keys, so that neighbours on a page are written one after the other."""
+        for name, values in (
+            ("seen_device", self.seen),
+            ("told_device", self.told),
+            ("update_device", self.records),
+            ("put_delta_at", self.deltas),
+        ):
+            values.sort(key=_key)
+            yield from _in_parts(QUERIES[name], values)
+
+
+_key = itemgetter(-1)
+
+
+def _in_parts(sql: str, values: list[Any]) -> Iterator[Statement]:
+    """Rows that need not be written together, in units of a length that holds nobody up."""
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        yield Statement(Mode.MANY, sql, values[start : start + ROWS_AT_ONCE])
