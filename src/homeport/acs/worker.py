@@ -1,6 +1,7 @@
 """What happens by the clock: silent sessions end, old histories go, and tasks that a process left behind when it died are taken up."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -61,7 +62,12 @@ class Worker:
             try:
                 await self._hub.store.commit(unit)
             except Conflict:
-                pass  # another node has settled one of them in this moment; what is left is read again
+                # Another node has settled one of them in this moment. The others are this node's now, and nobody else looks at them.
+                for change in unit.tasks:
+                    part = UnitOfWork()
+                    part.tasks.append(change)
+                    with contextlib.suppress(Conflict):
+                        await self._hub.store.commit(part)
 
     async def recall(self) -> None:
         """Have devices called whose tasks were made shortly before the process that was to call them ended."""
@@ -106,3 +112,5 @@ class Worker:
                 await work()
             except StoreUnavailable as e:
                 _log.warning("put off", reason=str(e))
+            except Exception:
+                _log.exception("what is done by the clock has failed; it is tried again", every=seconds)

@@ -60,6 +60,9 @@ LARGE: Final = 262_144
 
 MOST_QUIRKS: Final = 32
 
+WORDS_TAKE: Final = 5.0
+"""Seconds within which a word of another process is here; clocks may differ."""
+
 MISTAKEN_AGAIN: Final = 3_600.0
 MOST_MISTAKEN: Final = 1_000
 """Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
@@ -127,7 +130,10 @@ class Door:
         device = str(word.get("device", ""))
         self._hub.bus.wake(contact(device))
         live = self.live.of_device(device)
-        if live is not None and not live.busy and live.work.started < float(word.get("at", 0.0)):
+        older = live is not None and (
+            live.work.started < float(word.get("at", 0.0)) or self._hub.clock() - live.work.started > WORDS_TAKE
+        )
+        if live is not None and older and not live.busy:
             job = asyncio.get_running_loop().create_task(
                 self._give_up(live, "replaced", "the device has begun a new session at another process")
             )

@@ -5,6 +5,7 @@ session which it does not have looks for it in the database, or asks the one tha
 is found by place (`places.py`), and then taken up in the same way.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -58,10 +59,12 @@ class Handover:
         self._told = told
         self._give_up = give_up
         self._coming: set[str] = set()
+        self._jobs: set[asyncio.Task[None]] = set()
         challenged = hub.settings.cpe_auth != "open"
         self._places = Places(hub, live, self._by_place, give_up, no_cookie, challenged=challenged)
         if hub.peers is not None:
             hub.peers.serve("give", self._asked)
+            hub.peers.on_gap(self._look_around)
 
     # --- taking up ---
 
@@ -108,7 +111,9 @@ class Handover:
             if answer == BUSY:
                 return _BUSY
             over = answer is None and not await hub.peers.alive(owner)  # it was killed in this moment
-            lease = await store.lease(cookie) if answer == GIVEN or over else None
+            lease = await store.lease(cookie)
+            if not (answer == GIVEN or over or (lease is not None and not lease.node)):
+                lease = None  # where it was given away, its answer was lost
         if lease is None or lease.until <= hub.clock():
             return None
         return await self._resumed(lease, request, by_cookie=by_cookie)
@@ -155,14 +160,32 @@ class Handover:
         try:
             await self._leases.hand_over([(live.work, self._told(live))])
         except TooLarge as e:
-            live.busy = False
             await self._give_up(live, "aborted", str(e))
             return UNKNOWN
         except StoreUnavailable:
-            live.busy = False
             return BUSY
+        finally:
+            live.busy = False
         self._live.remove(live)
         return GIVEN
+
+    def _look_around(self) -> None:
+        """Others may have taken this process for dead, and gone on with its sessions."""
+        job = asyncio.get_running_loop().create_task(self.let_go())
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    async def let_go(self) -> None:
+        """Forget the sessions that another process has taken."""
+        for live in [live for live in self._live if live.work.leased and not live.busy]:
+            try:
+                held = await self._leases.held(live.work)
+            except StoreUnavailable:
+                return  # this comes again with the database
+            if not held and not live.busy and not live.over and live.work.leased:
+                _log.info("a session has gone on elsewhere", device=live.work.device, session=live.work.id)
+                live.work.clear(self._hub.asking)
+                self._live.remove(live)
 
     async def all(self) -> None:
         """Write all sessions down, because this process stops: their devices go on at another one, or after the restart."""

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from homeport.acs.records import ConnectionRequestDetail, DeviceRecord
-from homeport.acs.services.hub import Hub
+from homeport.acs.records import ConnectionRequestDetail, DeviceRecord, TaskStatus
+from homeport.acs.services.hub import Hub, keep_detail
 from homeport.acs.services.sessions import contact
 from homeport.acs.services.shares import MOST_CALLS, SlotKeeper
 from homeport.acs.services.udp_calls import UdpCalls
@@ -25,14 +25,15 @@ The last is for those that take only so many calls a minute.
 SESSION_WITHIN: Final = 30.0
 """Seconds within which a device that accepted must open its session (TR-069a6 3.2.2.2)."""
 
-MOST_DETAILS: Final = 10_000
-
 HTTP: Final = "http"
 UDP: Final = "udp"
 XMPP: Final = "xmpp"
 
 _ORDER: Final = (HTTP, XMPP, UDP)
 """UDP last: it gives no answer, so that only half a minute of silence tells that it did not work."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks whether a session of the device has ended."""
 
 TURN: Final = 0.1
 """Seconds between two looks whether another worker has ended its call of the same device, or any one."""
@@ -134,8 +135,12 @@ class Contacts:
             if wait:
                 await self._pause(wait, call.hurry)
             call.hurry.clear()
-            if await self._in_session(device):
-                return  # it is here already, and takes its tasks in this session
+            try:
+                if await self._in_session(device) and not await self._left_out(device, tasks):
+                    return  # it was here already, and has taken its tasks in that session
+            except StoreUnavailable as e:
+                self._note(tasks, self._detail(False, 0, str(e)))
+                continue  # so was the device: it is called when the database is back
             if not await self._admitted(device):
                 self._note(tasks, self._detail(True, 0, "called for another task, by another process"))
                 return
@@ -143,6 +148,8 @@ class Contacts:
             try:
                 try:
                     detail, again = await self.call(device, failed)
+                except StoreUnavailable as e:
+                    detail, again = self._detail(False, 0, str(e)), True
                 finally:
                     self._ended(device)
                 self._note(tasks, detail)
@@ -158,6 +165,12 @@ class Contacts:
                     return
             finally:
                 heard.cancel()
+
+    async def _left_out(self, device: str, tasks: set[str]) -> bool:
+        """Wait for the end of the device's session; whether one of these tasks came too late for it. Raises StoreUnavailable."""
+        while await self._in_session(device):
+            await self._sleep(LOOK_EVERY)
+        return any(t.id in tasks and t.status is TaskStatus.QUEUED for t in await self._hub.store.open_tasks(device))
 
     async def _admitted(self, device: str) -> bool:
         """Wait until the device may be called; False where another worker has called it meanwhile, and it is here."""
@@ -288,11 +301,8 @@ class Contacts:
 
     def _note(self, tasks: set[str], detail: ConnectionRequestDetail) -> None:
         self._hub.stats.count(self._hub.stats.connection_requests, "ok" if detail.ok else str(detail.status))
-        details = self._hub.connection_request_details
         for task in tasks:
-            while len(details) >= MOST_DETAILS:
-                details.pop(next(iter(details)))
-            details[task] = detail
+            keep_detail(self._hub.connection_request_details, task, detail)
             self._hub.noted(task, detail)
 
 

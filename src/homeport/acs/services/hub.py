@@ -164,6 +164,10 @@ class Bus:
                 queue.put_nowait(GAP)
             queue.put_nowait(event)
 
+    def missed(self) -> None:
+        """What happened at other processes may not have been told here: who reads the stream is told so."""
+        self.deliver(GAP)
+
     @asynccontextmanager
     async def listen(self, last: str | None = None) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
         """A queue of everything published while the context is open.
@@ -212,6 +216,16 @@ class Bus:
                 del self._waiters[subject]
 
 
+MOST_DETAILS: Final = 10_000
+
+
+def keep_detail(details: dict[str, ConnectionRequestDetail], task: str, detail: ConnectionRequestDetail) -> None:
+    """Remember how the last connection request for a task went, of as many tasks as there is room for."""
+    while len(details) >= MOST_DETAILS:
+        details.pop(next(iter(details)))
+    details[task] = detail
+
+
 class Hub:
     """Made once by the composition root. clock: seconds since 1970. peers: None in a process that is alone."""
 
@@ -219,8 +233,8 @@ class Hub:
         self.store = store
         self.settings = settings
         self.patience = Patience(settings.restart_timeout, settings.transfer_timeout)
-        self.clock = clock
         channel = store.channel
+        self.clock = clock if channel is None else lambda: clock() + channel.ahead
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()

@@ -95,6 +95,14 @@ class Leases:
             self._hub.asking[work.task.id] = work.task
         return work, state
 
+    async def held(self, work: Work) -> bool:
+        """Whether the session is still this process's: another may have taken it while this one was cut off or stood still.
+
+        Raises StoreUnavailable.
+        """
+        lease = await self._store.lease(work.cookie)
+        return lease is not None and lease.session == work.id and lease.node == self._store.node
+
     async def _as_left(self, task: TaskRecord, stored: TaskStatus) -> bool:
         """Whether nobody else has taken the task up meanwhile."""
         now = await self._store.task(task.id)
@@ -114,7 +122,8 @@ class Leases:
             return  # of another version; the task is found by itself
         hub.stats.count(hub.stats.sessions, "aborted")
         task = state.task
-        if task is not None and not state.mending and state.stored is TaskStatus.RUNNING:
+        alive = task is not None and not state.mending and state.stored is TaskStatus.RUNNING
+        if task is not None and alive and await self._as_left(task, TaskStatus.RUNNING):
             unit = UnitOfWork()
             unit.tasks.append(TaskChange(settle.lost(task), frozenset({TaskStatus.RUNNING})))
             try:

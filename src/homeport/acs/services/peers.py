@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from homeport.acs.storage.interface import Channel
+from homeport.errors import StoreUnavailable
 
 ASK_WITHIN: Final = 3.0
 """Seconds within which another process answers; a device waits 30 s for its reply."""
@@ -22,6 +24,9 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 Word = dict[str, Any]
+
+_GAP: Final = "gap"
+_log = structlog.get_logger("homeport.acs.peers")
 
 
 class Peers:
@@ -35,11 +40,33 @@ class Peers:
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._jobs: set[asyncio.Task[None]] = set()
+        self._gap_handlers: list[Callable[[], None]] = []
+        self._owes = False  # the others have to be told that words of ours were lost
         channel.heard = self._heard
+        channel.resumed = self._missed
+        channel.lost = self._lost
+        self.on(_GAP, lambda _: self._missed())
 
     def on(self, kind: str, handler: Callable[[Word], None]) -> None:
         """Call the handler with each word of this kind that another process says."""
         self._handlers[kind] = handler
+
+    def on_gap(self, handler: Callable[[], None]) -> None:
+        """Call the handler when words of others may have been lost, so that it looks for itself."""
+        self._gap_handlers.append(handler)
+
+    def _missed(self) -> None:
+        for handler in self._gap_handlers:
+            handler()
+
+    def _lost(self) -> None:
+        self._owes = True
+
+    def own_up(self) -> None:
+        """Tell the others where words of ours were lost; called every few seconds."""
+        if self._owes:
+            self._owes = False
+            self.say(_GAP)
 
     def serve(self, kind: str, handler: Callable[[Word], Awaitable[Any]]) -> None:
         """Answer what other processes ask this one."""
@@ -85,7 +112,10 @@ class Peers:
         if "to" not in word:
             handler = self._handlers.get(kind)
             if handler is not None:
-                handler(word)
+                try:
+                    handler(word)
+                except Exception:
+                    _log.exception("a word of another process was not understood", kind=kind)
         elif word["to"] != self.node:
             return
         elif kind == "re":
@@ -98,5 +128,11 @@ class Peers:
             job.add_done_callback(self._jobs.discard)
 
     async def _answer(self, word: Word) -> None:
-        answer = await self._servers[word["k"]](word)
-        self.say("re", to=word["by"], n=word["n"], answer=answer)
+        try:
+            answer = await self._servers[word["k"]](word)
+            self.say("re", to=word["by"], n=word["n"], answer=answer)
+        except StoreUnavailable as e:
+            _log.warning("another process was given no answer", kind=word["k"], reason=str(e))
+        except Exception:
+            # Who asked has a time limit.
+            _log.exception("another process was given no answer", kind=word["k"])

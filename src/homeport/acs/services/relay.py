@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from homeport.acs.records import ConnectionRequestDetail
-from homeport.acs.services.hub import Hub
+from homeport.acs.services.hub import Hub, keep_detail
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.storage.interface import LONGEST_WORD
 from homeport.transport.addresses import Address
@@ -30,6 +30,7 @@ class Relay:
         hub.peers.on("event", lambda word: self._bus.deliver(word["e"]))
         hub.peers.on("listening", lambda _: self._bus.heard_elsewhere(HEARD_FOR))
         hub.peers.on("detail", self._detail)
+        hub.peers.on_gap(self._bus.missed)
         hub.bus.far = self._tell
         hub.bus.first = self._announce
         hub.noted = self._note
@@ -39,6 +40,7 @@ class Relay:
 
     async def announce(self) -> None:
         """Say that somebody reads the event stream here; called every `ANNOUNCE_EVERY` seconds."""
+        self._peers.own_up()
         if self._bus.local:
             self._announce()
 
@@ -54,7 +56,7 @@ class Relay:
         self._peers.say("detail", task=task, d=msgspec.to_builtins(detail))
 
     def _detail(self, word: dict[str, Any]) -> None:
-        self._details[str(word["task"])] = msgspec.convert(word["d"], ConnectionRequestDetail)
+        keep_detail(self._details, str(word["task"]), msgspec.convert(word["d"], ConnectionRequestDetail))
 
     def _carry(self, datagram: bytes, to: Address) -> None:
         """A device behind NAT hears only the address that it sends its STUN packets to, and that may be another process's."""

@@ -312,7 +312,11 @@ class Sessions(Turns):
         hub.stats.session_lasted(hub.clock() - work.started)
         task, mending, stored = work.task, work.mending, work.stored
         work.clear(self._hub.asking)
-        if task is not None and not mending and task.status is TaskStatus.RUNNING:
+        begun = task is not None and not mending and task.status is TaskStatus.RUNNING
+        if begun and work.leased and hub.peers is not None and not await self._leases.held(work):
+            # Another process has gone on with it, or has settled its task: what this one knows of it is old.
+            begun, work.leased = False, False
+        if task is not None and begun:
             unit = UnitOfWork()
             after = settle.lost(task) if unanswered else replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
             unit.tasks.append(TaskChange(after, frozenset({stored})))

@@ -19,6 +19,9 @@ from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, TaskChange, U
 MOST_OPEN: Final = 1_000
 """Open tasks of one device: more is a runaway script, and each costs at every session."""
 
+LOOK_EVERY: Final = 5.0
+"""Seconds after which who waits for a task looks for himself where another process may end it: its word may have been lost."""
+
 Ask = Callable[[str, str], None]
 """Has a device called: (device, task)."""
 
@@ -198,6 +201,8 @@ class Tasks:
             over = settle.over_at(task, patience=self._hub.patience)
             if over is not None:
                 left = min(left, max(0.0, over - self._hub.clock()) + 0.001)
+            if self._hub.peers is not None:
+                left = min(left, LOOK_EVERY)
             await self._hub.bus.wait(id, left)
 
     async def cancel(self, id: str) -> TaskRecord:

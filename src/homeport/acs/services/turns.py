@@ -18,6 +18,7 @@ from homeport.acs.engine.recipes import Kind, Recipe, Run
 from homeport.acs.records import (
     NO_HABITS,
     OPEN_STATUSES,
+    DeviceRecord,
     FaultDetail,
     FaultRecord,
     StoredValue,
@@ -41,6 +42,9 @@ from homeport.terms import FaultCode, RpcName
 
 MANY: Final = 5_000
 """Values of one answer that are looked through by a thread, so that other devices do not wait meanwhile."""
+
+SAME_MOMENT: Final = 1.0
+"""Seconds by which the clocks of two processes may differ."""
 
 _log = structlog.get_logger("homeport.acs.sessions")
 
@@ -196,7 +200,7 @@ class Turns:
     async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
         record = await self._store.device(work.device)
-        if record is None:
+        if record is None or self._overtaken(work, record):
             return False
         if await self._pick_task(work, unit):
             return True
@@ -230,6 +234,10 @@ class Turns:
             work.run = Run(Recipe(kind=Kind.DISCOVER, root=record.root, habits=record.behaviour))
             return True
         return False
+
+    def _overtaken(self, work: Work, record: DeviceRecord) -> bool:
+        """Whether the device has begun a later session at another process, of which this one has not heard: it stood still."""
+        return self._hub.peers is not None and record.last_inform > work.started + SAME_MOMENT
 
     async def _free_username(self, device: str) -> str:
         """The device's id as its user name; with something behind it where a group or another device has that name."""

@@ -196,6 +196,8 @@ class Webhooks:
                     self._start_sending()
                 except StoreError as e:
                     _log.warning("webhooks wait for the store", reason=str(e))
+                except Exception:
+                    _log.exception("the list of webhooks cannot be read; it is tried again")
                 try:
                     async with asyncio.timeout(RELOAD_EVERY):
                         await self._wake.wait()
@@ -229,6 +231,8 @@ class Webhooks:
                 if not page.items or not await self._may_send(hook):
                     return
                 for document in page.items:
+                    if not await self._may_send(hook):
+                        return  # so many slow answers that another process has gone on
                     if not await self._tell(hook, _delivery(document.record)):
                         return
                     unit = UnitOfWork()
@@ -238,6 +242,8 @@ class Webhooks:
             return  # the webhook was taken away meanwhile
         except StoreError as e:
             _log.warning("a webhook waits for the store", webhook=hook.name, reason=str(e))
+        except Exception:
+            _log.exception("an event for a webhook could not be sent", webhook=hook.name)
 
     async def _may_send(self, hook: WebhookRecord) -> bool:
         """Whether this process is the one that sends to the webhook."""

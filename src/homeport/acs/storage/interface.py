@@ -168,6 +168,15 @@ class Channel(Protocol):
     heard: Callable[[str], None] | None
     """Called with what another process has said."""
 
+    resumed: Callable[[], None] | None
+    """Called when this process hears the others again, and what was said meanwhile is lost to it."""
+
+    lost: Callable[[], None] | None
+    """Called when something of `say` reached nobody."""
+
+    ahead: float
+    """Seconds to add to this machine's clock to have the database's, which all processes go by; 0.0 where they agree to a second."""
+
     def say(self, text: str) -> None:
         """Tell all other processes: one line, at most `LONGEST_WORD` bytes, soon. What cannot be said now is lost."""
 

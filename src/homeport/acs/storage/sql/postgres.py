@@ -93,6 +93,7 @@ class PostgresStore:
         self._url = url
         self._write_behind = write_behind
         self._link = Link(url)
+        self._link.made = self._connected
         self.channel = PostgresChannel(self._link, self.node, self._noted, lambda: self._views.clear())
         self._writer: GroupWriter | None = None
         self._views: dict[str, _View] = {}
@@ -115,6 +116,7 @@ class PostgresStore:
         connection = await self._link.connect()
         try:
             await _migrate(connection, self._url)
+            await self.channel.look_at_the_clock(connection)
         except (asyncpg.PostgresError, *BROKEN) as e:
             connection.terminate()
             raise StoreError(f"cannot make {safe_url(self._url)} ready: {translated(e)}") from e
@@ -146,10 +148,17 @@ class PostgresStore:
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._link.close()
 
+    def _connected(self) -> None:
+        """A new connection, perhaps to another server that has taken over: there the same id may name another list of paths."""
+        self._paths = {}
+        if self._writer is not None:
+            self._writer.forget()
+
     def _arm(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._write_behind, self._tick)
 
     def _tick(self) -> None:
+        self._arm()
         writer = self._working()
         now = time.monotonic()
         self._drain(writer)
@@ -157,7 +166,6 @@ class PostgresStore:
             self._beating = writer.submit(self._beat())  # after trouble it also shows whether the server works again
             _unheeded(self._beating)
             self._next_beat = now + BEAT
-        self._arm()
 
     def _beat(self) -> Job:
         return Job(statements=[(SQL["beat"], [(self.node,)])])
@@ -200,7 +208,8 @@ class PostgresStore:
     async def commit(self, unit: UnitOfWork) -> None:
         if unit.moved:
             await self.flush()  # what waits names the old id, and must be there before it goes
-        await self._submit(unit)
+        # It is written also where the one who waits goes away; what was read of its devices is dropped then, and no sooner.
+        await asyncio.shield(self._submit(unit))
 
     def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
@@ -258,7 +267,7 @@ class PostgresStore:
     async def flush(self) -> None:
         futures = self._drain(self._working())
         futures.append(self._working().submit(Job()))
-        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+        for outcome in await asyncio.shield(asyncio.gather(*futures, return_exceptions=True)):
             if isinstance(outcome, BaseException):
                 raise outcome
 
@@ -366,7 +375,9 @@ class PostgresStore:
         return record
 
     async def fresh(self, id: str) -> DeviceRecord | None:
-        self._views.pop(id, None)  # a notice of another node's commit may still be on its way
+        if self._on_way:
+            await self.flush()
+        self._forget(id)  # a notice of another node's commit may still be on its way
         return await self.device(id)
 
     async def reported(self, id: str) -> Mapping[str, StoredValue]:

@@ -303,6 +303,10 @@ SELECT value FROM secret WHERE name = $1;
 -- name: insert_secret
 INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
+-- The time at the server, seconds since 1970.
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
+
 -- This node is alive.
 -- name: beat
 INSERT INTO node (name, seen) VALUES ($1, now()) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen;

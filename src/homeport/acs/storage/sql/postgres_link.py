@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: made when needed, lent to one statement at a time, dropped when they break; its errors as ours."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -16,16 +16,39 @@ STATEMENT_TIMEOUT: Final = 15.0
 
 _SETTINGS: Final = {
     "application_name": "homeport",
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",  # a node that hangs in a transaction must not hold others up
+    # A node that is paused in a transaction must not hold others up: it is ended before those who wait for its locks give up, and
+    # does its work once more when it goes on.
+    "idle_in_transaction_session_timeout": "4s",
+    "lock_timeout": "10s",
+    # A machine that was switched off says no goodbye: its locks go with its connections, within half a minute.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
     "jit": "off",  # compiling costs more than these small statements
 }
 
-_AWAY: Final = ("08", "53", "57", "58", "40", "55", "XX")
-"""Classes of SQLSTATE that pass by themselves or by an operator's hand: the connection, resources, shutdown, the system, locks."""
+_AWAY: Final = ("08", "53", "54000", "57", "58", "40", "55", "XX")
+"""SQLSTATEs and classes of them that pass by themselves or by an operator's hand: the connection, resources, a full queue of notices,
+shutdown, the system, locks."""
 
-BROKEN: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+BROKEN: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # the driver's word where the server's last one met it between two statements
+)
 """What says nothing about the statement: the way to the server is gone."""
+
+ENDED: Final = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""The server's last word on a connection: it was told to stop, or to end this one."""
 
 Connection: TypeAlias = Any
 """An asyncpg.Connection; the package has no types."""
@@ -47,10 +70,15 @@ def translated(e: BaseException) -> StoreError:
 
 
 class Link:
-    """All reading connections of a store to one database. most: how many statements may run at once."""
+    """All reading connections of a store to one database. most: how many statements may run at once.
+
+    made: told of each new connection: the server behind it may be another one, or have lost its last transactions.
+    """
 
     def __init__(self, url: str, *, most: int = 4) -> None:
+        self.made: Callable[[], None] = lambda: None
         self._url = url
+        self._silent = ""  # why the last statement or connection had no answer
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(most)
         self._closed = False
@@ -65,6 +93,7 @@ class Link:
                 server_settings=dict(_SETTINGS),
                 max_cached_statement_lifetime=0,  # the statements are few and known
             )
+            self.made()
             return connection
         except asyncpg.CannotConnectNowError as e:
             raise StoreUnavailable(f"the database server is just starting or stopping: {e}") from e
@@ -85,28 +114,48 @@ class Link:
         """
         if any(isinstance(v, str) and not storable(v) for v in values):
             return []
+        waits = self._slots.locked() and not self._silent
         async with self._slots:
+            if waits and self._silent:
+                raise StoreUnavailable(self._silent)  # who queued before that was known needs no time limit of his own
             while True:
                 used = bool(self._idle)
-                # In a task of its own: a device's request takes its first steps in none, and the driver's time limit needs one.
-                connection = self._idle.pop() if used else await asyncio.create_task(self.connect())
+                try:
+                    # In a task of its own: a device's request takes its first steps in none, and the driver's time limit needs one.
+                    connection = self._idle.pop() if used else await asyncio.create_task(self.connect())
+                except StoreUnavailable as e:
+                    self._silent = str(e)
+                    raise
                 try:
                     found: list[Row] = await connection.fetch(sql, *values)
                 except BROKEN as e:
                     connection.terminate()
+                    if isinstance(e, TimeoutError):
+                        self.drop_idle()  # the way to the server is gone without a word: the others are as dead
+                        self._silent = str(translated(e))
                     if not used or isinstance(e, TimeoutError):
                         raise translated(e) from e
                     continue  # it broke while nobody used it: the server may be back already
                 except asyncpg.PostgresError as e:
-                    self.give(connection)
-                    if used and connection.is_closed():
-                        continue
+                    gone = connection.is_closed() or isinstance(e, ENDED)
+                    if gone:
+                        connection.terminate()
+                        if used:
+                            continue
+                    else:
+                        self.give(connection)
                     raise translated(e) from e
                 except BaseException:
                     connection.terminate()
                     raise
                 self.give(connection)
+                self._silent = ""
                 return found
+
+    def drop_idle(self) -> None:
+        """Cut the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().terminate()
 
     def give(self, connection: Connection) -> None:
         """A connection that nobody uses now: it serves the next statement, or ends where it cannot."""

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link, cleaned, facts, farewell, translated
+from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, Connection, Link, cleaned, facts, farewell, translated
 from homeport.acs.storage.sql.postgres_moving import move
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
 from homeport.acs.storage.sql.queries import load
@@ -53,6 +54,8 @@ _RACES: Final = (
     asyncpg.ForeignKeyViolationError,
 )
 
+_log = structlog.get_logger("homeport.acs.store")
+
 
 class _CommitLost(Exception):
     """The connection broke between COMMIT and its answer."""
@@ -77,6 +80,10 @@ class GroupWriter:
         self._paths: dict[int, Paths] = {}  # ids are never used twice, even where their transaction is taken back
         self._last = False
         self._task: asyncio.Task[None] | None = None
+
+    def forget(self) -> None:
+        """The server may be another one: what was read of it is read anew."""
+        self._paths = {}
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -153,13 +160,25 @@ class GroupWriter:
             self.trouble = str(e)
             return [e] * len(jobs)
         except StoreError as e:
-            if len(jobs) == 1:
-                return [e]
-            # A row that the server refuses stands against its own unit only.
-            return [answer for job in jobs for answer in await self._write([job])]
+            return [e] if len(jobs) == 1 else await self._apart(jobs)
+        except Exception as e:
+            # A mistake of ours, in one unit: nobody may wait for ever for it, and the others are written.
+            if len(jobs) > 1:
+                return await self._apart(jobs)
+            _log.exception("a unit could not be written")
+            return [StoreError(f"a unit could not be written: {type(e).__name__}: {e}")]
         self.trouble = None
         self.groups += 1
         self.units += len(jobs)
+        return answers
+
+    async def _apart(self, jobs: list[Job]) -> list[BaseException | None]:
+        """Each by itself: a row that the server refuses stands against its own unit only."""
+        answers: list[BaseException | None] = []
+        for job in jobs:
+            answers += await self._write([job])
+            if isinstance(answers[-1], StoreUnavailable):
+                return answers + answers[-1:] * (len(jobs) - len(answers))
         return answers
 
     async def _attempts(self, jobs: list[Job]) -> Sequence[BaseException | None]:
@@ -179,23 +198,26 @@ class GroupWriter:
                 await self._rollback()
                 if left == 1:
                     if isinstance(e, asyncpg.IntegrityConstraintViolationError):
-                        return [Conflict(f"the row does not fit to what is stored: {e}")] * len(jobs)
+                        raise Conflict(f"the row does not fit to what is stored: {e}") from e
                     raise translated(e) from e
             except BROKEN as e:
                 self._drop()
                 if fresh or left == 1 or isinstance(e, TimeoutError):
                     raise translated(e) from e
             except asyncpg.PostgresError as e:
-                gone = self._connection is None or self._connection.is_closed()
-                await self._rollback()
+                gone = self._connection is None or self._connection.is_closed() or isinstance(e, ENDED)
+                if gone:
+                    self._drop()
+                else:
+                    await self._rollback()
                 if not gone or fresh or left == 1:
                     raise translated(e) from e
             except (UnicodeEncodeError, asyncpg.DataError, OverflowError) as e:
                 await self._rollback()
                 raise StoreError(f"the database cannot hold a value: {e}") from e
-            except Conflict as e:
+            except Conflict:
                 await self._rollback()  # of a job that is alone: what it expects is not so
-                return [e] * len(jobs)
+                raise
             except StoreError:
                 raise
             except BaseException:
@@ -223,7 +245,7 @@ class GroupWriter:
         except BROKEN as e:
             raise _CommitLost(transaction) from e
         except asyncpg.PostgresError as e:
-            if c.is_closed():
+            if c.is_closed() or isinstance(e, ENDED):
                 raise _CommitLost(transaction) from e
             raise
         return answers
@@ -246,9 +268,10 @@ class GroupWriter:
                 sheet.deltas[row[0]] = unpack_delta(row[1])
         wanted = sheet.wants_values(units, touched)
         if wanted:
-            for id, path_list, values, _ in await _stored(c.fetch, wanted, self._paths):
-                known = values is not None and path_list in self._paths
-                sheet.full[id] = Column(self._paths[path_list], values) if known else Column(NO_PATHS, None)
+            found, lists = await _stored(c.fetch, wanted, self._paths)
+            for id, path_list, values, _ in found:
+                known = values is not None
+                sheet.full[id] = Column(lists[path_list], values) if known else Column(NO_PATHS, None)
         keyed = [t.record for u in units for t in u.tasks if t.expect is None and t.record.idempotency_key]
         if keyed:
             # The devices are locked, so that no other node can make a task under the same key meanwhile.
@@ -372,10 +395,11 @@ async def stored_values(
 ) -> dict[str, dict[str, Any]]:
     """All values of some devices. cache: path lists by id, added to."""
     out: dict[str, dict[str, Any]] = {}
-    for id, path_list, values, delta in await _stored(fetch, ids, cache):
+    found, lists = await _stored(fetch, ids, cache)
+    for id, path_list, values, delta in found:
         full = {}
-        if path_list is not None and path_list in cache:
-            full = unpack_values(cache[path_list].rows, values)
+        if path_list is not None:
+            full = unpack_values(lists[path_list].rows, values)
         if delta is not None:
             for path, value in unpack_delta(delta).items():
                 full[path] = merged(full.get(path), value)
@@ -383,17 +407,24 @@ async def stored_values(
     return out
 
 
-async def _stored(fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]) -> Sequence[Any]:
-    """(id, path list, values, delta) of some devices, their path lists in the cache."""
-    found: Sequence[Any] = await fetch(SQL["values"], list(ids))
-    missing = {row[1] for row in found if row[1] is not None and row[1] not in cache}
-    if missing:
-        if len(cache) > MOST_LISTS:
-            cache.clear()
-            missing = {row[1] for row in found if row[1] is not None}
-        for id, blob in facts(await fetch(SQL["path_lists"], list(missing))).items():
-            cache[id] = Paths(unpack_paths(blob), blob)
-    return found
+async def _stored(
+    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]
+) -> tuple[Sequence[Any], dict[int, Paths]]:
+    """(id, path list, values, delta) of some devices, and the path lists that these rows name."""
+    for _ in range(TRIES):
+        found: Sequence[Any] = await fetch(SQL["values"], list(ids))
+        lists = {row[1]: cache.get(row[1]) for row in found if row[1] is not None}
+        missing = [id for id, paths in lists.items() if paths is None]
+        if missing:
+            if len(cache) > MOST_LISTS:
+                cache.clear()
+            for id, blob in facts(await fetch(SQL["path_lists"], missing)).items():
+                lists[id] = cache[id] = Paths(unpack_paths(blob), blob)
+        whole = {id: paths for id, paths in lists.items() if paths is not None}
+        if len(whole) == len(lists):
+            return found, whole
+        # A device got another list between the two questions, and its old one was pruned.
+    raise StoreUnavailable("the lists of the devices' parameters change too fast to be read")
 
 
 def notes(node: str, subjects: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+import structlog
+
 from homeport.acs.storage.interface import Conflict, Done
 from homeport.acs.storage.sql.merging import Merger
 from homeport.acs.storage.sql.moving import move_rows
@@ -34,6 +36,9 @@ LATE: Final = 0.02
 
 _RETRY: Final = 0.002
 """Seconds between two looks whether another program still holds the database (a backup, another worker)."""
+
+
+_log = structlog.get_logger("homeport.acs.store")
 
 
 class Mode(IntEnum):
@@ -191,7 +196,10 @@ class Writer:
             self._arm()
         for job, answer in zip(jobs, answers, strict=True):
             if job.done is not None:
-                job.done(answer)
+                try:
+                    job.done(answer)
+                except Exception:
+                    _log.exception("what follows from a write has failed")  # the others are told all the same
         if self._idle is not None and not self._running and not self._waiting:
             idle, self._idle = self._idle, None
             if not idle.done():
