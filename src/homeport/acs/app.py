@@ -224,6 +224,7 @@ class AcsApp:
 
     async def stop(self) -> None:
         """Let running answers out, end the sessions, write what waits, close."""
+        self.hub.bus.end()
         for job in self._jobs:
             job.cancel()
         for server in self._servers:

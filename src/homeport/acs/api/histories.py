@@ -12,7 +12,7 @@ from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
-from homeport.acs.services.hub import GAP, NotFound
+from homeport.acs.services.hub import END, GAP, NotFound
 
 router = APIRouter(route_class=Quick, tags=["histories"])
 
@@ -78,6 +78,8 @@ async def stream_events(
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
+                if event is END:
+                    return
                 if device is None or event.get("device") == device or event is GAP:
                     number = f"id: {event['id']}\n" if "id" in event else ""
                     yield f"{number}event: {event['kind']}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"

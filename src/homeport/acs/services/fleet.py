@@ -11,7 +11,7 @@ from homeport.acs.records import DeviceRecord, TaskRecord
 from homeport.acs.services.hub import Hub, NotFound, Refused
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.where import Where
-from homeport.errors import StoreError
+from homeport.errors import StoreError, StoreUnavailable
 
 PAGE: Final = 200
 AT_ONCE: Final = 32
@@ -30,6 +30,7 @@ class Fleet:
     """Makes tasks for many devices."""
 
     def __init__(self, hub: Hub, tasks: Tasks) -> None:
+        self._bus = hub.bus
         self._store = hub.store
         self._tasks = tasks
 
@@ -44,9 +45,11 @@ class Fleet:
         cursor: str | None = None
         left = limit
         while left > 0:
+            self._go_on()
             page = await self._store.devices(where, limit=min(PAGE, left), cursor=cursor)
             left -= len(page.items)
             for start in range(0, len(page.items), AT_ONCE):
+                self._go_on()
                 batch: tuple[DeviceRecord, ...] = page.items[start : start + AT_ONCE]
                 outcomes = await asyncio.gather(
                     *(self._one(d.id, rpc, args, more) for d in batch), return_exceptions=True
@@ -68,6 +71,7 @@ class Fleet:
         while True:
             page = await self._store.devices(where, limit=PAGE, cursor=cursor)
             for device in page.items:
+                self._go_on()
                 for task in await self._store.open_tasks(device.id):
                     if (rpc and task.rpc != rpc) or (key and task.idempotency_key != key):
                         continue
@@ -78,6 +82,11 @@ class Fleet:
             cursor = page.next
             if cursor is None:
                 return
+
+    def _go_on(self) -> None:
+        """Raises StoreUnavailable where this process is being stopped."""
+        if self._bus.ended:
+            raise StoreUnavailable("this ACS is being stopped; repeat the call, with its key")
 
     async def _one(self, device: str, rpc: str, args: dict[str, Any], more: dict[str, Any]) -> Made:
         try:

@@ -37,6 +37,12 @@ KEPT_FOR: Final = 300.0
 GAP: Final[dict[str, Any]] = {"kind": "gap"}
 """Told to a listener who has missed events that nobody can tell him any more: he reads anew what he shows."""
 
+END: Final[dict[str, Any]] = {"kind": "end"}
+"""Told to a listener when this process ends: he comes again, here or at another."""
+
+CONTACT: Final = "contact:"
+"""What the subjects of those begin with who wait for a device and not for a task."""
+
 FOREVER: Final = float("inf")
 ANSWER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, FOREVER)
 SESSION_BOUNDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, FOREVER)
@@ -120,6 +126,18 @@ class Bus:
         self._kept: deque[dict[str, Any]] = deque(maxlen=MOST_KEPT)
         self._kept_until = 0.0
         self._run, self._number = secrets.token_hex(4), itertools.count(1)
+        self.ended = False
+        """This process is being stopped: who waits for a task gets it as it stands."""
+
+    def end(self) -> None:
+        """Let listeners and those go who wait for tasks, because this process is being stopped."""
+        self.ended = True
+        for subject in [s for s in self._waiters if not s.startswith(CONTACT)]:
+            self.wake(subject)
+        for queue in self._listeners:
+            while queue.full():
+                queue.get_nowait()
+            queue.put_nowait(END)
 
     @property
     def listening(self) -> bool:
@@ -181,6 +199,8 @@ class Bus:
                 del missed[0]
             for event in missed[1:] if missed else [GAP]:
                 queue.put_nowait(event)
+        if self.ended:
+            queue.put_nowait(END)
         self._listeners.add(queue)
         if len(self._listeners) == 1:
             self.first()

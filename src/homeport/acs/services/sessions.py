@@ -26,7 +26,7 @@ from homeport.acs.records import (
     Want,
 )
 from homeport.acs.services.files import Files
-from homeport.acs.services.hub import Hub
+from homeport.acs.services.hub import CONTACT, Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import masked, masked_task
 from homeport.acs.services.turns import Turns
@@ -50,7 +50,7 @@ ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.C
 
 def contact(device: str) -> str:
     """The subject that is woken when the device is heard of."""
-    return f"contact:{device}"
+    return f"{CONTACT}{device}"
 
 
 class Sessions(Turns):

@@ -196,7 +196,7 @@ class Tasks:
         while True:
             task = await self.get(id)
             left = deadline - self._hub.clock()
-            if task.status not in OPEN_STATUSES or left <= 0:
+            if task.status not in OPEN_STATUSES or left <= 0 or self._hub.bus.ended:
                 return task
             over = settle.over_at(task, patience=self._hub.patience)
             if over is not None:
