@@ -52,7 +52,7 @@ from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.worker import Worker
-from homeport.acs.workers import Tether, supervise
+from homeport.acs.workers import Tether, at_terminal, supervise
 from homeport.errors import ConfigError, HomeportError, TransportError
 from homeport.http.forwarded import TrustedProxies
 from homeport.transport.addresses import Address
@@ -110,6 +110,8 @@ class AcsApp:
         self._servers: list[RestServer] = []
         self._cwmp: list[CwmpServer] = []
         self._file_server: FileServer | None = None
+        self._renewal = tls.Renewal(settings)
+        self._looking: asyncio.Task[None] | None = None
 
     def _make_store(self) -> Store:
         settings = self.settings
@@ -205,9 +207,9 @@ class AcsApp:
         ports = self.ports
         self.cwmp_url, self.http_url = ports.cwmp_url, ports.http_url
         if ports.cwmp_tls is not None:
-            secured = tls.context(settings, laboratory=True)
+            secured = self._secured(laboratory=True)
             await self._serve_devices(ports.cwmp_tls, secured, self._announced("cwmp_tls_listen"))
-        plain = None if ports.cwmp_tls is not None else tls.context(settings)
+        plain = None if ports.cwmp_tls is not None else self._secured()
         await self._serve_devices(ports.cwmp, plain, self._announced("cwmp_listen"))
         trusts = TrustedProxies(settings.trusted_proxies).trusts
         rest = await serve(api, ports.http, trusts=trusts, announced=self._announced("http_listen"))
@@ -215,12 +217,27 @@ class AcsApp:
         self._jobs.append(asyncio.create_task(rest.main_loop()))
         if self.xmpp is not None:
             self.xmpp.start()
+        if settings.tls_certificate is not None:
+            await self._renewal.look()
+            self.worker.also(self._renewal.look, every=tls.LOOKED_AT_EVERY)
         await self.worker.recall()
         self.worker.start()
         await self.webhooks.reload()
         self._sender = asyncio.create_task(self.webhooks.run())
         if self._given is None:
             write_addresses(settings, ports, os.getpid())
+
+    def renew(self) -> None:
+        """Look now whether there is a new certificate."""
+        if self.settings.tls_certificate is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._renewal.look())
+
+    def _secured(self, *, laboratory: bool = False) -> ssl.SSLContext | None:
+        """A listener's context, which learns of a new certificate. Raises ConfigError."""
+        made = tls.context(self.settings, laboratory=laboratory)
+        if made is not None:
+            self._renewal.contexts.append(made)
+        return made
 
     async def stop(self) -> None:
         """Let running answers out, end the sessions, write what waits, close."""
@@ -295,7 +312,7 @@ class AcsApp:
         self.files = Files(self.hub, Blobs(directory), await self.store.secret("files"), base)
         await self.files.open()
         self._file_server = FileServer(self.files, self.hub, self._board, self._number or 0)
-        await self._file_server.start(listening, tls.context(settings), announced=self._announced("file_listen"))
+        await self._file_server.start(listening, self._secured(), announced=self._announced("file_listen"))
         if settings.tftp_listen and self._first:
             host, port = host_port(settings.tftp_listen, "tftp_listen")
             door = TftpDoor(self.files, directory / "tftp", host, port)
@@ -472,6 +489,8 @@ async def _run(
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
+    # Of several workers the parent has the terminal.
+    loop.add_signal_handler(signal.SIGHUP, ended.set if tether is None and at_terminal() else app.renew)
     if tether is not None:
         loop.add_reader(tether.parent, ended.set)  # a worker does not outlive its parent
     try:

@@ -1,17 +1,24 @@
-"""The certificate of the https listener: the operator's, or one that is made for the laboratory; and whose client certificates count."""
+"""The certificate of the https listeners: the operator's, or the laboratory's; and whose client certificates count."""
 
 import datetime
-import ipaddress
 import os
-import socket
 import ssl
 from pathlib import Path
 from typing import Any, Final
 
-from homeport.acs.config import AcsSettings, host_port
+import structlog
+
+from homeport.acs import laboratory as made_here
+from homeport.acs.config import AcsSettings
 from homeport.errors import ConfigError
 
-LABORATORY_DAYS: Final = 3_650
+LOOKED_AT_EVERY: Final = 60.0
+"""Seconds after which the files of a certificate are looked at again."""
+
+SOON: Final = datetime.timedelta(days=14)
+"""How long before the end of a certificate the log begins to say so."""
+
+_log = structlog.get_logger("homeport.acs.tls")
 
 
 def context(settings: AcsSettings, *, laboratory: bool = False) -> ssl.SSLContext | None:
@@ -23,13 +30,13 @@ def context(settings: AcsSettings, *, laboratory: bool = False) -> ssl.SSLContex
     if chain is None or key is None:
         if not laboratory:
             return None
-        chain, key = laboratory_certificate(settings)
+        chain, key = made_here.certificate(settings)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         made.load_cert_chain(chain, key)
     except OSError as e:
-        raise ConfigError(f"cannot use tls_certificate {chain} with tls_key: {e}") from e
+        raise ConfigError(f"cannot use tls_certificate {chain} with tls_key {key}: {e}") from e
     if settings.tls_client_ca is not None:
         try:
             made.load_verify_locations(settings.tls_client_ca)
@@ -41,71 +48,77 @@ def context(settings: AcsSettings, *, laboratory: bool = False) -> ssl.SSLContex
     return made
 
 
-def laboratory_certificate(settings: AcsSettings) -> tuple[Path, Path]:
-    """(certificate, key) for a laboratory, in the data directory: ECDSA P-256, signed by itself, made where they are missing."""
-    chain, key = settings.data_dir / "laboratory.crt", settings.data_dir / "laboratory.key"
-    if not (chain.exists() and key.exists()):
-        _make(chain, key, _names(settings))
-    return chain, key
+class Renewal:
+    """Takes up the operator's certificate when its files have changed, for new connections; those that are open go on.
+
+    contexts: the listeners' own.
+    """
+
+    def __init__(self, settings: AcsSettings) -> None:
+        self._files = (settings.tls_certificate, settings.tls_key)
+        self.contexts: list[ssl.SSLContext] = []
+        self._known = self._looks()
+        self._told = datetime.date.min
+
+    async def look(self) -> None:
+        """Load what is new. A certificate that cannot be used is told of and left alone; the one before goes on serving."""
+        looks = self._looks()
+        if looks != self._known:
+            self._known = looks
+            self._load()
+        self._tell_of_its_end()
+
+    def _looks(self) -> tuple[tuple[int, int, int], ...]:
+        try:
+            found = [os.stat(file) for file in self._files if file is not None]
+        except OSError:
+            return ()  # between two versions
+        return tuple((x.st_ino, x.st_mtime_ns, x.st_size) for x in found)
+
+    def _load(self) -> None:
+        chain, key = self._files
+        if chain is None or key is None or not self._known:
+            return
+        try:
+            # First beside: a chain without its key would spoil the context that serves.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
+            for context in self.contexts:
+                context.load_cert_chain(chain, key)
+        except OSError as e:
+            _log.error(
+                "the new certificate cannot be used; the one before goes on serving",
+                tls_certificate=str(chain),
+                reason=str(e),
+                advice="write tls_certificate and tls_key so that they belong together",
+            )
+            return
+        self._told = datetime.date.min
+        _log.info("the new certificate is used", tls_certificate=str(chain))
+
+    def _tell_of_its_end(self) -> None:
+        """Once a day, where the operator's certificate ends soon."""
+        chain, today = self._files[0], datetime.datetime.now(datetime.UTC)
+        if chain is None or self._told == today.date():
+            return
+        self._told = today.date()
+        end = _end_of(chain)
+        if end is not None and end - SOON < today:
+            _log.warning(
+                "the certificate has expired" if end < today else "the certificate expires soon",
+                tls_certificate=str(chain),
+                end=end.isoformat(),
+                advice="renew it; new files are taken up within a minute",
+            )
 
 
-def _names(settings: AcsSettings) -> list[str]:
-    names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()]
-    listening, _ = host_port(settings.cwmp_tls_listen or settings.cwmp_listen, "cwmp_tls_listen")
-    if listening not in ("0.0.0.0", "::"):
-        names.append(listening)
-    public = settings.public_host
-    if public:
-        names.append(public if public.count(":") > 1 else public.partition(":")[0])
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def _make(chain: Path, key: Path, names: list[str]) -> None:
+def _end_of(chain: Path) -> datetime.datetime | None:
+    """Until when the first certificate in a file is good; None where that cannot be told."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Homeport laboratory ACS")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=LABORATORY_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([_general(text) for text in names]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    secret = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    try:
-        for path, content, mode in (
-            (key, secret, 0o600),
-            (chain, certificate.public_bytes(serialization.Encoding.PEM), 0o644),
-        ):
-            new = path.with_name(path.name + ".new")
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-    except OSError as e:
-        raise ConfigError(f"cannot write the laboratory's certificate to {chain.parent}: {e.strerror}") from e
-
-
-def _general(text: str) -> Any:
-    from cryptography import x509
 
     try:
-        return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
+        return x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
 
 
 def common_name(certificate: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
+SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 30.0
@@ -63,6 +63,14 @@ Told = Callable[[int, bool], None]
 """Called in the parent: (number, whether it serves now or has ended)."""
 
 
+def at_terminal() -> bool:
+    """Whether SIGHUP means that the terminal was closed in which this program runs; else it asks to look for a new certificate."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
 def supervise(
     count: int, work: Work, changed: Callable[[Sequence[int]], None], told: Told = lambda number, serving: None
 ) -> int:
@@ -94,7 +102,11 @@ def _watch(
     due: dict[int, float] = {}
     while True:
         caught = signal.sigtimedwait(SIGNALS, TICK)
-        if caught is not None and caught.si_signo != signal.SIGCHLD:
+        if caught is not None and caught.si_signo == signal.SIGHUP and not at_terminal():
+            for worker in workers:
+                if worker.ready:
+                    os.kill(worker.pid, signal.SIGHUP)
+        elif caught is not None and caught.si_signo != signal.SIGCHLD:
             return 0
         news = _reports(workers)
         for worker in news:

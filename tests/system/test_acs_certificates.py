@@ -1,0 +1,163 @@
+"""Certificates that change while the ACS goes on: the operator's renewed one, and the laboratory's for other addresses."""
+
+import asyncio
+import datetime
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from homeport.acs import laboratory
+from homeport.acs.config import AcsSettings
+from support.acs_wire import acs, run
+from support.tls import connect, make_certificate, trusting
+
+pytestmark = pytest.mark.system
+
+
+def loaded(path: Path) -> Any:
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def names_in(path: Path) -> set[str]:
+    from cryptography import x509
+
+    found = loaded(path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in found}
+
+
+async def shown(url: str) -> bytes:
+    """The certificate that a listener shows."""
+    connection = await connect(url, trusting())
+    tls = connection.writer.get_extra_info("ssl_object")
+    await connection.close()
+    return bytes(tls.getpeercert(binary_form=True))
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path) -> None:
+    """By devices and by the file server, from the next connection on; connections that are open go on."""
+    chain, private = make_certificate(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+
+    async def scene() -> None:
+        async with acs(tmp_path / "data", tls_certificate=chain, tls_key=private, cpe_auth="open") as bed:
+            before = await shown(bed.app.cwmp_url)
+            old = await connect(bed.app.cwmp_url, trusting())
+            new_chain, new_private = make_certificate(other)
+            os.replace(new_chain, chain)
+            os.replace(new_private, private)
+            await bed.app._renewal.look()
+            after = await shown(bed.app.cwmp_url)
+            assert after != before
+            assert await shown(bed.app.file_url) == after
+            assert (await old.request("GET", "/", b"", {})).status == 405
+            await old.close()
+
+    run(scene())
+
+
+def test_a_certificate_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
+    """A chain without its key: the log names both settings, and the one before goes on serving."""
+    chain, private = make_certificate(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+
+    async def scene() -> None:
+        async with acs(tmp_path / "data", tls_certificate=chain, tls_key=private, cpe_auth="open") as bed:
+            before = await shown(bed.app.cwmp_url)
+            os.replace(make_certificate(other)[0], chain)
+            with capture_logs() as logs:
+                await bed.app._renewal.look()
+            assert await shown(bed.app.cwmp_url) == before
+            [told] = [line for line in logs if line["log_level"] == "error"]
+            assert "tls_key" in told["advice"]
+
+    run(scene())
+
+
+def test_the_end_of_a_certificate_is_told_in_time(tmp_path: Path) -> None:
+    """The test's own lasts nine days more: the log says so at the start, with what to do."""
+    chain, private = make_certificate(tmp_path)
+
+    async def scene() -> None:
+        with capture_logs() as logs:
+            async with acs(tmp_path / "data", tls_certificate=chain, tls_key=private, cpe_auth="open"):
+                pass
+        [told] = [line for line in logs if line["event"] == "the certificate expires soon"]
+        assert "renew" in told["advice"]
+
+    run(scene())
+
+
+def test_the_laboratory_s_certificate_follows_the_machine_s_names(tmp_path: Path) -> None:
+    """Under another name the server has another certificate, of the same authority: devices need not be told anything."""
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="192.0.2.5:7548")
+    chain, key = laboratory.certificate(settings)
+    authority = (tmp_path / "laboratory.crt").read_bytes()
+    assert {"localhost", "127.0.0.1", "192.0.2.5"} <= names_in(chain)
+    assert key.stat().st_mode & 0o777 == 0o600
+    first = chain.read_bytes()
+    laboratory.certificate(settings)
+    assert chain.read_bytes() == first
+
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="192.0.2.6:7548", public_host="[2001:db8::1]:7567")
+    laboratory.certificate(settings)
+    assert {"192.0.2.6", "2001:db8::1"} <= names_in(chain)
+    assert (tmp_path / "laboratory.crt").read_bytes() == authority
+    loaded(chain).verify_directly_issued_by(loaded(tmp_path / "laboratory.crt"))
+
+
+def test_the_laboratory_s_certificate_names_the_addresses_that_it_listens_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listening everywhere, the addresses of all interfaces: a device in the laboratory's network comes by one of them."""
+    monkeypatch.setattr(laboratory, "_own_addresses", lambda: ["192.0.2.77", "2001:db8::77"])
+    chain, _ = laboratory.certificate(AcsSettings(data_dir=tmp_path, cwmp_tls_listen="0.0.0.0:7548"))
+    assert {"192.0.2.77", "2001:db8::77"} <= names_in(chain)
+
+
+def test_the_machine_s_own_addresses_are_those_that_it_can_bind() -> None:
+    """What the kernel tells of its interfaces."""
+    import socket
+
+    assert "127.0.0.1" in laboratory._own_addresses()
+    for address in laboratory._own_addresses():
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.bind((address, 0))
+
+
+def test_an_authority_that_expires_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a warning, for devices must trust the new one; the server's certificate follows."""
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="127.0.0.1:0")
+    monkeypatch.setattr(laboratory, "DAYS", 5)
+    laboratory.certificate(settings)
+    old = (tmp_path / "laboratory.crt").read_bytes()
+    monkeypatch.undo()
+    with capture_logs() as logs:
+        chain, _ = laboratory.certificate(settings)
+    assert (tmp_path / "laboratory.crt").read_bytes() != old
+    assert "trust the new one" in logs[0]["event"]
+    assert loaded(chain).not_valid_after_utc > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=300)
+
+
+def test_the_laboratory_s_authority_of_an_older_version_stays(tmp_path: Path) -> None:
+    """It was the server's certificate, too: devices that trust it trust what it signs."""
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="127.0.0.1:0")
+    laboratory._make_authority(tmp_path / "laboratory.crt", tmp_path / "laboratory.key")
+    before = (tmp_path / "laboratory.crt").read_bytes()
+    laboratory.certificate(settings)
+    assert (tmp_path / "laboratory.crt").read_bytes() == before
+
+    async def scene() -> None:
+        async with acs(tmp_path, cwmp_tls_listen="127.0.0.1:0", cpe_auth="open") as bed:
+            trusted = ssl.create_default_context(cafile=str(tmp_path / "laboratory.crt"))
+            async with asyncio.timeout(10):
+                await (await connect(bed.app.ports.cwmp_tls_url, trusted)).close()
+
+    run(scene())
