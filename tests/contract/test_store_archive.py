@@ -2,7 +2,10 @@
 
 import asyncio
 import gzip
+import os
+import pwd
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,3 +162,76 @@ def test_the_command_backs_up_restores_and_checks(tmp_path: Path, capsys: pytest
     assert "task tS2" in capsys.readouterr().err
     assert homeport(["acs", "db", "backup", file, "--data-dir", str(tmp_path / "nowhere")]) == 1
     assert homeport(["acs", "db", "check", "--database", "mysql://x"]) == 2
+
+
+def test_the_command_finds_the_database_as_the_acs_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its configuration file, which also keeps a password off the command line, or by HOMEPORT_DATA_DIR as other commands."""
+    asyncio.run(fill(tmp_path / "acs.db"))
+    config = tmp_path / "acs.toml"
+    config.write_text(f'[acs]\ndata_dir = "{tmp_path}"\ncwmp_listen = "127.0.0.1:7547"\n')
+    assert homeport(["acs", "db", "check", "--config", str(config)]) == 0
+    monkeypatch.setenv("HOMEPORT_DATA_DIR", str(tmp_path))
+    assert homeport(["acs", "db", "check"]) == 0
+    assert homeport(["acs", "db", "check", "--data-dir", str(tmp_path / "other")]) == 1
+    assert "there is no database" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("layout", "says"), [(999, "newer Homeport"), (1, "acs db migrate"), (0, "no database of")])
+def test_a_database_of_another_layout_is_not_half_read(tmp_path: Path, layout: int, says: str) -> None:
+    """A backup of what this version does not know would miss rows without a word."""
+    place = tmp_path / "acs.db"
+
+    async def scene() -> None:
+        await fill(place)
+        connection = sqlite3.connect(place)
+        connection.execute(f"PRAGMA user_version = {layout}")
+        connection.close()
+        for deed in (archive.backup(place, tmp_path / "backup"), archive.check(place)):
+            with pytest.raises(StoreError, match=says):
+                await deed
+
+    asyncio.run(scene())
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_backup_takes_the_place_of_no_device_and_no_link(tmp_path: Path) -> None:
+    """/dev/stdout is not replaced by a file, and a link to the place of backups stays a link."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    async def scene() -> None:
+        await fill(tmp_path / "acs.db")
+        with pytest.raises(StoreError, match="no ordinary file"):
+            await archive.backup(tmp_path / "acs.db", tmp_path / "pipe")
+        await archive.backup(tmp_path / "acs.db", tmp_path / "link")
+
+    asyncio.run(scene())
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").is_file()
+
+
+def test_a_damaged_database_is_told_with_the_cure(tmp_path: Path) -> None:
+    """What is no database any more can only come from a backup."""
+    (tmp_path / "acs.db").write_text("nothing that SQLite knows" * 100)
+    with pytest.raises(StoreError, match="restore a backup"):
+        asyncio.run(archive.check(tmp_path / "acs.db"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores for another user")
+def test_what_root_restores_belongs_to_the_user_of_the_service(tmp_path: Path) -> None:
+    """The backup is readable by root alone, the directory is the service's; the service could not open root's database."""
+    asyncio.run(fill(tmp_path / "source.db"))
+    asyncio.run(archive.backup(tmp_path / "source.db", tmp_path / "backup"))
+    with tempfile.TemporaryDirectory(dir="/tmp") as open_to_all:
+        os.chmod(open_to_all, 0o755)
+        home = Path(open_to_all) / "acs"
+        home.mkdir(mode=0o700)
+        nobody = pwd.getpwnam("nobody").pw_uid
+        os.chown(home, nobody, nobody)
+        assert homeport(["acs", "db", "restore", str(tmp_path / "backup"), "--data-dir", str(home)]) == 0
+        assert {path.stat().st_uid for path in home.iterdir()} == {nobody}
+        assert homeport(["acs", "db", "migrate", "--data-dir", str(home)]) == 0
+        assert {path.stat().st_uid for path in home.iterdir()} == {nobody}
+        assert homeport(["acs", "db", "check", "--data-dir", str(home)]) == 0

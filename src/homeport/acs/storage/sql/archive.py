@@ -8,7 +8,7 @@ import gzip
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -17,8 +17,9 @@ import asyncpg
 import msgspec
 
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore, layout
 from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated
+from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.values import unpack_delta, unpack_paths
 from homeport.errors import StoreError
@@ -86,6 +87,7 @@ async def everything(database: Path | str) -> Rows:
         return
     connection = await Link(database).connect()
     try:
+        _known_layout(safe_url(database), await layout(connection), migrations(MIGRATIONS))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             for table, columns in TABLES.items():
                 async for row in connection.cursor(f"SELECT {', '.join(columns)} FROM {table}", prefetch=_BATCH):
@@ -96,26 +98,50 @@ async def everything(database: Path | str) -> Rows:
         await farewell(connection)
 
 
+def _known_layout(name: str, found: int, steps: Sequence[tuple[int, str]]) -> None:
+    """Raises StoreError where the rows are not laid out as this version knows them: it would miss some."""
+    known = steps[-1][0]
+    if found == 0:
+        raise StoreError(f"there is no database of Homeport in {name}; choose another with --data-dir or --database")
+    if found > known:
+        raise StoreError(
+            f"{name} was written by a newer Homeport (layout {found}, this one knows {known}): use that version"
+        )
+    if found < known:
+        raise StoreError(
+            f"{name} was written by an older Homeport (layout {found}, this one knows {known}):"
+            " copy it, and bring it up to date by homeport acs db migrate"
+        )
+
+
 def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
     if not path.exists():
         raise StoreError(f"there is no database {path}; choose another with --data-dir or --database")
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            _known_layout(str(path), int(found), migrations())
             connection.execute("BEGIN")  # one snapshot: the write-ahead log keeps it while others write
             for table, columns in TABLES.items():
                 for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
                     yield table, row
         finally:
             connection.close()
-    except sqlite3.Error as e:
-        raise StoreError(f"cannot read {path}: {e}") from e
+    except sqlite3.DatabaseError as e:
+        cure = "; restore a backup into a new directory (homeport acs db restore)" if _damaged(e) else ""
+        raise StoreError(f"cannot read {path}: {e}{cure}") from e
+
+
+def _damaged(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 async def backup(database: Path | str, file: Path) -> dict[str, int]:
     """Rows per table that went into the file, which is there whole or not at all. Raises StoreError."""
     counts = dict.fromkeys(TABLES, 0)
     encode = msgspec.msgpack.Encoder().encode
+    file = _replaceable(file)
     temporary = file.with_name(file.name + ".new")
     try:
         with _private(temporary) as raw:
@@ -135,6 +161,14 @@ async def backup(database: Path | str, file: Path) -> dict[str, int]:
     return counts
 
 
+def _replaceable(file: Path) -> Path:
+    """Where the backup goes: a link stays what it is, and a device is not replaced by a file. Raises StoreError."""
+    file = file.resolve()
+    if file.exists() and not file.is_file():
+        raise StoreError(f"cannot write the backup {file}: it is there, and is no ordinary file; choose another place")
+    return file
+
+
 def _private(path: Path) -> IO[bytes]:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
@@ -143,11 +177,16 @@ def _put(out: gzip.GzipFile, body: bytes) -> None:
     out.write(len(body).to_bytes(4, "big") + body)
 
 
-def read(file: Path) -> Iterator[tuple[str, list[Any]]]:
-    """The rows of a backup. Raises StoreError where it is none, or not whole: then only at the end."""
+def read(file: Path, opened: IO[bytes] | None = None) -> Iterator[tuple[str, list[Any]]]:
+    """The rows of a backup. Raises StoreError where it is none, or not whole: then only at the end.
+
+    opened: the file, where it was opened by a user who may read it and not by the one who restores.
+    """
     counts = dict.fromkeys(TABLES, 0)
     try:
-        with gzip.open(file, "rb") as source:
+        if opened is not None:
+            opened.seek(0)
+        with gzip.open(opened or file, "rb") as source:
             try:
                 head = msgspec.msgpack.decode(_piece(source), type=Head)
             except msgspec.MsgspecError as e:
@@ -179,9 +218,12 @@ def _exactly(source: gzip.GzipFile, size: int) -> bytes:
     return body
 
 
-async def restore(database: Path | str, file: Path) -> dict[str, int]:
-    """Rows per table that the file brought into the database, which must be new or empty; all or nothing. Raises StoreError."""
-    for _ in read(file):
+async def restore(database: Path | str, file: Path, opened: IO[bytes] | None = None) -> dict[str, int]:
+    """Rows per table that the file brought into the database, which must be new or empty; all or nothing. Raises StoreError.
+
+    opened: as in `read`.
+    """
+    for _ in read(file, opened):
         pass  # a file that is not whole is refused before anything is made
     store = store_of(database)
     await store.open()
@@ -191,7 +233,7 @@ async def restore(database: Path | str, file: Path) -> dict[str, int]:
         for table in TABLES:
             if await count(table):
                 raise StoreError(f"{_name(database)} is not empty: {table} has rows; restore into a new database")
-        for table, batch in _batches(read(file)):
+        for table, batch in _batches(read(file, opened)):
             await put(table, batch)
             counts[table] += len(batch)
     return counts
