@@ -151,7 +151,7 @@ def test_tags_are_put_found_and_taken(tmp_path: Path) -> None:
             found = (await bed.rest("GET", "devices?where=%22gold%22%20in%20tags")).json["items"]
             assert [d["id"] for d in found] == [id_of()]
             assert (await bed.rest("DELETE", f"devices/{id_of()}/tags/gold")).json["tags"] == []
-            is_error(await bed.rest("PUT", f"devices/{id_of()}/tags/a%7Cb"), 409, "conflict")
+            is_error(await bed.rest("PUT", f"devices/{id_of()}/tags/a%7Cb"), 422, "invalid")
 
     run(scene())
 
@@ -354,5 +354,58 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
             )
             assert float(figures["homeport_answer_seconds_sum"]) > 0
             assert figures["homeport_session_seconds_count"] == "1.0"
+
+    run(scene())
+
+
+def test_a_parameter_that_a_call_does_not_know_is_refused(tmp_path: Path) -> None:
+    """A filter that is misspelt must not give everything; the answer names what there is."""
+    wrong = {
+        "devices?were=online": "cursor, limit, where",
+        "faults?satus=1": "device",
+        "files?limit=2": "none",
+        "devices?limit=1&limit=2": "more than once",
+    }
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for path, names in wrong.items():
+                answer = await bed.rest("GET", path)
+                is_error(answer, 422, "invalid")
+                assert names in answer.json["error"]["message"]
+                assert answer.json["error"]["details"][0]["where"].startswith("query.")
+
+    run(scene())
+
+
+def test_what_is_wrong_in_itself_is_told_as_such(tmp_path: Path) -> None:
+    """422 names the field, also where the device is not there: nothing that is done first would make the wish right."""
+    wrong: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "users", {"name": "eve", "password": "long enough to be one", "full_name": "a\x1b[2Jb"}),
+        ("POST", "webhooks", {"name": "hook", "url": "https://x.example/", "secret": "short"}),
+        ("POST", "groups", {"name": "lot", "note": "\x00"}),
+        ("POST", "login", {"name": "eve", "password": "x", "otp": "1"}),
+        ("PUT", "devices/X/credentials", {"username": "u", "password": "p", "user": "u"}),
+        ("POST", "devices/X/rename", {"oui": ""}),
+    ]
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for method, path, body in wrong:
+                answer = await bed.rest(method, path, body)
+                is_error(answer, 422, "invalid")
+                assert list(body)[-1] in answer.json["error"]["message"]
+
+    run(scene())
+
+
+def test_a_tag_may_hold_a_slash(tmp_path: Path) -> None:
+    """As its rule says; in the address it is written as it is, or as %2F."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await (await bed.device()).session("1 BOOT")
+            assert (await bed.rest("PUT", f"devices/{id_of()}/tags/site%2F7")).json["tags"] == ["site/7"]
+            assert (await bed.rest("DELETE", f"devices/{id_of()}/tags/site/7")).json["tags"] == []
 
     run(scene())

@@ -150,7 +150,7 @@ def test_an_address_that_cannot_be_posted_to_is_refused(tmp_path: Path, url: str
 
     async def scene() -> None:
         async with acs(tmp_path) as bed:
-            assert (await bed.rest("POST", "webhooks", {"name": "x", "url": url})).status == 409
+            assert (await bed.rest("POST", "webhooks", {"name": "x", "url": url})).status == 422
 
     run(scene())
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Send
@@ -103,6 +105,25 @@ async def operator(token: Annotated[TokenRecord, Depends(authorized)]) -> None:
         raise HTTPException(403, f"the token {token.name} may only read lists; this needs the scope operate")
 
 
+async def known_query(request: Request) -> None:
+    """Raises 422 where the query holds what this call does not know: a filter that is misspelt must not give everything."""
+    given = request.query_params.keys()
+    if not given:
+        return
+    known = sorted(_query_of(request.scope["route"].dependant))
+    for name in given:
+        if name not in known:
+            there = f"there {'are' if len(known) > 1 else 'is'} {', '.join(known)}" if known else "there are none"
+            raise RequestValidationError([{"loc": ("query", name), "msg": f"this call has no such parameter; {there}"}])
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestValidationError([{"loc": ("query", name), "msg": "this is given more than once"}])
+
+
+def _query_of(dependant: Dependant) -> set[str]:
+    """The names of the parameters that a call takes in its query."""
+    return {p.alias for p in dependant.query_params}.union(*(_query_of(d) for d in dependant.dependencies))
+
+
 class Outcomes:
     """ASGI middleware: what came of a change is written into its row of the audit log."""
 
@@ -148,8 +169,8 @@ def build(given: Services) -> FastAPI:
     errors.install(app)
     rooms = (devices, tasks, files, histories, tokens, groups, users, webhooks, audit)
     for room in rooms:
-        app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized)])
-    app.include_router(users.door, prefix="/api/v1")
+        app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized), Depends(known_query)])
+    app.include_router(users.door, prefix="/api/v1", dependencies=[Depends(known_query)])
     app.add_middleware(Outcomes, audit=given.audit)
     app.add_middleware(BodyLimit)
     metrics = Metrics(given)

@@ -21,6 +21,8 @@ Under = Annotated[str, Query(max_length=256, description="A parameter, or an obj
 class Credentials(BaseModel):
     """What a device logs in with."""
 
+    model_config = ConfigDict(extra="forbid")
+
     username: str = Field(min_length=1, max_length=256)
     password: str = Field(min_length=1, max_length=256)
 
@@ -52,7 +54,7 @@ class Identity(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    oui: str | None = Field(None, max_length=64, description="Manufacturer, six hexadecimal digits.")
+    oui: str | None = Field(None, max_length=64, pattern=r"\S", description="Manufacturer, six hexadecimal digits.")
     product_class: str | None = Field(None, max_length=64, description="May be empty.")
     serial_number: str | None = Field(None, max_length=64, pattern=r"\S", description="Not empty.")
 
@@ -141,13 +143,13 @@ async def delete_credentials(use: Use, id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.put("/devices/{id}/tags/{tag}")
+@router.put("/devices/{id}/tags/{tag:path}")
 async def put_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
     """Give the device a tag."""
     return shapes.device(await use.devices.tag(id, tag), use.hub.clock())
 
 
-@router.delete("/devices/{id}/tags/{tag}")
+@router.delete("/devices/{id}/tags/{tag:path}")
 async def delete_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
     """Take a tag from the device."""
     return shapes.device(await use.devices.untag(id, tag), use.hub.clock())

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from homeport.acs.engine.args import ArgumentsError
 from homeport.acs.services.files import BadFile
-from homeport.acs.services.hub import NotFound, Refused
+from homeport.acs.services.hub import Invalid, NotFound, Refused
 from homeport.acs.services.multipart import BadForm
 from homeport.acs.services.users import NotLetIn, TooSoon
 from homeport.acs.storage.blobs import TooLarge
@@ -31,6 +31,7 @@ _CODES = {
 
 _STATUS: tuple[tuple[type[HomeportError], int], ...] = (
     (NotFound, 404),
+    (Invalid, 422),
     (Refused, 409),
     (NotLetIn, 401),
     (TooSoon, 429),

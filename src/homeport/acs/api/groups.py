@@ -19,7 +19,7 @@ Patterns = Annotated[list[Pattern], Field(max_length=MOST_PATTERNS)]
 Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MOST_TAGS)]
 Password = Annotated[str, Field(max_length=256)]
 State = Literal["approved", "quarantined"]
-Note = Annotated[str, Field(max_length=1_000)]
+Note = Annotated[str, Field(pattern=shapes.ONE_LINE, max_length=1_000)]
 
 ANY = "`*` is any text, `?` one character; none: any."
 

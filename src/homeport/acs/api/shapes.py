@@ -1,7 +1,7 @@
 """How records look in JSON. Times are ISO 8601 in UTC with microseconds, so that they sort as text."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +22,10 @@ from homeport.acs.services.masking import masked_task, plain_url
 from homeport.acs.storage.interface import SessionChange
 
 Json = dict[str, Any]
+
+
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f]*$"
+"""What people write for people: no control characters, which a terminal would obey."""
 
 
 def moment(seconds: float | None) -> str | None:

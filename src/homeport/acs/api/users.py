@@ -25,7 +25,7 @@ class NewUser(BaseModel):
     name: str = Field(min_length=1, max_length=64, examples=["eve"])
     password: Password
     role: Scope = Field(Scope.READ, description="As the scope of a token: read, operate or admin.")
-    full_name: str = Field("", max_length=200)
+    full_name: str = Field("", max_length=200, pattern=shapes.ONE_LINE)
 
 
 class UserPatch(BaseModel):
@@ -36,11 +36,13 @@ class UserPatch(BaseModel):
     password: Password | None = None
     role: Scope | None = None
     enabled: bool | None = None
-    full_name: str | None = Field(None, max_length=200)
+    full_name: str | None = Field(None, max_length=200, pattern=shapes.ONE_LINE)
 
 
 class Login(BaseModel):
     """Who wants to come in."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=200)
     password: str = Field(max_length=2_000)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from homeport.acs.records import CredentialRecord, DeviceRecord, DeviceState, TaskPhase, TaskStatus, Want, device_id
-from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.http.digest import ha1
 
@@ -33,7 +33,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """The tags as a device has them: sorted, each once. Raises Refused."""
     clean = tuple(sorted(set(tags)))
     if not all(_TAG.fullmatch(tag) for tag in clean):
-        raise Refused("a tag is 1 to 64 letters, digits or _.:@/-")
+        raise Invalid("a tag is 1 to 64 letters, digits or _.:@/-")
     if len(clean) > MOST_TAGS:
         raise Refused(f"a device has at most {MOST_TAGS} tags")
     return clean
@@ -102,7 +102,7 @@ class Devices:
         """From now on only who knows this password is this device. Raises NotFound, Refused."""
         await self.get(id)
         if not username or not password:
-            raise Refused("username and password must not be empty")
+            raise Invalid("username and password must not be empty")
         taken = await self._store.credential(username)
         if taken is not None and taken.device != id:
             other = "another device" if taken.group is None else f"the group {taken.group.name!r}"

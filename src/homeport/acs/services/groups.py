@@ -25,7 +25,7 @@ from homeport.acs.records import (
     RefusalRecord,
 )
 from homeport.acs.services.devices import checked_tags, credential
-from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 
 KIND: Final = "group"
@@ -103,10 +103,10 @@ class Groups:
         username: the name where it is "". password: one is made where it is "". given: further fields of GroupLogin.
         """
         if not _NAME.fullmatch(name):
-            raise Refused("a group's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
+            raise Invalid("a group's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
         username = username or name
         if any(c in ":" or not c.isprintable() for c in username):
-            raise Refused("a user name has only characters that can be printed, and no colon, which Basic cannot carry")
+            raise Invalid("a user name has only characters that can be printed, and no colon, which Basic cannot carry")
         if username == self._hub.settings.cpe_username:
             raise Refused(f"the user name {username!r} is the shared one of the settings (cpe_username)")
         taken = await self._store.credential(username)
@@ -249,11 +249,11 @@ def _checked(old: GroupLogin, given: dict[str, Any]) -> GroupLogin:
         if name == "ouis":
             patterns = tuple(dict.fromkeys(p.upper() for p in patterns))
         if len(patterns) > MOST_PATTERNS:
-            raise Refused(f"a group has at most {MOST_PATTERNS} patterns of each kind")
+            raise Invalid(f"a group has at most {MOST_PATTERNS} patterns of each kind")
         for pattern in patterns:
             problem = pattern_problem(pattern)
             if problem:
-                raise Refused(f"{pattern!r}: {problem}")
+                raise Invalid(f"{pattern!r}: {problem}")
         fields[name] = patterns
     if "tags" in fields:
         fields["tags"] = checked_tags(fields["tags"])

@@ -30,6 +30,10 @@ class Refused(HomeportError):
     """The wish does not fit the state of things; the message says what to do first."""
 
 
+class Invalid(Refused):
+    """The wish is wrong in itself, whatever the state of things."""
+
+
 MOST_KEPT: Final = 500
 KEPT_FOR: Final = 300.0
 """Events, and seconds after the last listener has left, that are kept for listeners whose connection has broken."""

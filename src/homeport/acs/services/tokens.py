@@ -6,7 +6,7 @@ import secrets
 from typing import Final
 
 from homeport.acs.records import Scope, TokenRecord
-from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Store, UnitOfWork
 
 ADMIN: Final = "admin"
@@ -51,7 +51,7 @@ class Tokens:
     async def make(self, name: str, scope: Scope) -> tuple[TokenRecord, str]:
         """The record, and the token itself, which nobody can read again. Raises Refused."""
         if not _NAME.fullmatch(name) or name.startswith(ADMIN):
-            raise Refused(
+            raise Invalid(
                 f"a token's name is 1 to 64 small letters, digits or _.- and does not begin with {ADMIN}: those are the ACS's own"
             )
         token = await make_token(self._store, name, self._hub.clock(), scope)

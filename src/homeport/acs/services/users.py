@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from homeport.acs.records import Document, Scope, TokenRecord, UserRecord
-from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.services.tokens import token_digest
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 from homeport.errors import HomeportError
@@ -136,7 +136,7 @@ class Users:
     async def make(self, name: str, password: str, scope: Scope, full_name: str = "") -> UserRecord:
         """A new user. Raises Refused where the name is taken or the password is none."""
         if not _NAME.fullmatch(name):
-            raise Refused("a user's name is 1 to 64 small letters, digits or _.@- and begins with a letter or digit")
+            raise Invalid("a user's name is 1 to 64 small letters, digits or _.@- and begins with a letter or digit")
         hashed = await self._hash(name, password)
         user = UserRecord(name=name, password=hashed, scope=scope, created=self._hub.clock(), full_name=full_name)
         try:
@@ -248,11 +248,11 @@ class Users:
 
     async def _hash(self, name: str, password: str) -> str:
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-            raise Refused(
+            raise Invalid(
                 f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, this one has {len(password)}"
             )
         if password.lower() == name:
-            raise Refused("the password must not be the user's name")
+            raise Invalid("the password must not be the user's name")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
 
     async def _verify(self, hashed: str, password: str) -> bool:

@@ -18,7 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from homeport.acs.records import DeliveryRecord, Document, WebhookRecord
-from homeport.acs.services.hub import Hub, NotFound, Refused
+from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 from homeport.errors import StoreError, StoreUnavailable
 
@@ -27,6 +27,7 @@ EVENTS: Final = ("device", "file", "inform", "request", "session", "task", "valu
 """What there is to be told of; the kinds of `GET events`."""
 
 AT_A_TIME: Final = 50
+SHORTEST_SECRET: Final = 16
 RELOAD_EVERY: Final = 5.0
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds before the first repetition, and at most; it doubles in between."""
@@ -89,8 +90,12 @@ class Webhooks:
     async def make(self, name: str, url: str, events: tuple[str, ...], secret: str = "") -> WebhookRecord:
         """A new webhook. Raises Refused."""
         if not _NAME.fullmatch(name):
-            raise Refused("a webhook's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
+            raise Invalid("a webhook's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
         _check(url, events)
+        if secret and (len(secret) < SHORTEST_SECRET or not secret.isprintable()):
+            raise Invalid(
+                f"secret: a key that can be guessed proves nothing; give {SHORTEST_SECRET} printable characters or more, or none"
+            )
         record = WebhookRecord(
             name=name,
             url=url,
@@ -132,6 +137,7 @@ class Webhooks:
         unit = UnitOfWork()
         unit.documents.append(DocumentChange(Document(KIND, name, b""), gone=True))
         await self._store.commit(unit)
+        self._rest.pop(name, None)
         await self.reload()
         await self._store.forget_documents(_queue(name), due_before=self._hub.clock() + 1e9)
 
@@ -199,7 +205,7 @@ class Webhooks:
                 except Exception:
                     _log.exception("the list of webhooks cannot be read; it is tried again")
                 try:
-                    async with asyncio.timeout(RELOAD_EVERY):
+                    async with asyncio.timeout(self._until_next()):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -208,6 +214,12 @@ class Webhooks:
             for task in self._sending.values():
                 task.cancel()
             await asyncio.gather(*self._sending.values(), return_exceptions=True)
+
+    def _until_next(self) -> float:
+        """Seconds until somebody's rest is over, or the list is read again."""
+        now = self._monotonic()
+        left = [until - now for _, until in self._rest.values()]
+        return min([RELOAD_EVERY, *(x + 0.01 for x in left if x > 0)])
 
     def _start_sending(self) -> None:
         self._sending = {name: task for name, task in self._sending.items() if not task.done()}
@@ -316,10 +328,10 @@ def _check(url: str, events: tuple[str, ...]) -> None:
     except ValueError:
         fits = False
     if not fits or len(url) > 2_000 or not url.isprintable():
-        raise Refused(f"{url[:100]!r} is no address for a webhook; write https://HOST/PATH")
+        raise Invalid(f"{url[:100]!r} is no address for a webhook; write https://HOST/PATH")
     for kind in events:
         if kind not in EVENTS:
-            raise Refused(f"there are no events of the kind {kind!r}; there are {', '.join(EVENTS)}")
+            raise Invalid(f"there are no events of the kind {kind!r}; there are {', '.join(EVENTS)}")
 
 
 async def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = 10.0) -> int:
