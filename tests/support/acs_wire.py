@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,8 +219,11 @@ class Bed:
 
 
 @contextlib.asynccontextmanager
-async def acs(directory: Path, **settings: Any) -> AsyncIterator[Bed]:
-    """A running ACS on free ports of loopback, open unless told otherwise, without wishes of its own unless told otherwise."""
+async def acs(directory: Path, *, clock: Callable[[], float] = time.time, **settings: Any) -> AsyncIterator[Bed]:
+    """A running ACS on free ports of loopback, open unless told otherwise, without wishes of its own unless told otherwise.
+
+    clock: the ACS's time of day, seconds since 1970.
+    """
     chosen: dict[str, Any] = {
         "data_dir": directory,
         "cwmp_listen": "127.0.0.1:0",
@@ -229,7 +233,7 @@ async def acs(directory: Path, **settings: Any) -> AsyncIterator[Bed]:
         "discover": "never",
         "connection_request_credentials": "keep",
     } | settings
-    app = AcsApp(AcsSettings(**chosen))
+    app = AcsApp(AcsSettings(**chosen), clock=clock)
     await app.start()
     bed = Bed(app, await Connection.to(app.http_url), app.token_file.read_text().strip())
     try:

@@ -105,7 +105,7 @@ def test_a_device_that_was_reset_comes_in_with_the_shared_login_again(tmp_path: 
 
 
 def test_a_transfer_that_is_never_told_of_has_failed_after_its_time(tmp_path: Path) -> None:
-    """It does not run for ever; a report that comes late after all is the task's, as long as nobody has written its failure down."""
+    """It does not run for ever; a report that comes late after all is the task's."""
 
     def accept(request: m.Request) -> m.Message | None:
         return m.DownloadResponse(1, m.UNKNOWN_TIME, m.UNKNOWN_TIME) if isinstance(request, m.Download) else None

@@ -36,6 +36,8 @@ from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.notifications import Notifications
+from homeport.acs.services.overdue import EVERY as OVERDUE_EVERY
+from homeport.acs.services.overdue import Overdue
 from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.shares import CONNECTIONS, SESSIONS, TLS_CONNECTIONS, Board, CountedSet
@@ -102,6 +104,7 @@ class AcsApp:
         self.files: Files
         self.tftp: TftpDoor | None = None
         self.worker: Worker
+        self.overdue: Overdue
         self.users: Users
         self.webhooks: Webhooks
         self._sender: asyncio.Task[None] | None = None
@@ -180,6 +183,8 @@ class AcsApp:
             shared=board.slots("calls", number, most_per_key=1) if board is not None else None,
         )
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
+        self.overdue = tasks.overdue
+        self.worker.also(self.overdue.sweep, every=OVERDUE_EVERY)
         if self._first:
             await self._admin_token()
         self.users = Users(self.hub, Throttle(board.failures, board.lock) if board is not None else None)

@@ -35,11 +35,12 @@ OPEN_STATUSES = frozenset({TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNK
 
 class TaskPhase(StrEnum):
     """How far a running task is: nothing sent, an RPC sent and not answered, or accepted by the device, which tells the end in a later
-    session (a transfer's, or that of a restart)."""
+    session (a transfer's, or that of a restart). overdue: the task has failed because that was not told in time, and may be yet."""
 
     NONE = ""
     SENT = "sent"
     TRANSFER = "transfer"
+    OVERDUE = "overdue"
 
 
 class Want(StrEnum):
@@ -180,7 +181,8 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
 
     args: the RPC's arguments as JSON values, under the standard's names in snake_case.
     priority: higher first. expires: not sent after this time. after: a task that must be done before.
-    progress: what the task has learnt on its way (instances before AddObject, offenders left out).
+    progress: what the task has learnt on its way (instances before AddObject, offenders left out; when the device has accepted it, and
+    when it is looked at again).
     call: whether the device is to be asked to open a session for it.
     idempotency_key: given by who made it, so that the same wish told twice makes one task; wish: what was wished, as a hash.
     """
@@ -206,6 +208,18 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     idempotency_key: str = ""
     wish: str = ""
     call: bool = False
+
+
+def due(task: TaskRecord) -> float | None:
+    """When somebody has to look whether the task has ended by the clock, seconds since 1970; None where it cannot: it is an index's key.
+
+    At its expiry while it waits, at the end of the patience once the device has accepted it.
+    """
+    if task.status is TaskStatus.QUEUED:
+        return task.expires
+    if task.status is TaskStatus.RUNNING and task.phase is TaskPhase.TRANSFER:
+        return float(task.progress.get("due", task.progress.get("accepted", 0.0)))
+    return None
 
 
 class MessageTrace(Struct, frozen=True):

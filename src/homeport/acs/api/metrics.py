@@ -121,6 +121,7 @@ _COUNTS = (
 
 _TABLES = (
     ("homeport_sessions", "CWMP sessions ended", "outcome", "sessions"),
+    ("homeport_tasks_ended", "Tasks ended, also by the clock or by an operator", "status", "tasks"),
     ("homeport_rpcs", "RPCs in either direction", "rpc", "rpcs"),
     ("homeport_faults", "Faults of devices", "code", "faults"),
     ("homeport_http_responses", "HTTP answers to devices", "status", "http"),

@@ -87,7 +87,7 @@ def fault_detail(f: FaultDetail | None) -> Json | None:
 
 
 def _phase(t: TaskRecord) -> str | None:
-    """sent, or what is still to come after the device has accepted: transfer, restart."""
+    """sent, or what is still to come after the device has accepted: transfer, restart; overdue where that did not come in time."""
     return "restart" if t.phase is TaskPhase.TRANSFER and t.rpc in RESTARTS else t.phase.value or None
 
 

@@ -57,7 +57,8 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
     if task.rpc in TRANSFERS:
         told = {e.command_key for e in events if e.event_code.startswith("M ")}
         if task.command_key and task.command_key in told:
-            return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER)
+            progress = task.progress | {"accepted": now}
+            return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, progress=progress)
     if task.rpc in TRANSFERS or "instances" in task.progress:
         return replace(task, status=TaskStatus.UNKNOWN)
     return again(task, attempts, now)
@@ -95,7 +96,35 @@ def overdue(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
             f"the device has accepted it, but has not told of its restart ({event}) within {patience.restart:g} s;"
             " see whether it still comes"
         )
-    return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.NONE, fault=FaultDetail(0, why), finished=over)
+    return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.OVERDUE, fault=FaultDetail(0, why), finished=over)
+
+
+def by_clock(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
+    """The task as the clock leaves it: expired, overdue, or the same."""
+    if expired(task, now):
+        return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
+    return overdue(task, patience=patience, now=now)
+
+
+def noted(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
+    """The task with the moment at which it is looked at again, where the device has accepted it: the end of the patience as it is now."""
+    if not _awaited(task):
+        return task
+    if "accepted" not in task.progress:
+        task = replace(task, progress=task.progress | {"accepted": now})
+    return replace(task, progress=task.progress | {"due": over_at(task, patience=patience)})
+
+
+def late(task: TaskRecord, events: Iterable[EventStruct], *, first: bool, now: float) -> TaskRecord:
+    """An overdue restart after the events of an Inform: done where they tell of it after all, else the same.
+
+    first: the device was not heard since it has accepted the task. Only then does a boot without the task's key tell of it: later
+    it may be any other.
+    """
+    told = _told_restart(task, events) if task.rpc in RESTARTS else ""
+    if told and (first or told == EventCode.M_REBOOT):
+        return done(task, {"confirmed": told}, now)
+    return task
 
 
 def over_at(task: TaskRecord, *, patience: Patience) -> float | None:
@@ -152,8 +181,8 @@ def again(task: TaskRecord, attempts: int, now: float) -> TaskRecord:
 
 
 def done(task: TaskRecord, result: dict[str, Any], now: float) -> TaskRecord:
-    """The task with its good end."""
-    return replace(task, status=TaskStatus.DONE, phase=TaskPhase.NONE, result=result, finished=now)
+    """The task with its good end, also after it had failed for want of it."""
+    return replace(task, status=TaskStatus.DONE, phase=TaskPhase.NONE, result=result, fault=None, finished=now)
 
 
 def sent(task: TaskRecord, progress: dict[str, Any] | None, now: float, *, first: bool) -> TaskRecord:
@@ -168,7 +197,7 @@ def sent(task: TaskRecord, progress: dict[str, Any] | None, now: float, *, first
     )
 
 
-def finished(task: TaskRecord, result: Result, *, attempts: int, now: float) -> TaskRecord:
+def finished(task: TaskRecord, result: Result, *, attempts: int, patience: Patience, now: float) -> TaskRecord:
     """The task after its program has ended."""
     if result.status is TaskStatus.QUEUED:
         return again(task, attempts, now)
@@ -176,9 +205,10 @@ def finished(task: TaskRecord, result: Result, *, attempts: int, now: float) -> 
         return replace(task, status=TaskStatus.UNKNOWN, progress=task.progress | {"asked": True})
     if result.awaited:
         progress = task.progress | {"accepted": now}
-        return replace(
+        accepted = replace(
             task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, result=result.result, progress=progress
         )
+        return noted(accepted, patience=patience, now=now)
     return replace(
         task, status=result.status, phase=TaskPhase.NONE, result=result.result, fault=result.fault, finished=now
     )

@@ -7,15 +7,15 @@ import secrets
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from homeport.acs.config import AcsSettings
 from homeport.acs.engine.settle import Patience
-from homeport.acs.records import ConnectionRequestDetail, TaskRecord
+from homeport.acs.records import OPEN_STATUSES, ConnectionRequestDetail, TaskRecord
 from homeport.acs.services.peers import Peers
-from homeport.acs.storage.interface import Store
+from homeport.acs.storage.interface import Store, TaskChange
 from homeport.errors import HomeportError
 
 MOST_WAITING: Final = 1_000
@@ -53,6 +53,10 @@ SESSION_BOUNDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 """Seconds, upper bounds of the histograms."""
 
 
+_LAST_MOMENT: Final = 0x7FFFFFFFFFF
+"""Milliseconds since 1970, in the 23rd century: ids have eleven digits for them."""
+
+
 class Stats:
     """Counters since the start; plain numbers, read by /metrics."""
 
@@ -72,6 +76,7 @@ class Stats:
         "session_micros",
         "session_times",
         "sessions",
+        "tasks",
         "unauthorized",
         "xmpp_connected",
     )
@@ -86,6 +91,7 @@ class Stats:
         self.faults: dict[int, int] = {}
         self.http: dict[int, int] = {}
         self.sessions: dict[str, int] = {}
+        self.tasks: dict[str, int] = {}  # that have ended, by their status
         self.connection_requests: dict[str, int] = {}
         self.file_transfers: dict[str, int] = {}
         self.notifications: dict[str, int] = {}
@@ -269,11 +275,23 @@ class Hub:
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 
+    def tell_tasks(self, changes: Iterable[TaskChange]) -> None:
+        """After the commit: wake who waits for these tasks, tell listeners, count what has ended."""
+        bus = self.bus
+        for change in changes:
+            task = change.record
+            if task.status not in OPEN_STATUSES:
+                self.stats.count(self.stats.tasks, task.status.value)
+            bus.wake(task.id)
+            if bus.listening:
+                bus.publish("task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status})
+
     @staticmethod
     def first_id(at: float) -> str:
-        """Sorts before every id that was made at this time or later."""
-        return f"{int(at * 1000):011x}"
+        """Sorts before every id that was made at this time or later; only milliseconds count."""
+        return f"{min(max(int(at * 1000), 0), _LAST_MOMENT):011x}"
 
-    def new_id(self) -> str:
-        """20 hexadecimal digits: time, a counter, and chance; ids sort by the time at which they were made."""
-        return f"{int(self.clock() * 1000):011x}{next(self._counter) & 0xFFFF:04x}{self._chance(20):05x}"
+    def new_id(self, at: float | None = None) -> str:
+        """20 hexadecimal digits: time, a counter, and chance; ids sort by the time at which they were made. at: now where left out."""
+        now = self.clock() if at is None else at
+        return f"{int(now * 1000):011x}{next(self._counter) & 0xFFFF:04x}{self._chance(20):05x}"

@@ -22,6 +22,7 @@ from homeport.acs.records import (
     MessageTrace,
     SessionRecord,
     TaskPhase,
+    TaskRecord,
     TaskStatus,
     Want,
 )
@@ -43,6 +44,9 @@ LATELY: Final = 50
 
 REPEATED_WITHIN: Final = 3_600.0
 """Seconds within which an event with the same key is the same one; an operator may use a key again another day."""
+
+_STARTED: Final = frozenset({EventCode.BOOTSTRAP, EventCode.BOOT, EventCode.M_REBOOT})
+"""Events of an Inform that tell of a restart, perhaps of one that was waited for in vain."""
 
 ACS_METHODS: Final = tuple(sorted(name for name, entry in RPCS.items() if Role.CPE in entry.callers))
 """What we answer: the MethodList of GetRPCMethodsResponse."""
@@ -115,7 +119,7 @@ class Sessions(Turns):
         work = Work(hub.new_id(), id, now, address, tuple([e.event_code for e in inform.event]))
         state = known.state if known is not None else policy.newcomer
         work.manage = state is DeviceState.APPROVED
-        settled = await self._settle(work, inform.event, now) if work.manage and known is not None else []
+        settled = await self._settle(work, inform.event, known, now) if work.manage and known is not None else []
         wants = seen.fields.get("wants", known.wants if known is not None else ())
         # A login of its own is wanted for who comes with a shared one, and no longer for who comes otherwise.
         gives = shared and self._gives_logins and work.manage
@@ -183,8 +187,13 @@ class Sessions(Turns):
             raise StoreUnavailable(f"the device {id} could not be stored")
         return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared, group=group)
 
-    async def _settle(self, work: Work, events: Sequence[m.EventStruct], now: float) -> list[TaskChange]:
-        """What becomes of tasks whose answer was lost with an earlier session, and of restarts that the device now tells of."""
+    async def _settle(
+        self, work: Work, events: Sequence[m.EventStruct], known: DeviceRecord, now: float
+    ) -> list[TaskChange]:
+        """What becomes of tasks whose answer was lost with an earlier session, and of restarts that the device now tells of.
+
+        known: the device as it was before this Inform.
+        """
         settings = self._hub.settings
         changes = []
         tasks = await self._store.open_tasks(work.device)
@@ -195,6 +204,12 @@ class Sessions(Turns):
                 )
                 if after != task:
                     after = after if after.status in OPEN_STATUSES else masked_task(after)
+                    changes.append(TaskChange(after, frozenset({task.status})))
+        if not _STARTED.isdisjoint(work.events):
+            for task in await self._store.overdue_tasks(work.device):
+                first = known.last_inform <= task.progress.get("accepted", 0.0)
+                after = settle.late(task, events, first=first, now=now)
+                if after != task:
                     changes.append(TaskChange(after, frozenset({task.status})))
         return changes
 
@@ -222,6 +237,14 @@ class Sessions(Turns):
         if not isinstance(request, m.Request) or request.element not in ACS_METHODS:
             code = FaultCode.ACS_METHOD_NOT_SUPPORTED
             return m.FaultMessage(int(code), code.text, side=code.side)
+        try:
+            return await self._told(work, request)
+        except Conflict:
+            return await self._told(work, request)  # the clock or an operator ended its task in this moment: once more
+
+    async def _told(self, work: Work, request: m.Request) -> m.Response:
+        """What the device tells, on the disk, and our answer."""
+        hub = self._hub
         now = hub.clock()
         unit = UnitOfWork()
         told: dict[str, Any] = masked(msgspec.to_builtins(request))
@@ -268,14 +291,19 @@ class Sessions(Turns):
         unit: UnitOfWork,
         now: float,
     ) -> bool:
-        """Whether this ends a task; matched by the CommandKey alone, because times and order are not to be trusted."""
-        for task in await self._store.open_tasks(work.device):
-            if (
-                key
-                and task.command_key == key
-                and task.rpc in settle.TRANSFERS
-                and task.status is not TaskStatus.QUEUED
-            ):
+        """Whether this ends a task; matched by the CommandKey alone, because times and order are not to be trusted.
+
+        Also one that has failed because this was not told in time.
+        """
+
+        def meant(task: TaskRecord) -> bool:
+            return task.command_key == key and task.rpc in settle.TRANSFERS and task.status is not TaskStatus.QUEUED
+
+        if not key:
+            return False
+        waiting = [t for t in await self._store.open_tasks(work.device) if meant(t)]
+        for task in waiting or await self._store.overdue_tasks(work.device):
+            if meant(task):
                 told = told | await self._files.received(task)
                 after = masked_task(settle.transfer_ended(task, told, fault, now))
                 unit.tasks.append(TaskChange(after, frozenset({task.status})))

@@ -14,7 +14,8 @@ from homeport.acs.records import OPEN_STATUSES, DeviceState, TaskPhase, TaskReco
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound, Refused
 from homeport.acs.services.masking import masked_task
-from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, TaskChange, UnitOfWork
+from homeport.acs.services.overdue import Overdue
+from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, Page, TaskChange, TaskFilter, UnitOfWork
 
 MOST_OPEN: Final = 1_000
 """Open tasks of one device: more is a runaway script, and each costs at every session."""
@@ -30,6 +31,7 @@ class Tasks:
     """The verbs of tasks. ask: how a device is called."""
 
     def __init__(self, hub: Hub, ask: Ask, files: Files) -> None:
+        self.overdue = Overdue(hub)
         self._hub = hub
         self._store = hub.store
         self._ask = ask
@@ -118,7 +120,8 @@ class Tasks:
         if expires_in is not None and expires_in <= 0:
             raise ArgumentsError("expires_in must be more than 0 seconds")
         hub = self._hub
-        id, now = hub.new_id(), hub.clock()
+        now = hub.clock()
+        id = hub.new_id(now)
         if rpc in KEYED and not args.get("command_key"):
             args = {**args, "command_key": id}
         args, sendable = await self._files.checked(rpc, args)
@@ -126,7 +129,7 @@ class Tasks:
         waiting = await self._store.open_tasks(device)
         stale = [t for t in waiting if settle.expired(t, now)]
         if stale:
-            await self._end_expired(stale)
+            await self.overdue.end(stale, now)  # their device may never come, and they would be in the way
         if len(waiting) - len(stale) >= MOST_OPEN:
             raise Refused(f"the device {device} has {MOST_OPEN} open tasks; cancel some or wait")
         task = TaskRecord(
@@ -149,21 +152,10 @@ class Tasks:
             await self._store.commit(unit)
         except Conflict as e:
             raise NotFound(f"there is no device {device!r} any more") from e
-        self._publish(task)
+        self._hub.tell_tasks(unit.tasks)
         if connection_request:
             self._ask(device, id)
         return task
-
-    async def _end_expired(self, stale: list[TaskRecord]) -> None:
-        """Write down that these tasks are over: their device may never come, and they would be in the way."""
-        unit = UnitOfWork()
-        for task in stale:
-            gone = masked_task(replace(task, status=TaskStatus.EXPIRED, finished=task.expires))
-            unit.tasks.append(TaskChange(gone, frozenset({task.status})))
-        try:
-            await self._store.commit(unit)
-        except Conflict:
-            pass  # a session has ended one of them in this moment; they are looked at again with the next task
 
     async def check(self, rpc: str, args: dict[str, Any]) -> None:
         """Raise ArgumentsError or NotFound where no device could be given this wish."""
@@ -185,10 +177,41 @@ class Tasks:
         asking = self._hub.asking.get(task.id)
         if asking is not None:
             return asking
-        now = self._hub.clock()
-        if settle.expired(task, now):
-            return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
-        return settle.overdue(task, patience=self._hub.patience, now=now)
+        return settle.by_clock(task, patience=self._hub.patience, now=self._hub.clock())
+
+    async def all(
+        self,
+        *,
+        statuses: frozenset[TaskStatus],
+        rpc: str,
+        device: str,
+        since: float | None,
+        until: float | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Tasks of all devices as they stand now, youngest first; those that fit all that is given.
+
+        since, until: when they were made: from the first on, before the second; seconds since 1970, of which milliseconds count.
+        A page may hold fewer than `limit` although there is another: what the clock has just changed fits no longer.
+        """
+        first_id = self._hub.first_id
+        which = TaskFilter(
+            statuses,
+            rpc,
+            device,
+            first_id(since) if since is not None else "",
+            first_id(until) if until is not None else "",
+        )
+        page = await self._store.tasks(which, limit=limit, cursor=cursor)
+        found = {task.id: task for task in map(self.current, page.items)}
+        for task in self._hub.asking.values():  # they run, and their rows say that they are queued
+            if (cursor is None or task.id < cursor) and (page.next is None or task.id > page.next):
+                found[task.id] = task
+        fitting = [found[id] for id in sorted(found, reverse=True) if which.fits(found[id])]
+        if len(fitting) > limit:
+            return Page(tuple(fitting[:limit]), fitting[limit - 1].id)
+        return Page(tuple(fitting), page.next)
 
     async def wait(self, id: str, seconds: float) -> TaskRecord:
         """The task when it has ended, or as it stands after so many seconds. Raises NotFound."""
@@ -221,12 +244,5 @@ class Tasks:
             await self._store.commit(unit)
         except Conflict as e:
             raise Refused(f"the task {id} has just changed; look at it again") from e
-        self._hub.bus.wake(id)
-        self._publish(gone)
+        self._hub.tell_tasks(unit.tasks)
         return gone
-
-    def _publish(self, task: TaskRecord) -> None:
-        if self._hub.bus.listening:
-            self._hub.bus.publish(
-                "task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status}
-            )

@@ -124,7 +124,7 @@ class Turns:
         task = work.task
         if task is not None and not work.mending and (first or step.progress):
             work.task = settle.sent(task, step.progress, self._hub.clock(), first=first)
-            if task.rpc in settle.READS:
+            if self._unwritten(task):
                 self._hub.asking[task.id] = work.task
             else:
                 unit.tasks.append(TaskChange(work.task, frozenset({work.stored})))
@@ -141,6 +141,10 @@ class Turns:
         if unit.tasks and work.task is not None:
             work.stored = work.task.status
         return True
+
+    def _unwritten(self, task: TaskRecord) -> bool:
+        """Whether no row says that the task is asked: it only reads. Where it expires and others look at the clock, too, they must know."""
+        return task.rpc in settle.READS and (task.expires is None or self._hub.peers is None)
 
     async def unsendable(self, work: Work, why: str) -> Call | None:
         """The request that `turn` gave cannot be sent in this session (its version, its length): what comes next instead.
@@ -251,8 +255,8 @@ class Turns:
         now = self._hub.clock()
         for task in settle.candidates(await self._store.open_tasks(work.device)):
             if settle.expired(task, now):
-                gone = replace(task, status=TaskStatus.EXPIRED, finished=now)
-                unit.tasks.append(TaskChange(gone, frozenset({task.status})))
+                gone = settle.by_clock(task, patience=self._hub.patience, now=now)
+                unit.tasks.append(TaskChange(masked_task(gone), frozenset({task.status})))
                 continue
             if task.after is not None:
                 before = await self._store.task(task.after)
@@ -261,7 +265,7 @@ class Turns:
                 if before is not None and before.status is not TaskStatus.DONE:
                     fault = FaultDetail(0, f"the task {task.after}, which this one waits for, is {before.status}")
                     failed = replace(task, status=TaskStatus.FAILED, fault=fault, finished=now)
-                    unit.tasks.append(TaskChange(failed, frozenset({task.status})))
+                    unit.tasks.append(TaskChange(masked_task(failed), frozenset({task.status})))
                     continue
             if unit.tasks:
                 await self._write_quietly(work, unit)
@@ -347,7 +351,8 @@ class Turns:
         if result.learnt:
             await self._habits(work, result.learnt, unit)
         if task is not None:
-            after = settle.finished(task, result, attempts=self._hub.settings.task_attempts, now=now)
+            most = self._hub.settings.task_attempts
+            after = settle.finished(task, result, attempts=most, patience=self._hub.patience, now=now)
             if after.status is TaskStatus.DONE:
                 after = replace(after, result=(after.result or {}) | await self._files.received(task))
             if task.rpc == RpcName.FACTORY_RESET and after.phase is TaskPhase.TRANSFER and self._gives_logins:
@@ -397,11 +402,7 @@ class Turns:
     def _tell(self, work: Work, unit: UnitOfWork) -> None:
         """Wake who waits, and tell listeners, after the commit."""
         bus = self._hub.bus
-        for change in unit.tasks:
-            bus.wake(change.record.id)
-            if bus.listening:
-                task = change.record
-                bus.publish("task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status})
+        self._hub.tell_tasks(unit.tasks)
         if bus.listening and unit.values:
             paths = [p for v in unit.values for p in v.changed]
             bus.publish("values", {"device": work.device, "count": len(paths), "paths": paths[:50]})

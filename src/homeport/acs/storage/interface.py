@@ -42,6 +42,10 @@ KEY_LIFETIME: Final = 86_400.0
 """Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
 
 
+CLAIM: Final = 30.0
+"""Seconds for which a task that is due is left to the process that was given it."""
+
+
 class Conflict(StoreError):
     """A unit of work found a row in another state than it expects; nothing of the unit was written."""
 
@@ -81,6 +85,33 @@ class DocumentChange(Struct, frozen=True):
     document: Document
     gone: bool = False
     expect: bytes | None = None
+
+
+class TaskFilter(Struct, frozen=True):
+    """Which tasks: those that fit all that is given. statuses: one of these, as stored; empty for any.
+
+    since, until: ids: the first of them or younger, older than the second. "" for no bound.
+    """
+
+    statuses: frozenset[TaskStatus] = frozenset()
+    rpc: str = ""
+    device: str = ""
+    since: str = ""
+    until: str = ""
+
+    def fits(self, task: TaskRecord) -> bool:
+        """Whether the task is one of these."""
+        return (
+            (not self.statuses or task.status in self.statuses)
+            and self.rpc in ("", task.rpc)
+            and self.device in ("", task.device)
+            and task.id >= self.since
+            and (not self.until or task.id < self.until)
+        )
+
+    def before(self, cursor: str | None, last: str) -> str:
+        """The id that all tasks behind the cursor are smaller than. last: sorts behind every id."""
+        return min(cursor or last, self.until or last)
 
 
 class UnitOfWork:
@@ -275,6 +306,19 @@ class Store(Protocol):
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         """The device's tasks, youngest first."""
+
+    async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
+        """Tasks of all devices, youngest first: cheap however many there are that have ended."""
+
+    async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
+        """Tasks that the clock may have ended by now (`records.due`), the longest overdue first: found by an index.
+
+        Processes that share a database are given each of them in turn, not both at once: one whose task is written by nobody
+        within CLAIM is given to the next who asks.
+        """
+
+    async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
+        """The device's tasks of phase `overdue`, the oldest first."""
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
         """Tasks that were sent and not answered by processes that have ended, but for those whose session may still be continued.

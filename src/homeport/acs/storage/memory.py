@@ -20,6 +20,7 @@ from homeport.acs.records import (
     TaskRecord,
     TaskStatus,
     TokenRecord,
+    due,
 )
 from homeport.acs.storage.interface import (
     Channel,
@@ -30,6 +31,7 @@ from homeport.acs.storage.interface import (
     Page,
     SessionChange,
     TaskChange,
+    TaskFilter,
     UnitOfWork,
     ValuesChange,
 )
@@ -234,6 +236,17 @@ class MemoryStore:
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         return _youngest(self._tasks, lambda t: t.device == device, limit, cursor)
+
+    async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
+        return _youngest(self._tasks, which.fits, limit, cursor)
+
+    async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
+        waiting = [(at, t.id) for t in self._tasks.values() if (at := due(t)) is not None and at <= now]
+        return [self._tasks[id] for _, id in sorted(waiting)[:limit]]
+
+    async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
+        mine = [t for t in self._tasks.values() if t.device == device and t.phase is TaskPhase.OVERDUE]
+        return sorted(mine, key=lambda t: t.id)
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
         kept = {lease.device for lease in self._leases.values() if lease.until > now}

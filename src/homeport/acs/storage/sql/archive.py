@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import asyncpg
 import msgspec
 
+from homeport.acs.records import due
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore, layout
 from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated
@@ -45,6 +46,9 @@ TABLES: Final = {
     "secret": ("name", "value"),
 }
 """Columns that both databases have, in an order in which no row comes before one that it refers to."""
+
+_DERIVED: Final = ("rpc", "due")
+"""Columns of a task that both databases take out of its record."""
 
 _BATCH: Final = 500
 _DECODE: Final[dict[str, Callable[[Any], Any]]] = {
@@ -251,6 +255,11 @@ def _batches(found: Iterable[tuple[str, list[Any]]]) -> Iterator[tuple[str, list
         yield name, batch
 
 
+def _derived(row: list[Any]) -> tuple[str, float | None]:
+    task = rows.task(row[6])
+    return task.rpc, due(task)
+
+
 @asynccontextmanager
 async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
     """(count rows of a table, put rows into it), within one transaction."""
@@ -266,8 +275,8 @@ async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
     async def put(table: str, batch: list[list[Any]]) -> None:
         columns = TABLES[table]
         if table == "task":
-            columns = (*columns, "attempts", "node")
-            batch = [[*row, rows.task(row[6]).attempts, ""] for row in batch]
+            columns = (*columns, *_DERIVED, "attempts", "node")
+            batch = [[*row, *_derived(row), rows.task(row[6]).attempts, ""] for row in batch]
         await connection.copy_records_to_table(table, records=batch, columns=columns)
 
     try:
@@ -292,6 +301,9 @@ async def _sqlite_target(path: Path) -> AsyncIterator[tuple[Any, Any]]:
 
     async def put(table: str, batch: list[list[Any]]) -> None:
         columns = TABLES[table]
+        if table == "task":
+            columns = (*columns, *_DERIVED)
+            batch = [[*row, *_derived(row)] for row in batch]
         marks = ", ".join("?" * len(columns))
         connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", batch)
 

@@ -26,6 +26,7 @@ from homeport.acs.records import (
 )
 from homeport.acs.storage.interface import Done, Figures, Page, SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.fills import fill
 from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_link import (
     BROKEN,
@@ -38,6 +39,7 @@ from homeport.acs.storage.sql.postgres_link import (
     translated,
 )
 from homeport.acs.storage.sql.postgres_sheet import Job, Touched
+from homeport.acs.storage.sql.postgres_tasks import DEAD_AFTER, LAST, PostgresTasks
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import SQL, GroupWriter, stored_values
 from homeport.acs.storage.sql.queries import migrations
@@ -57,14 +59,10 @@ VIEWS: Final = 2_048
 """Devices of which the last reading is kept."""
 
 BEAT: Final = 3.0
-DEAD_AFTER: Final = 15.0
-"""Seconds between two signs of life of a node, and after how many without one its tasks are taken over."""
+"""Seconds between two signs of life of a node."""
 
 MOST_DEFERRED: Final = 2_000
 """History rows that wait while the database is away; older ones go, because the ACS must not run out of memory."""
-
-_LAST: Final = "\U0010ffff"
-"""Sorts behind every id: the cursor of a first page."""
 
 
 class _View:
@@ -83,7 +81,7 @@ class _View:
             self.tasks = tuple(rows.task(blob) for blob in row[17])
 
 
-class PostgresStore:
+class PostgresStore(PostgresTasks):
     """One database, postgresql://USER:PASSWORD@HOST/NAME. write_behind: seconds. on_change: told of other nodes' commits."""
 
     def __init__(self, url: str, *, write_behind: float = 1.0, node: str = "") -> None:
@@ -434,30 +432,8 @@ class PostgresStore:
         created = await self._one("task", oldest) if oldest is not None else None
         return Figures(count, rows.task(created[0]).created if created is not None else 0.0, size)
 
-    # --- tasks ---
-
-    async def task(self, id: str) -> TaskRecord | None:
-        if self._on_way:
-            await self.flush()
-        row = await self._one("task", id)
-        return rows.task(row[0]) if row is not None else None
-
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         return (await self._view(device)).tasks
-
-    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        if self._on_way:
-            await self.flush()
-        return await self._page("tasks_of", rows.task, limit, device, cursor or _LAST)
-
-    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
-        """Those of nodes that have gone, or give no sign of life: they are this node's then."""
-        found = await self._link.fetch(SQL["interrupted_tasks"], self.node, limit, DEAD_AFTER, now)
-        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
-
-    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
-        found = await self._link.fetch(SQL["orphaned_tasks"], self.node, since, limit, DEAD_AFTER)
-        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
 
     # --- sessions that another process may continue ---
 
@@ -478,7 +454,7 @@ class PostgresStore:
     # --- histories ---
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        return await self._page("sessions_of", rows.session, limit, device, cursor or _LAST)
+        return await self._page("sessions_of", rows.session, limit, device, cursor or LAST)
 
     async def session(self, id: str) -> SessionChange | None:
         if self._deferred or self._on_way:
@@ -487,12 +463,12 @@ class PostgresStore:
         return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
 
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        return await self._page("events_of", rows.event, limit, device, cursor or _LAST)
+        return await self._page("events_of", rows.event, limit, device, cursor or LAST)
 
     async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
         if device is None:
-            return await self._page("faults", rows.fault, limit, cursor or _LAST)
-        return await self._page("faults_of", rows.fault, limit, device, cursor or _LAST)
+            return await self._page("faults", rows.fault, limit, cursor or LAST)
+        return await self._page("faults_of", rows.fault, limit, device, cursor or LAST)
 
     async def _page(self, query: str, decode: Callable[[bytes], Any], limit: int, *values: Any) -> Page:
         if self._deferred or self._on_way:
@@ -555,7 +531,7 @@ class PostgresStore:
         if due is not None:
             found = await self._link.fetch(SQL["due_documents"], kind, due, limit)
             return Page(tuple(rows.document(row) for row in found), None)
-        query, start = ("youngest_documents", _LAST) if youngest else ("documents", "")
+        query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
         return rows.document_page(await self._link.fetch(SQL[query], kind, cursor or start, limit + 1), limit)
 
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
@@ -610,6 +586,7 @@ async def _migrate(connection: Connection, url: str) -> None:
             if number > version:
                 async with connection.transaction():
                     await connection.execute(script)
+                    await fill(connection, number)
                     await connection.execute("INSERT INTO layout (number) VALUES ($1)", number)
     finally:
         if not connection.is_closed():

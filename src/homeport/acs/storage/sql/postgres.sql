@@ -102,6 +102,40 @@ SELECT record FROM task WHERE id = $1;
 -- name: tasks_of
 SELECT id, record FROM task WHERE device = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
+-- Tasks of all devices between two ids, in one of some statuses (NULL for any), youngest first.
+-- name: tasks_all
+SELECT id, record FROM task WHERE id < $1 AND id >= $2 AND ($3::text[] IS NULL OR status = ANY($3)) ORDER BY id DESC LIMIT $4;
+
+-- The same, of one method.
+-- name: tasks_of_rpc
+SELECT id, record FROM task
+WHERE rpc = $5 AND id < $1 AND id >= $2 AND ($3::text[] IS NULL OR status = ANY($3)) ORDER BY id DESC LIMIT $4;
+
+-- The same, of one device, and of one method or any ('').
+-- name: tasks_of_device
+SELECT id, record FROM task
+WHERE device = $6 AND id < $1 AND id >= $2 AND ($3::text[] IS NULL OR status = ANY($3)) AND ($5 = '' OR rpc = $5)
+ORDER BY id DESC LIMIT $4;
+
+-- Tasks of all devices in some statuses other than done, of one method or any (''), youngest first. Each status has its own part of the
+-- index; the youngest of all parts together are the page.
+-- name: tasks_in_status
+SELECT x.id, x.record FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL (
+    SELECT t.id, t.record FROM task t
+    WHERE t.status = s.status AND t.status <> 'done' AND t.id < $1 AND t.id >= $2 AND ($5 = '' OR t.rpc = $5)
+    ORDER BY t.id DESC LIMIT $4) x
+ORDER BY x.id DESC LIMIT $4;
+
+-- Tasks that the clock may have ended are this node's for a while; what another node is just taking is left to it.
+-- name: due_tasks
+UPDATE task SET due = $1::float8 + $3::float8 WHERE id IN (
+    SELECT t.id FROM task t WHERE t.due <= $1 ORDER BY t.due LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING record;
+
+-- The tasks of a device whose end was not told in time, and may be yet.
+-- name: overdue_tasks
+SELECT record FROM task WHERE device = $1 AND phase = 'overdue' ORDER BY id;
+
 -- Tasks that no living session can answer any more become this node's; what another node is just taking is left to it.
 -- The living nodes are a list, not a join: a row that changed while its lock was waited for is then judged as it is now.
 -- name: interrupted_tasks
@@ -179,8 +213,8 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify('homeport_said',
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task
-INSERT INTO task (status, phase, priority, attempts, finished, node, record, id, device, key)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+INSERT INTO task (status, phase, priority, attempts, finished, due, node, record, id, device, key, rpc)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- Tasks of locked devices that were made under these idempotency keys, the youngest last.
 -- name: keyed_tasks
@@ -188,7 +222,7 @@ SELECT device, key, id, record FROM task WHERE device = ANY($1::text[]) AND key 
 
 -- A task that was locked and looked at before.
 -- name: update_task
-UPDATE task SET status = $1, phase = $2, priority = $3, attempts = $4, finished = $5, node = $6, record = $7 WHERE id = $8;
+UPDATE task SET status = $1, phase = $2, priority = $3, attempts = $4, finished = $5, due = $6, node = $7, record = $8 WHERE id = $9;
 
 -- The sessions of a device, youngest first, without their messages.
 -- name: sessions_of

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from homeport.acs.records import due
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, Connection, Link, cleaned, facts, farewell, translated
@@ -298,11 +299,12 @@ class GroupWriter:
         await _many(c, "put_delta", deltas)
         inserts, updates = [], []
         for task, is_new in sheet.task_rows.values():
-            row = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, self._node)
+            state = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, due(task))
+            row = (*state, self._node, rows.pack_task(task), task.id)
             if is_new:
-                inserts.append((*row, rows.pack_task(task), task.id, task.device, cleaned(task.idempotency_key)))
+                inserts.append((*row, task.device, cleaned(task.idempotency_key), cleaned(task.rpc)))
             else:
-                updates.append((*row, rows.pack_task(task), task.id))
+                updates.append(row)
         await _many(c, "insert_task", inserts)
         await _many(c, "update_task", updates)
         sessions = [

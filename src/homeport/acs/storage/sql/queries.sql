@@ -101,6 +101,37 @@ SELECT record FROM task WHERE device = ? AND status IN ('queued', 'running', 'un
 -- name: tasks_of
 SELECT id, record FROM task WHERE device = ? AND id < ? ORDER BY id DESC LIMIT ?;
 
+-- Tasks of all devices between two ids, in one of some statuses (|done|failed|, or '' for any), youngest first.
+-- name: tasks_all
+SELECT id, record FROM task WHERE id < ?1 AND id >= ?2 AND (?3 = '' OR instr(?3, '|' || status || '|') > 0)
+ORDER BY id DESC LIMIT ?4;
+
+-- The same, of one method.
+-- name: tasks_of_rpc
+SELECT id, record FROM task INDEXED BY task_rpc
+WHERE rpc = ?5 AND id < ?1 AND id >= ?2 AND (?3 = '' OR instr(?3, '|' || status || '|') > 0) ORDER BY id DESC LIMIT ?4;
+
+-- The same, of one device, and of one method or any ('').
+-- name: tasks_of_device
+SELECT id, record FROM task INDEXED BY task_device
+WHERE device = ?6 AND id < ?1 AND id >= ?2 AND (?3 = '' OR instr(?3, '|' || status || '|') > 0) AND (?5 = '' OR rpc = ?5)
+ORDER BY id DESC LIMIT ?4;
+
+-- Tasks of all devices in one status other than done, of one method or any (''), youngest first. Chosen by the index alone.
+-- name: tasks_in_status
+SELECT id, record FROM task WHERE id IN (
+    SELECT id FROM task INDEXED BY task_status
+    WHERE status = ?3 AND status <> 'done' AND id < ?1 AND id >= ?2 AND (?5 = '' OR rpc = ?5) ORDER BY id DESC LIMIT ?4)
+ORDER BY id DESC;
+
+-- Tasks that the clock may have ended.
+-- name: due_tasks
+SELECT record FROM task INDEXED BY task_due WHERE due <= ? ORDER BY due LIMIT ?;
+
+-- The tasks of a device whose end was not told in time, and may be yet.
+-- name: overdue_tasks
+SELECT record FROM task INDEXED BY task_overdue WHERE device = ? AND phase = 'overdue' ORDER BY id;
+
 -- Tasks that no living session can answer any more, and no session that may be continued.
 -- name: interrupted_tasks
 SELECT record FROM task t WHERE status = 'running' AND phase <> 'transfer'
@@ -137,11 +168,12 @@ SELECT device, session, cookie, node, until, state, host FROM lease WHERE until 
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task
-INSERT INTO task (status, phase, priority, finished, record, id, device) VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO task (status, phase, priority, finished, due, record, id, device, rpc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- A task of this device that may be in any of the three given statuses now.
 -- name: update_task
-UPDATE task SET status = ?, phase = ?, priority = ?, finished = ?, record = ? WHERE id = ? AND status IN (?, ?, ?) AND device = ?;
+UPDATE task SET status = ?, phase = ?, priority = ?, finished = ?, due = ?, record = ?
+WHERE id = ? AND status IN (?, ?, ?) AND device = ?;
 
 -- The sessions of a device, youngest first, without their messages.
 -- name: sessions_of

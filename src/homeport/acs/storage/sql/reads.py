@@ -1,23 +1,25 @@
 """The reads of the SQLite store that need nothing but the database: one query each."""
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRecord, TaskRecord, TokenRecord
-from homeport.acs.storage.interface import Page, SessionChange
+from homeport.acs.storage.interface import Page, SessionChange, TaskFilter
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
+from homeport.acs.storage.sql.task_lists import LAST, page_of_tasks
 from homeport.errors import StoreUnavailable
-
-LAST: Final = "\x7f"
-"""Sorts behind every id: the cursor of a first page."""
 
 
 class SqliteReads:
     """Point reads on one connection, on the event loop: they take microseconds. What they promise stands in the interface."""
 
     _read: sqlite3.Connection
+    _search: sqlite3.Connection
+    _pool: ThreadPoolExecutor | None
 
     async def _settled(self) -> None:
         """Return when all that was given to `later` can be read."""
@@ -43,6 +45,20 @@ class SqliteReads:
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         return self._page("tasks_of", rows.task, limit, device, cursor or LAST)
+
+    async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
+        await self._settled()
+        assert self._pool is not None
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, page_of_tasks, self._search, which, limit, cursor
+        )
+
+    async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
+        await self._settled()
+        return [rows.task(row[0]) for row in self._all("due_tasks", now, limit)]
+
+    async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
+        return [rows.task(row[0]) for row in self._all("overdue_tasks", device)]
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
         return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit, now)]

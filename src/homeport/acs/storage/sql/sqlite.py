@@ -31,6 +31,7 @@ from homeport.acs.storage.interface import (
 )
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.statements import plain_statements, task_statement, touched_by
@@ -109,6 +110,7 @@ class SqliteStore(HotDevices):
                 f"{self._path} was written by a newer Homeport (layout {version}, this one knows {steps[-1][0]}):"
                 " install that version or restore a backup"
             )
+        offer(connection)
         for number, script in steps:
             if number > version:
                 connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

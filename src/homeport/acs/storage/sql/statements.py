@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from homeport.acs.records import TaskRecord
+from homeport.acs.records import TaskRecord, due
 from homeport.acs.storage.interface import DocumentChange, UnitOfWork
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
@@ -62,9 +62,9 @@ def document_statement(change: DocumentChange) -> Statement:
 
 def task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
     """A new task, or a change of one that is in a status that is expected."""
-    row = (task.status.value, task.phase.value, task.priority, task.finished, rows.pack_task(task), task.id)
+    row = (task.status.value, task.phase.value, task.priority, task.finished, due(task), rows.pack_task(task), task.id)
     if expect is None:
-        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device))
+        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device, task.rpc))
     statuses = [s.value for s in expect]
     allowed = (statuses + statuses[-1:] * 3)[:3]
     told = f"the task {task.id} is no longer {' or '.join(sorted(statuses))}"

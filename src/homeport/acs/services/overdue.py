@@ -1,0 +1,81 @@
+"""Tasks that the clock ends while their device does not come: found by the store's index, written, and told like any other end."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from homeport.acs.engine import settle
+from homeport.acs.records import TaskRecord
+from homeport.acs.services.hub import Hub
+from homeport.acs.services.masking import masked_task
+from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork
+from homeport.errors import StoreError, StoreUnavailable
+
+EVERY: Final = 2.0
+"""Seconds between two looks at the index: how late an end is told to who listens. Who waits for the task hears it in time by himself."""
+
+BATCH: Final = 100
+"""Tasks written together: a session that comes meanwhile waits for no more than these."""
+
+_log = structlog.get_logger("homeport.acs")
+
+
+class Overdue:
+    """The sweep; of several processes on one database each takes other tasks."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._store = hub.store
+
+    async def sweep(self) -> None:
+        """End what has expired, and what was accepted and not told of in time. Raises StoreUnavailable."""
+        while True:
+            now = self._hub.clock()
+            found = await self._store.due_tasks(now=now, limit=BATCH)
+            if not await self.end(found, now) or len(found) < BATCH:
+                return
+
+    async def end(self, tasks: Sequence[TaskRecord], now: float) -> int:
+        """How many of these were written: ended, or given the time at which they are looked at again.
+
+        Left alone is what runs in this moment, and what somebody else has changed meanwhile. Raises StoreUnavailable.
+        """
+        changes = [change for task in tasks if (change := self._change(task, now)) is not None]
+        if not changes:
+            return 0
+        try:
+            await self._write(changes)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            pass  # one of them does not fit any more: each by itself
+        else:
+            return len(changes)
+        written = 0
+        for change in changes:
+            try:
+                await self._write([change])
+                written += 1
+            except Conflict:
+                pass  # its session, or an operator, was quicker
+            except StoreUnavailable:
+                raise
+            except StoreError as e:
+                _log.warning("a task that is over cannot be written", task=change.record.id, reason=str(e))
+        return written
+
+    def _change(self, task: TaskRecord, now: float) -> TaskChange | None:
+        if task.id in self._hub.asking:
+            return None  # its question is out: what comes of it counts, and it is not asked again
+        patience = self._hub.patience
+        after = settle.by_clock(task, patience=patience, now=now)
+        # The patience of the settings may have grown since the device has accepted it.
+        after = masked_task(after) if after != task else settle.noted(task, patience=patience, now=now)
+        return TaskChange(after, frozenset({task.status}))
+
+    async def _write(self, changes: Sequence[TaskChange]) -> None:
+        unit = UnitOfWork()
+        unit.tasks += changes
+        await self._store.commit(unit)
+        self._hub.tell_tasks(c for c in changes if c.record.finished is not None)

@@ -1,0 +1,52 @@
+"""What migrations need of rows that SQL cannot read: columns that are taken out of packed records."""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+
+from homeport.acs.records import TaskRecord, due
+from homeport.acs.storage.sql import rows
+
+TASK_LISTS: Final = 7
+"""The migration of PostgreSQL that gives tasks the columns `rpc` and `due`."""
+
+_BATCH: Final = 500
+
+
+def _task(blob: bytes) -> TaskRecord | None:
+    try:
+        return rows.task(bytes(blob))
+    except (ValueError, msgspec.MsgspecError):
+        return None  # a damaged row is found by `homeport acs db check`; it must not keep the others from being used
+
+
+def _rpc(blob: bytes) -> str:
+    task = _task(blob)
+    return task.rpc if task is not None else ""
+
+
+def _due(blob: bytes) -> float | None:
+    task = _task(blob)
+    return due(task) if task is not None else None
+
+
+def offer(connection: sqlite3.Connection) -> None:
+    """Give the connection the functions that the migrations of SQLite call."""
+    connection.create_function("task_rpc", 1, _rpc, deterministic=True)
+    connection.create_function("task_due", 1, _due, deterministic=True)
+
+
+async def fill(connection: Any, number: int) -> None:
+    """What this migration of PostgreSQL leaves to do, in its transaction. connection: asyncpg's."""
+    if number != TASK_LISTS:
+        return
+    from homeport.acs.storage.sql.postgres_link import cleaned  # it brings the driver, which SQLite does without
+
+    last = ""
+    while found := await connection.fetch(
+        "SELECT id, record FROM task WHERE id > $1 ORDER BY id LIMIT $2", last, _BATCH
+    ):
+        facts = [(cleaned(_rpc(blob)), _due(blob), id) for id, blob in found]
+        await connection.executemany("UPDATE task SET rpc = $1, due = $2 WHERE id = $3", facts)
+        last = found[-1][0]

@@ -1,0 +1,71 @@
+"""The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it has it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from homeport.acs.records import TaskRecord
+from homeport.acs.storage.interface import CLAIM, Page, TaskFilter
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_link import Link, Row
+from homeport.acs.storage.sql.postgres_writer import SQL
+from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
+
+DEAD_AFTER: Final = 15.0
+"""Seconds without a sign of life after which a node's tasks are taken over."""
+
+LAST: Final = "\U0010ffff"
+"""Sorts behind every id: the cursor of a first page."""
+
+
+class PostgresTasks:
+    """One statement each. What they promise stands in the interface."""
+
+    node: str
+    _link: Link
+    _on_way: int
+
+    async def flush(self) -> None:
+        raise NotImplementedError
+
+    async def _page(self, query: str, decode: Callable[[bytes], Any], limit: int, *values: Any) -> Page:
+        raise NotImplementedError
+
+    async def _one(self, query: str, *values: Any) -> Row | None:
+        raise NotImplementedError
+
+    async def task(self, id: str) -> TaskRecord | None:
+        if self._on_way:
+            await self.flush()
+        row = await self._one("task", id)
+        return rows.task(row[0]) if row is not None else None
+
+    async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
+        if self._on_way:
+            await self.flush()
+        return await self._page("tasks_of", rows.task, limit, device, cursor or LAST)
+
+    async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
+        if self._on_way:
+            await self.flush()
+        query = query_for(which)
+        found = await self._link.fetch(SQL[query], *parameters(query, which, limit, cursor, LAST))
+        return task_page(found, limit)
+
+    async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
+        if self._on_way:
+            await self.flush()
+        return await self._given("due_tasks", now, limit, CLAIM)
+
+    async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
+        return await self._given("overdue_tasks", device)
+
+    async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
+        """Those of nodes that have gone, or give no sign of life: they are this node's then."""
+        return await self._given("interrupted_tasks", self.node, limit, DEAD_AFTER, now)
+
+    async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
+        return await self._given("orphaned_tasks", self.node, since, limit, DEAD_AFTER)
+
+    async def _given(self, query: str, *values: Any) -> list[TaskRecord]:
+        found = await self._link.fetch(SQL[query], *values)
+        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
