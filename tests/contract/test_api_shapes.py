@@ -26,6 +26,7 @@ PROMISED = {
     ("get", "/api/v1/devices/{id}/parameters"),
     ("post", "/api/v1/devices/{id}/tasks"),
     ("post", "/api/v1/tasks"),
+    ("get", "/api/v1/tasks"),
     ("patch", "/api/v1/devices/{id}"),
     ("get", "/api/v1/devices/{id}/tasks"),
     ("get", "/api/v1/tasks/{id}"),

@@ -84,6 +84,17 @@ class RestClient:
                 return
             query["cursor"] = page["next"]
 
+    def page(self, path: str, query: Mapping[str, Any], *, limit: int) -> tuple[list[Json], str | None]:
+        """At most `limit` items of a listing, and the cursor behind them; None at the end."""
+        found: list[Json] = []
+        query = dict(query)
+        while True:
+            page = self.get(path, query | {"limit": min(500, limit - len(found))})
+            found += page["items"]
+            query["cursor"] = page["next"]
+            if len(found) >= limit or page["next"] is None:
+                return found, page["next"]
+
     def call(
         self,
         method: str,
@@ -99,7 +110,7 @@ class RestClient:
         target = self._prefix + API + path
         if query:
             pairs = {k: v for k, v in query.items() if v is not None}
-            target += "?" + urllib.parse.urlencode(pairs) if pairs else ""
+            target += "?" + urllib.parse.urlencode(pairs, doseq=True) if pairs else ""
         data: bytes | Body | None = content
         if data is None and body is not None:
             data = msgspec.json.encode(body)

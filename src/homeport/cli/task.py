@@ -4,12 +4,24 @@ from typing import Annotated, Any
 
 import typer
 
+from homeport.acs.records import TaskStatus
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import DEFAULT_WAIT, Acs, AsJson, Device, Token, connect, group, outcome, resolve, wait_for
+from homeport.cli.common import (
+    DEFAULT_WAIT,
+    Acs,
+    AsJson,
+    Token,
+    complete_device,
+    connect,
+    group,
+    outcome,
+    resolve,
+    wait_for,
+)
 from homeport.cli.faults import fault_lines
 from homeport.cli.task_fleet import start, stop
-from homeport.cli.when import ago
+from homeport.cli.when import ago, moment
 
 app = group("Follow and cancel what devices were asked to do; ask many for the same.")
 app.command()(start)
@@ -22,21 +34,53 @@ TaskId = Annotated[
 
 @app.command("list")
 def list_tasks(
-    device: Device,
+    device: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DEVICE",
+            help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
+            autocompletion=complete_device,
+            show_default=False,
+        ),
+    ] = None,
+    status: Annotated[
+        list[TaskStatus] | None,
+        typer.Option(
+            "--status", metavar="STATUS", help=f"One of {', '.join(TaskStatus)}; given several times, any of them."
+        ),
+    ] = None,
+    rpc: Annotated[str | None, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="WHEN", help="Only tasks made since: 30min, 2h, 3d (ago), or 2026-11-21T06:00."
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Only tasks made before.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", metavar="TEXT", help="Go on where the page before has ended; it says how.")
+    ] = None,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
 ) -> None:
-    """List the tasks of one device."""
+    """List the tasks of one device or of all, newest first."""
     client = connect(acs, token)
-    tasks = list(client.items(f"/devices/{quoted(resolve(client, device))}/tasks", limit=limit))
+    query: dict[str, Any] = {"rpc": rpc, "cursor": cursor, "status": [s.value for s in status or ()] or None}
+    query |= {name: moment(text) for name, text in (("since", since), ("until", until)) if text}
+    if device is not None:
+        query["device"] = resolve(client, device)
+    tasks, following = client.page("/tasks", query, limit=limit)
     if json:
         output.print_json(tasks)
-        return
-    output.print_table(
-        ("TASK", "RPC", "STATUS", "CREATED", "OUTCOME"), [_row(task) for task in tasks], empty="no tasks"
-    )
+    else:
+        heads = ("TASK", *(() if device else ("DEVICE",)), "RPC", "STATUS", "CREATED", "OUTCOME")
+        chosen = any((status, rpc, since, until))
+        empty = "no task fits" if chosen else "no tasks"
+        output.print_table(heads, [_row(task, of_all=device is None) for task in tasks], empty=empty)
+    if following is not None:
+        output.note(f"there are more: the same again with --cursor {following}, or a greater --limit")
 
 
 @app.command()
@@ -79,10 +123,11 @@ def cancel(task: TaskId, acs: Acs = None, token: Token = None) -> None:
     print(f"task {task} is cancelled")
 
 
-def _row(task: dict[str, Any]) -> tuple[str, ...]:
+def _row(task: dict[str, Any], *, of_all: bool) -> tuple[str, ...]:
     fault = task.get("fault")
     said = fault_lines(fault)[0] if fault else ""
-    return str(task["id"]), task["rpc"], task["status"], ago(task.get("created")), said
+    whose = (str(task["device"]),) if of_all else ()
+    return str(task["id"]), *whose, task["rpc"], task["status"], ago(task.get("created")), said
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Routes of tasks: make, watch, cancel."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
+from homeport.acs.records import TaskStatus
 from homeport.acs.services.fleet import Fleet
 from homeport.acs.where import parse
 from homeport.errors import StoreError
@@ -145,6 +147,43 @@ async def cancel_tasks(use: Use, body: FleetCancel) -> StreamingResponse:
         yield msgspec.json.encode({"cancelled": cancelled, "refused": refused, **end}) + b"\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/tasks")
+async def list_all_tasks(
+    use: Use,
+    status: Annotated[
+        list[TaskStatus] | None, Query(description="Only tasks in this status; given several times, in any of them.")
+    ] = None,
+    rpc: Annotated[str, Query(max_length=64, description="Only tasks of this method.")] = "",
+    device: Annotated[str, Query(max_length=2_400, description="Only tasks of the device with this id.")] = "",
+    since: Annotated[
+        datetime | None, Query(description="Only tasks made at this time or later; UTC where it names no zone.")
+    ] = None,
+    until: Annotated[datetime | None, Query(description="Only tasks made before this time.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """The tasks of all devices, youngest first; those that fit all that is given. Times count to the millisecond.
+
+    A page may be shorter than `limit` before the last one: `next` alone says whether there is more.
+    """
+    page = await use.tasks.all(
+        statuses=frozenset(status or ()),
+        rpc=rpc,
+        device=device,
+        since=_seconds(since),
+        until=_seconds(until),
+        limit=limit,
+        cursor=cursor,
+    )
+    return {"items": [shapes.task(t) for t in page.items], "next": page.next}
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @router.post("/devices/{id}/tasks", status_code=201)

@@ -1,0 +1,39 @@
+"""Times as people type them."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.when import moment
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_"),
+    [
+        ("90s", "2026-11-21T11:58:30Z"),
+        ("30min", "2026-11-21T11:30:00Z"),
+        ("1.5h", "2026-11-21T10:30:00Z"),
+        ("3d", "2026-11-18T12:00:00Z"),
+        ("2026-11-21T06:00Z", "2026-11-21T06:00:00Z"),
+        ("2026-11-21T06:00:00.25+02:00", "2026-11-21T04:00:00.250000Z"),
+    ],
+)
+def test_a_time_is_an_age_or_a_moment(text: str, is_: str) -> None:
+    """What REST takes for it."""
+    assert moment(text, now=NOW) == is_
+
+
+def test_a_date_is_midnight_where_the_person_is() -> None:
+    """Without a zone it is local time."""
+    assert datetime.fromisoformat(moment("2026-11-21")) == datetime(2026, 11, 21).astimezone()
+
+
+@pytest.mark.parametrize("text", ["", "h", "yesterday", "3w", "1e999d", "nans", "2026-13-01", "99999999999d"])
+def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
+    """A wrong use of the command, and how it is right."""
+    with pytest.raises(CliError, match="say how long ago") as refused:
+        moment(text, now=NOW)
+    assert refused.value.code == ExitCode.USAGE
