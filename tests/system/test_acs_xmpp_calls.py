@@ -80,7 +80,7 @@ def test_a_task_wakes_the_device_by_xmpp(prosody: Prosody, tmp_path: Path) -> No
             agent.trigger(EventCode.PERIODIC)  # the device comes by itself, for once
             await until(lambda: agent.model.exists(ROW))
             await until(lambda: agent.model.value(ROW + "Status") == XmppStatus.ENABLED)
-            assert [(await rest("GET", f"tasks/{t['id']}"))["status"] for t in made] == ["done"] * 3
+            assert [(await rest("GET", f"tasks/{t['id']}?wait=10"))["status"] for t in made] == ["done"] * 3
             async with asyncio.timeout(20):
                 while (await rest("GET", f"devices/{DEVICE}"))["jabber_id"] != JID:
                     await asyncio.sleep(0.02)

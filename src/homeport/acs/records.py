@@ -3,7 +3,9 @@
 Times are seconds since 1970, float. Nothing here knows a database, a clock or a message of the wire.
 """
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -148,6 +150,41 @@ class StoredValue(Struct, frozen=True, gc=False, array_like=True):
     type: str = "string"
     writable: bool | None = None
     updated: float = 0.0
+
+
+@lru_cache(maxsize=64)
+def numbered(names: tuple[str, ...]) -> dict[str, int]:
+    """The place of each name; fewer where a name comes twice. The devices of a model give the same names again and again."""
+    return {name: place for place, name in enumerate(names)}
+
+
+class Reading(Mapping[str, StoredValue]):
+    """Values that one answer told, by their names, kept as the columns in which they came.
+
+    names: no two alike. texts: the values. at: seconds since 1970.
+    """
+
+    __slots__ = ("_places", "at", "names", "texts", "types")
+
+    def __init__(self, names: tuple[str, ...], texts: tuple[str, ...], types: tuple[str, ...], at: float) -> None:
+        self.names = names
+        self.texts = texts
+        self.types = types
+        self.at = at
+        self._places = numbered(names)
+
+    def __getitem__(self, name: str) -> StoredValue:
+        place = self._places[name]
+        return StoredValue(self.texts[place], self.types[place], None, self.at)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class FaultDetail(Struct, frozen=True):

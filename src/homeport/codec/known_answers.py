@@ -65,8 +65,13 @@ class _Form(Struct, frozen=True):
             return None
         if not joined.isascii() and ("\ufffe" in joined or "\uffff" in joined):
             return None
-        rows = tuple(map(m.ParameterValueStruct, self.names, texts, self.types))
-        return KnownAnswer(m.GetParameterValuesResponse(rows), cwmp_id, self.urn)
+        answer = m.GetParameterValuesResponse(tuple(map(m.ParameterValueStruct, self.names, texts, self.types)))
+        answer.__dict__["columns"] = (
+            self.names,
+            tuple(texts[:-1]),
+            self.types,
+        )  # they are at hand here; behind the last stands nothing
+        return KnownAnswer(answer, cwmp_id, self.urn)
 
 
 class KnownAnswers:

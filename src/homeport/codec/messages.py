@@ -6,6 +6,7 @@ is in `rpc_table`, not here. Lengths are the XSD's; `rpc_table` and the encoder 
 Source: cwmp-1-0.xsd to cwmp-1-4.xsd.
 """
 
+from functools import cached_property
 from typing import ClassVar
 
 from msgspec import Struct
@@ -219,9 +220,15 @@ class GetParameterValues(Request, frozen=True, gc=False):
     parameter_names: tuple[str, ...]
 
 
-class GetParameterValuesResponse(Response, frozen=True, gc=False):
+class GetParameterValuesResponse(Response, frozen=True, gc=True, dict=True):
     element: ClassVar[str] = "GetParameterValuesResponse"
     parameter_list: tuple[ParameterValueStruct, ...]
+
+    @cached_property
+    def columns(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """(names, values, types) of the rows, for who looks at all of them together."""
+        rows = self.parameter_list
+        return tuple([r.name for r in rows]), tuple([r.value for r in rows]), tuple([r.type for r in rows])
 
 
 class GetParameterNames(Request, frozen=True, gc=False):

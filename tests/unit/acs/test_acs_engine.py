@@ -296,7 +296,7 @@ def test_one_faulty_name_does_not_spoil_the_others() -> None:
     assert result.fault is not None
     assert [(p.name, p.code) for p in result.fault.parameters] == [("c", 9005)]
     assert result.result is not None
-    assert [row["name"] for row in result.result["parameter_list"]] == ["a", "b", "d"]
+    assert [row.name for row in result.result["parameter_list"]] == ["a", "b", "d"]
 
 
 def test_a_device_that_is_overtaxed_is_asked_for_less_from_then_on() -> None:

@@ -4,9 +4,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.acs.records import StoredValue
+from homeport.acs.engine.effects import learnt, promoted
+from homeport.acs.records import Reading, StoredValue, TaskRecord
 from homeport.acs.storage.interface import ValuesChange
+from homeport.acs.storage.sql import rows
 from homeport.acs.storage.values import NO_PATHS, Column, Paths, apply_values, unpack_paths, unpack_values
+from homeport.codec import messages as m
 
 PATHS = ("Device.", "Device.A.", "Device.A.B", "Device.A.C", "Device.D")
 
@@ -25,7 +28,17 @@ a_change = st.builds(
 )
 
 
-@given(st.lists(a_change, max_size=8))
+a_reading = st.builds(
+    lambda names, types, at: ValuesChange(
+        "S1", Reading(tuple(names), tuple(f"{at}{n}" for n in names), tuple(types[: len(names)]), at)
+    ),
+    st.lists(st.sampled_from(PATHS), unique=True),
+    st.lists(st.sampled_from(["string", "boolean"]), min_size=5, max_size=5),
+    st.sampled_from([3.0, 4.0]),
+)
+
+
+@given(st.lists(a_change | a_reading, max_size=8))
 def test_a_column_is_what_a_dictionary_would_be(changes: list[ValuesChange]) -> None:
     """Whether a change is only of values or makes a new path list, and over packing and unpacking between any two."""
     column, whole = Column(NO_PATHS, None), dict[str, StoredValue]()
@@ -85,3 +98,56 @@ def test_values_of_an_older_layout_are_read_and_written_anew() -> None:
         column = Column(paths, blob)
         assert column.unpacked() == unpack_values(rows, blob) == unpack_values(rows, column.packed())
         assert column.unpacked()["Device.A.C"].updated == 100.0
+
+
+def test_a_reading_is_a_mapping_of_values() -> None:
+    """As which all who do not know columns see it."""
+    reading = Reading(("Device.A.B", "Device.D"), ("1", "2"), ("string", "int"), 5.0)
+    plain = {"Device.A.B": StoredValue("1", "string", None, 5.0), "Device.D": StoredValue("2", "int", None, 5.0)}
+    assert reading == plain and dict(reading) == plain and list(reading.items()) == list(plain.items())
+    assert "Device.D" in reading and "Device.A." not in reading and reading.get("x") is None
+    assert not Reading((), (), (), 5.0)
+
+
+ROWS = st.lists(
+    st.builds(
+        m.ParameterValueStruct,
+        st.sampled_from(["Device.A.B", "Device.D", "Device.X", "Device.Password", "Device.Obj.", ""])
+        | st.sampled_from(["Device.ManagementServer.PeriodicInformInterval", "Device.DeviceInfo.SoftwareVersion"]),
+        st.sampled_from(["", "1", "300"]),
+        st.sampled_from(["string", "int", ""]),
+    ),
+    max_size=6,
+)
+
+
+@given(ROWS)
+def test_an_answer_teaches_the_same_as_columns_or_one_by_one(listed: list[m.ParameterValueStruct]) -> None:
+    """Also with secrets, objects, names that come twice, and types that are missing."""
+    answer = m.GetParameterValuesResponse(tuple(listed))
+    found = learnt(m.GetParameterValues(()), answer, 7.0).changed
+    expected = {
+        row.name: StoredValue("" if row.name == "Device.Password" else row.value, row.type or "string", None, 7.0)
+        for row in listed
+        if row.name and not row.name.endswith(".")
+    }
+    assert dict(found) == expected
+    assert promoted(found) == promoted(expected)
+
+
+@given(ROWS, st.booleans(), st.booleans())
+def test_a_task_is_read_as_it_was_stored(listed: list[m.ParameterValueStruct], asked: bool, masked: bool) -> None:
+    """Its result is kept without the names where they are those in its arguments; who reads it sees them all."""
+    names = [row.name for row in listed] if asked else ["Device.A.B", "Device.D"]
+    plain = [{"name": row.name, "value": row.value, "type": row.type} for row in listed]
+    result = {"parameter_list": plain if masked else listed, "status": 1}
+    task = TaskRecord(
+        id="t", device="S1", rpc="GetParameterValues", args={"parameter_names": names * 40}, result=result
+    )
+    wish = TaskRecord(id="t", device="S1", rpc="GetParameterValues", args={"parameter_names": names}, result=result)
+    for record in (task, wish):
+        found = rows.task(rows.pack_task(record))
+        assert found.result == {"parameter_list": plain, "status": 1}
+        assert rows.task(rows.pack_task(found)) == found
+    if asked and len(listed) > 1:
+        assert len(rows.pack_task(wish)) < len(rows.encode(wish))

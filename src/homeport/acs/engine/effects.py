@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.acs.engine.args import Answer, Call
-from homeport.acs.records import StoredValue
+from homeport.acs.records import Reading, StoredValue, numbered
 from homeport.codec import messages as m
 
 SECRET_ENDINGS: Final = (
@@ -68,7 +68,7 @@ class Learnt(Struct, frozen=True):
     complete: an object below which only `changed` exists; level: one that has no other children than those in `changed`.
     """
 
-    changed: dict[str, StoredValue]
+    changed: Mapping[str, StoredValue]
     removed: tuple[str, ...] = ()
     complete: str | None = None
     level: str | None = None
@@ -113,6 +113,10 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
     """What a device's answer teaches. now: seconds since 1970."""
     match answer:
         case m.GetParameterValuesResponse(parameter_list=rows):
+            if len(rows) <= MOST_REMEMBERED:
+                names, texts, types = answer.columns
+                if not peculiar(names) and len(numbered(names)) == len(names) and all(types):
+                    return Learnt(Reading(names, texts, types, now))
             return Learnt(values_of(rows, now))
         case m.GetParameterNamesResponse(parameter_list=names):
             assert isinstance(request, m.GetParameterNames)
@@ -164,10 +168,15 @@ def _peculiar(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple([name for name in names if not name or name[-1] == "." or is_secret(name)])
 
 
+@lru_cache(maxsize=64)
+def _watched(names: tuple[str, ...]) -> frozenset[str]:
+    return _WATCHED.intersection(names)
+
+
 def promoted(changed: Mapping[str, StoredValue]) -> dict[str, Any]:
     """Fields of the device's record that these values give."""
     fields: dict[str, Any] = {}
-    for path in changed.keys() & _WATCHED:
+    for path in _watched(changed.names) if isinstance(changed, Reading) else changed.keys() & _WATCHED:
         value = changed[path].value
         if value is None:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any, Final, TypeVar
 
 from homeport.acs.engine.args import Call, result_of
+from homeport.acs.engine.effects import peculiar
 from homeport.acs.engine.steps import Program, Reply, Result, Step, detail, failed
 from homeport.acs.records import Behaviour, FaultDetail, ParameterFaultDetail, TaskStatus
 from homeport.codec import messages as m
@@ -112,7 +113,7 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
     queue = list(reversed(pieces(names, habits.max_names, name_size)))
     while queue:
         piece = queue.pop()
-        partial = any([name[-1:] == "." for name in piece])
+        partial = bool(peculiar(piece)) and any([name[-1:] == "." for name in piece])
         if partial and habits.partial_paths is False:
             found = yield from _by_names(piece, habits)
             if isinstance(found, m.FaultMessage):
@@ -140,8 +141,7 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
             rows += found
         else:
             rows += answer.parameter_list
-    result = result_of(m.GetParameterValuesResponse(tuple(rows))) if rows or not refused else None
-    return _read(result, first, refused, learnt)
+    return _read({"parameter_list": rows} if rows or not refused else None, first, refused, learnt)
 
 
 def get_attributes(names: Sequence[str], habits: Behaviour) -> Program:

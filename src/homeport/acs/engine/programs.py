@@ -73,7 +73,7 @@ def _set_values(
     types = {n: known[n].type for n in open_types if n in known and known[n].value is not None}
     if missing:
         found = yield from get_values(missing, habits)
-        types.update((row["name"], row["type"]) for row in (found.result or {}).get("parameter_list", ()))
+        types.update((row.name, row.type) for row in (found.result or {}).get("parameter_list", ()))
     rows = [m.ParameterValueStruct(r.name, r.value, types.get(r.name) or r.type) for r in request.parameter_list]
     return (yield from set_rows(rows, lambda piece: m.SetParameterValues(piece, request.parameter_key), habits))
 

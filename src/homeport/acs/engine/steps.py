@@ -18,7 +18,10 @@ class Step(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What came of a task. awaited: accepted, but its end is told in a later session. learnt: fields of Behaviour."""
+    """What came of a task. awaited: accepted, but its end is told in a later session. learnt: fields of Behaviour.
+
+    result: as JSON has it; the rows of GetParameterValues are still its structs, which are the same to an encoder.
+    """
 
     status: TaskStatus
     result: dict[str, Any] | None = None

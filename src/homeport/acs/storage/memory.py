@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from homeport.acs.records import (
     OPEN_STATUSES,
@@ -117,7 +118,7 @@ class MemoryStore:
             self._patch(id, fields)
         for values in unit.values:
             self._change_values(values)
-        self._tasks.update((t.record.id, t.record) for t in unit.tasks)
+        self._tasks.update((t.record.id, _plain(t.record)) for t in unit.tasks)
         self._sessions.update((s.record.id, s) for s in unit.sessions)
         self._events.update((e.id, e) for e in unit.events)
         self._faults.update((f.id, f) for f in unit.faults)
@@ -373,3 +374,8 @@ def _page(rows: Iterable[Any], limit: int, key: Any) -> Page:
 def _youngest(rows: Mapping[str, T], chosen: Any, limit: int, cursor: str | None, key: Any = lambda r: r.id) -> Page:
     ids = sorted((id for id, row in rows.items() if chosen(row) and (cursor is None or id < cursor)), reverse=True)
     return _page((rows[id] for id in ids), limit, key)
+
+
+def _plain(task: TaskRecord) -> TaskRecord:
+    """The task as a database gives it back: the rows of its result as JSON has them."""
+    return task if task.result is None else replace(task, result=msgspec.to_builtins(task.result))

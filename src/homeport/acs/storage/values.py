@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from homeport.acs.records import StoredValue
+from homeport.acs.records import Reading, StoredValue
 from homeport.acs.storage.interface import ValuesChange
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,6 +55,9 @@ MOST_TIMES: Final = 256
 FEW_TIMES: Final = 8
 """Times from which on those that are no value's any more are left out."""
 
+MOST_READINGS: Final = 16
+"""Lists of names whose places are remembered with a path list: devices of a model are asked for the same ones again and again."""
+
 MOST_LISTS: Final = 64
 """Path lists that are remembered: one of 200 paths takes about 40 KB."""
 
@@ -62,13 +65,30 @@ MOST_LISTS: Final = 64
 class Paths:
     """A path list with what is asked of it again and again. blob, hash: as it is stored."""
 
-    __slots__ = ("blob", "hash", "places", "rows")
+    __slots__ = ("_readings", "blob", "hash", "places", "rows")
 
     def __init__(self, rows: PathList, blob: bytes) -> None:
         self.rows = rows
         self.places = {row[0]: place for place, row in enumerate(rows)}
         self.blob = blob
         self.hash = _hash(blob)
+        self._readings: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int] | None] = {}
+
+    def places_of(self, names: tuple[str, ...], types: tuple[str, ...]) -> list[int] | None:
+        """Where these are in the list; None where one of them is not, or not with this type."""
+        key = names, types
+        try:
+            return self._readings[key]
+        except KeyError:
+            pass
+        found: list[int] | None = [place for name in names if (place := self.places.get(name)) is not None]
+        assert found is not None
+        if len(found) < len(names) or any(self.rows[p][1] != t for p, t in zip(found, types, strict=True)):
+            found = None
+        if len(self._readings) >= MOST_READINGS:
+            self._readings.clear()
+        self._readings[key] = found
+        return found
 
 
 class Column:
@@ -112,6 +132,8 @@ class Column:
 
     def _placed(self, changed: Mapping[str, StoredValue]) -> bool:
         """Whether the change was only of values of known paths, all at one time, and is done; else nothing was changed."""
+        if isinstance(changed, Reading):
+            return self._read(changed)
         rows, places = self.paths.rows, self.paths.places
         try:
             found = [places[path] for path in changed]
@@ -131,6 +153,18 @@ class Column:
         values, which = self._values, self._which
         for place, new in zip(found, changed.values(), strict=True):
             values[place] = new.value
+            which[place] = number
+        return True
+
+    def _read(self, told: Reading) -> bool:
+        """As `_placed`, without a look at each value."""
+        places = self.paths.places_of(told.names, told.types)
+        if places is None:
+            return False
+        number = self._time(told.at)
+        values, which = self._values, self._which
+        for place, text in zip(places, told.texts, strict=True):
+            values[place] = text
             which[place] = number
         return True
 

@@ -25,7 +25,7 @@ from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.values import unpack_delta, unpack_paths
 from homeport.errors import StoreError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 TABLES: Final = {
     "device": (

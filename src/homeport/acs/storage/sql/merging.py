@@ -33,9 +33,10 @@ class Merger:
         except msgspec.MsgspecError as e:
             raise StoreError(f"the values of {change.device} cannot be read: {e}; run homeport acs db check") from e
         column.apply(change)
-        if column.paths is not before or path_list is None:
-            path_list = self._id(column.paths)
-        execute(QUERIES["put_values"], (device, path_list, column.packed()))
+        if column.paths is before and path_list is not None:
+            execute(QUERIES["update_values"], (column.packed(), device))
+        else:
+            execute(QUERIES["put_values"], (device, self._id(column.paths), column.packed()))
 
     def forget(self) -> None:
         """A transaction was taken back, and with it perhaps a path list whose id the next one gets."""

@@ -81,6 +81,10 @@ SELECT d.key, v.path_list, v.vals FROM device d LEFT JOIN device_values v ON v.d
 INSERT INTO device_values (device, path_list, vals) VALUES (?, ?, ?)
 ON CONFLICT (device) DO UPDATE SET path_list = excluded.path_list, vals = excluded.vals;
 
+-- The same where the list of paths is as it was.
+-- name: update_values
+UPDATE device_values SET vals = ? WHERE device = ?;
+
 -- What changed since the values were written.
 -- name: put_delta
 UPDATE device SET delta = ?2 WHERE id = ?1;

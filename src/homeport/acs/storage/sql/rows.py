@@ -25,7 +25,9 @@ from homeport.acs.records import (
     Want,
 )
 from homeport.acs.storage.interface import Page
+from homeport.codec import messages as m
 from homeport.errors import StoreError
+from homeport.terms import RpcName
 
 LONG: Final = 1_024
 """Bytes from which on a task's record is compressed: below, the row fits beside others on a page as it is."""
@@ -195,13 +197,35 @@ def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
 
 def pack_task(record: TaskRecord) -> bytes:
     """A task; where it is long, as with the values that it has read, compressed."""
-    plain = encode(record)
+    plain = encode(_shortened(record))
     return plain if len(plain) < LONG else _packed(plain)
 
 
 def task(blob: bytes) -> TaskRecord:
     """The task that `pack_task` packed."""
-    return _task(_unpacked(blob) if blob[:1] == _LZ4 else blob)
+    record = _task(_unpacked(blob) if blob[:1] == _LZ4 else blob)
+    columns = record.result.get("parameter_list") if record.result is not None else None
+    if not isinstance(columns, dict):
+        return record
+    names, values, types = record.args["parameter_names"], columns["values"], columns["types"]
+    types = [types] * len(names) if isinstance(types, str) else types
+    listed = [{"name": n, "value": v, "type": t} for n, v, t in zip(names, values, types, strict=True)]
+    return msgspec.structs.replace(record, result={**(record.result or {}), "parameter_list": listed})
+
+
+def _shortened(record: TaskRecord) -> TaskRecord:
+    """The task without the names in its result, where they are those that it asked for: half of its length."""
+    listed = record.result.get("parameter_list") if record.result is not None else None
+    names = record.args.get("parameter_names")
+    if not listed or names is None or len(names) != len(listed) or record.rpc != RpcName.GET_PARAMETER_VALUES:
+        return record
+    if isinstance(listed[0], dict):
+        listed = msgspec.convert(listed, list[m.ParameterValueStruct])
+    if [row.name for row in listed] != list(names):
+        return record
+    types = [row.type for row in listed]
+    columns = {"values": [row.value for row in listed], "types": types[0] if len({*types}) == 1 else types}
+    return msgspec.structs.replace(record, result={**(record.result or {}), "parameter_list": columns})
 
 
 def lease_row(lease: LeaseRecord) -> tuple[str, str, str, str, float, bytes, str]:

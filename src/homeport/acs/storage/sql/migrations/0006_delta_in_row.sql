@@ -1,3 +1,20 @@
+-- Results of tasks are too long for a table without row numbers, which keeps at most a quarter of a page beside the key.
+CREATE TABLE task_new (
+    id TEXT PRIMARY KEY,
+    device TEXT NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+    status TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    finished REAL,
+    record BLOB NOT NULL
+);
+INSERT INTO task_new SELECT id, device, status, phase, priority, finished, record FROM task;
+DROP TABLE task;
+ALTER TABLE task_new RENAME TO task;
+CREATE INDEX task_open ON task (device, priority DESC, id) WHERE status IN ('queued', 'running', 'unknown');
+CREATE INDEX task_device ON task (device, id);
+CREATE INDEX task_finished ON task (finished) WHERE finished IS NOT NULL;
+
 -- What changed since a device's values were written goes into its row: an Inform then reads and writes one row, and not two.
 ALTER TABLE device ADD COLUMN delta BLOB;
 UPDATE device SET delta = (SELECT vals FROM device_delta x WHERE x.device = device.key);
