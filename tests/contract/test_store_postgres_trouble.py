@@ -178,7 +178,7 @@ def test_a_node_that_was_cut_off_without_a_word_hears_again_and_says_that_it_mis
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listening connection seems to stand for ever: only a question on it tells that it is dead."""
-    for name in ("PROBE_EVERY", "PROBE_WITHIN"):
+    for name in ("PROBE_EVERY", "PROBE_WITHIN", "RELISTEN"):
         monkeypatch.setattr(postgres_channel, name, 0.1)
     for name in ("CONNECT_TIMEOUT", "STATEMENT_TIMEOUT"):
         monkeypatch.setattr(postgres_link, name, 0.2)

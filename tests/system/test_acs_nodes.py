@@ -4,9 +4,7 @@ The nodes run in this process, each with its own loop of everything but the sock
 """
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +26,11 @@ from homeport.codec.messages import (
     SetParameterValuesResponse,
 )
 from homeport.transport.addresses import Address
+from support.acs_nodes import a_hopping_device, nodes, stream
 from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, run
 from support.postgres import needs_postgres, shared_server
 
 pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
-
-
-@contextlib.asynccontextmanager
-async def nodes(directory: Path, url: str, count: int = 2, **settings: Any) -> AsyncIterator[list[Bed]]:
-    """So many ACS nodes on one database, which hear each other."""
-    async with contextlib.AsyncExitStack() as stack:
-        made = [
-            await stack.enter_async_context(acs(directory / f"n{n}", database=url, **settings)) for n in range(count)
-        ]
-        for bed in made:
-            while not bed.app.store.channel.listening:  # type: ignore[union-attr]
-                await asyncio.sleep(0)
-        yield made
 
 
 @pytest.fixture
@@ -73,24 +59,6 @@ async def sessions(bed: Bed, count: int) -> list[tuple[str, int]]:
             found = (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]
             if len(found) >= count:
                 return [(s["outcome"], s["message_count"]) for s in found]
-
-
-class Hopping(Device):
-    """A device each of whose messages goes to another node, as over a load balancer that knows nothing of sessions."""
-
-    beds: list[Bed]
-
-    async def post(self, *args: Any, **more: Any) -> Any:
-        self.beds.append(self.beds.pop(0))
-        await self.connection.close()
-        self.connection = await Connection.to(self.beds[0].app.cwmp_url)
-        return await super().post(*args, **more)
-
-
-async def a_hopping_device(beds: list[Bed], serial: str = "S1") -> Hopping:
-    device = Hopping(await Connection.to(beds[0].app.cwmp_url), serial)
-    device.beds = list(beds)
-    return device
 
 
 def test_a_session_whose_every_message_meets_another_node_is_one_session(tmp_path: Path, url: str) -> None:
@@ -298,16 +266,6 @@ async def done(bed: Bed, task: Any) -> None:
     async with asyncio.timeout(10):
         while (await bed.task_now(task))["status"] != "done":
             await asyncio.sleep(0.01)
-
-
-async def stream(bed: Bed) -> asyncio.StreamReader:
-    """The event stream of a node, from its first line on."""
-    connection = await Connection.to(bed.app.http_url)
-    bed.devices.append(Device(connection))
-    head = f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bed.token}\r\n\r\n"
-    connection.writer.write(head.encode())
-    await connection.reader.readuntil(b": listening")
-    return connection.reader
 
 
 def test_the_event_stream_of_a_node_tells_what_happens_at_the_others(tmp_path: Path, url: str) -> None:

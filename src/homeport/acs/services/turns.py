@@ -241,7 +241,8 @@ class Turns:
 
     def _overtaken(self, work: Work, record: DeviceRecord) -> bool:
         """Whether the device has begun a later session at another process, of which this one has not heard: it stood still."""
-        return self._hub.peers is not None and record.last_inform > work.started + SAME_MOMENT
+        later = work.started + SAME_MOMENT < record.last_inform < self._hub.clock() + SAME_MOMENT
+        return later and self._hub.peers is not None
 
     async def _free_username(self, device: str) -> str:
         """The device's id as its user name; with something behind it where a group or another device has that name."""

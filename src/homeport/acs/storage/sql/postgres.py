@@ -38,7 +38,7 @@ from homeport.acs.storage.sql.postgres_link import (
     storable,
     translated,
 )
-from homeport.acs.storage.sql.postgres_sheet import Job, Touched
+from homeport.acs.storage.sql.postgres_sheet import Job, Touched, timely
 from homeport.acs.storage.sql.postgres_tasks import DEAD_AFTER, LAST, PostgresTasks
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import SQL, GroupWriter, stored_values
@@ -369,7 +369,7 @@ class PostgresStore(PostgresTasks):
         record = (await self._view(id)).record
         if record is not None:
             for fields, _ in self._fresh(id):
-                record = replace(record, **fields)
+                record = replace(record, **timely(record, fields))
         return record
 
     async def fresh(self, id: str) -> DeviceRecord | None:

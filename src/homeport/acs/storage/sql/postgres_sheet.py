@@ -27,6 +27,18 @@ Touched = dict[str, tuple[dict[str, Any], dict[str, StoredValue]]]
 """device -> (fields, values) from `touch`."""
 
 
+STOOD_STILL: Final = 600.0
+"""Seconds by which what is written may be late: a node that was paused or cut off. A time that is later still is a clock that was wrong."""
+
+
+def timely(record: DeviceRecord, fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields from `touch`, without the time of an Inform that is not the device's last: another node has had one since."""
+    at = fields.get("last_inform")
+    if at is None or not at < record.last_inform < at + STOOD_STILL:
+        return fields
+    return {name: value for name, value in fields.items() if name != "last_inform"}
+
+
 class Sheet:
     """Rows as they are, then as they shall be. Values only of the devices that `wants_values` names."""
 
@@ -98,7 +110,8 @@ class Sheet:
         for id, (fields, values) in touched.items():
             if id not in self.devices:
                 continue
-            if set(fields) <= {"last_inform"} and id not in self.new:
+            fields = timely(self.devices[id], fields)
+            if fields.keys() == {"last_inform"} and id not in self.new:
                 self.devices[id] = replace(self.devices[id], **fields)
                 self.seen.add(id)
             else:
