@@ -150,11 +150,13 @@ def test_a_device_under_another_id_is_seen_at_the_other_node(url: str) -> None:
 
     async def scene() -> None:
         async with nodes(url) as (a, b):
-            await a.commit(unit(devices=[a_device(), a_device("S2")], tasks=[TaskChange(a_task(), None)]))
             told: list[tuple[str, str]] = []
             b.on_change = lambda task, device: told.append((task, device))
+            await a.commit(unit(devices=[a_device(), a_device("S2")], tasks=[TaskChange(a_task(), None)]))
+            await until(lambda: {("t", "S1"), ("", "S1"), ("", "S2")} <= set(told))
             assert [t.id for t in await b.open_tasks("S1")] == ["t"]
             assert await b.open_tasks("S2") == ()
+            told.clear()
             await a.commit(unit(moved=[("S1", "S2")]))
             await until(lambda: {("", "S1"), ("", "S2")} <= set(told))
             assert await b.device("S1") is None
