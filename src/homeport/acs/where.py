@@ -5,13 +5,14 @@ SQL in storage/sql. Nothing is ever evaluated as Python. A comparison with somet
 """
 
 import ast
+import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec import Struct
 
-from homeport.acs.records import DeviceRecord, is_online
+from homeport.acs.records import DeviceRecord, DeviceState, is_online
 from homeport.errors import HomeportError
 
 MAX_LENGTH: Final = 2_000
@@ -33,6 +34,7 @@ TEXT_FIELDS: Final = frozenset(
     }
 )
 NUMBER_FIELDS: Final = frozenset({"first_seen", "last_inform"})
+STATES: Final = tuple(sorted(state.value for state in DeviceState))
 TEXT_TESTS: Final = frozenset({"startswith", "endswith", "contains"})
 
 Param = Callable[[str], str | None]
@@ -40,7 +42,15 @@ Param = Callable[[str], str | None]
 
 
 class WhereError(HomeportError):
-    """The expression is not one of the few that are allowed; the message says what is wrong and shows one that works."""
+    """The expression is not one of the few that are allowed; the message says where, what is wrong, and shows one that works."""
+
+
+class _Wrong(Exception):
+    """A part of the expression cannot be taken."""
+
+    def __init__(self, node: ast.expr, why: str) -> None:
+        super().__init__(why)
+        self.node, self.why = node, why
 
 
 class Field(Struct, frozen=True):
@@ -136,14 +146,35 @@ def parse(text: str, *, now: float = 0.0) -> Where:
     """The condition that the text says. now: what `online` and `age` mean, seconds since 1970. Raises WhereError."""
     if len(text) > MAX_LENGTH:
         raise WhereError(f"the condition is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
+    source = text.strip()
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise WhereError(f"the condition is not an expression ({getattr(e, 'msg', e)}); {_EXAMPLE}") from e
+        where = ""
+        if isinstance(e, SyntaxError) and e.offset is not None and "\n" not in source:
+            where = f"at character {(e.offset or len(source) + 1) + _blanks(text)}: "  # 0: the end came too early
+        raise WhereError(f"the condition is not an expression ({where}{getattr(e, 'msg', e)}); {_EXAMPLE}") from e
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise WhereError(f"the condition has too many parts; at most {MAX_NODES} are allowed")
-    condition = _condition(_Timed(now).visit(tree.body))
+    try:
+        condition = _condition(_Timed(now).visit(tree.body))
+    except _Wrong as e:
+        part = ast.get_source_segment(source, e.node) or ""
+        where = f"at character {_place(source, e.node) + _blanks(text)}"
+        raise WhereError(f"{where}, {part[:100]!r}: {e.why}; {_EXAMPLE}") from None
     return Where(text=text, condition=condition, test=_compile(condition))
+
+
+def _blanks(text: str) -> int:
+    """How many blanks the text begins with."""
+    return len(text) - len(text.lstrip())
+
+
+def _place(source: str, node: ast.expr) -> int:
+    """Which character of the source the part begins with, from 1; `ast` counts lines, and bytes of UTF-8."""
+    lines = source.splitlines(keepends=True)
+    line = lines[node.lineno - 1].encode()[: node.col_offset]
+    return sum(map(len, lines[: node.lineno - 1])) + len(line.decode(errors="replace")) + 1
 
 
 class _Timed(ast.NodeTransformer):
@@ -153,12 +184,12 @@ class _Timed(ast.NodeTransformer):
         self._now = now
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return _OnlineNode(self._now) if node.id == "online" else node
+        return ast.copy_location(_OnlineNode(self._now), node) if node.id == "online" else node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         match node:
             case ast.Call(func=ast.Name(id="age"), args=[ast.Name(id=name)], keywords=[]) if name in NUMBER_FIELDS:
-                return _AgeNode(name, self._now)
+                return ast.copy_location(_AgeNode(name, self._now), node)
         return node
 
 
@@ -195,10 +226,6 @@ def uses_parameters(condition: Condition) -> bool:
             return False
 
 
-def _refuse(node: ast.AST, why: str) -> WhereError:
-    return WhereError(f"{ast.unparse(node)!r}: {why}; {_EXAMPLE}")
-
-
 def _condition(node: ast.expr) -> Condition:
     match node:
         case _OnlineNode(now=now):
@@ -217,14 +244,26 @@ def _condition(node: ast.expr) -> Condition:
             return parts[0] if len(parts) == 1 else Both(True, tuple(parts))
         case ast.Call(func=ast.Name(id=name), args=[subject, ast.Constant(value=str() as text)], keywords=[]):
             if name not in TEXT_TESTS:
-                raise _refuse(
-                    node, f"there is no function {name}; there are age, param, {', '.join(sorted(TEXT_TESTS))}"
-                )
+                raise _call(node)
             operand = _operand(subject)
             if _is_number(operand):
-                raise _refuse(node, "this function takes text")
+                raise _Wrong(node, "this function takes text")
             return TextTest(name, operand, text)
-    raise _refuse(node, "this is not a condition")
+    if isinstance(node, ast.Call):
+        raise _call(node)
+    raise _Wrong(node, "this is not a condition")
+
+
+def _call(node: ast.Call) -> _Wrong:
+    """Why this call cannot be taken."""
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if name in TEXT_TESTS:
+        return _Wrong(node, f'write {name}(FIELD, "text")')
+    if name == "age":
+        return _Wrong(node, f"write age({') or age('.join(sorted(NUMBER_FIELDS))}), and compare it with seconds")
+    if name == "param":
+        return _Wrong(node, 'write param("Device.…"), and compare it')
+    return _Wrong(node, f"there is no such function; there are age, param, {', '.join(sorted(TEXT_TESTS))}")
 
 
 def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
@@ -232,7 +271,7 @@ def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) 
         member = _member(node, left, right)
         return Not(member) if isinstance(op, ast.NotIn) else member
     if type(op) not in _OPS:
-        raise _refuse(node, "this comparison is not allowed")
+        raise _Wrong(node, "this comparison is not allowed")
     if isinstance(left, _AgeNode) or isinstance(right, _AgeNode):
         return _age(left, _OPS[type(op)], right)
     a, b = _operand(left), _operand(right)
@@ -241,7 +280,10 @@ def _comparison(node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) 
     if isinstance(b, Parameter) and _is_number(a):
         b = Parameter(b.path, True)
     if _is_number(a) != _is_number(b):
-        raise _refuse(node, "text and a number cannot be compared")
+        raise _Wrong(node, "text and a number cannot be compared")
+    if type(op) in (ast.Eq, ast.NotEq):
+        for subject, other in ((a, b), (b, a)):
+            _known_states(node, subject, [str(other.value)] if isinstance(other, Literal) else [])
     return Compare(_OPS[type(op)], a, b)
 
 
@@ -252,7 +294,7 @@ def _age(left: ast.expr, op: str, right: ast.expr) -> Condition:
     assert isinstance(left, _AgeNode)
     seconds = None if isinstance(right, _AgeNode) else _operand(right)
     if not isinstance(seconds, Literal) or isinstance(seconds.value, str):
-        raise WhereError(f"age({left.field}) is compared with a number of seconds: age({left.field}) > 3600")
+        raise _Wrong(left, f"it is compared with a number of seconds: age({left.field}) > 3600")
     return Compare(_MIRRORED[op], Field(left.field), Literal(left.now - seconds.value))
 
 
@@ -260,38 +302,58 @@ def _member(node: ast.expr, left: ast.expr, right: ast.expr) -> Condition:
     if isinstance(right, ast.Name) and right.id == "tags":
         if isinstance(left, ast.Constant) and isinstance(left.value, str):
             return Member(None, (left.value,))
-        raise _refuse(node, "only a text can be looked for in tags")
+        raise _Wrong(node, "only a text can be looked for in tags")
     if isinstance(right, ast.Tuple | ast.List | ast.Set):
         texts = [e.value for e in right.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
         if len(texts) == len(right.elts):
             operand = _operand(left)
             if not _is_number(operand):
+                _known_states(node, operand, texts)
                 return Member(operand, tuple(texts))
-    raise _refuse(node, "`in` takes tags, or a list of texts")
+    raise _Wrong(node, "`in` takes tags, or a list of texts")
 
 
 def _operand(node: ast.expr) -> Operand:
     match node:
         case _OnlineNode():
-            raise WhereError("online is compared with nothing; write online, or not online")
+            raise _Wrong(node, "online is compared with nothing; write online, or not online")
         case ast.Name(id=name) if name in TEXT_FIELDS or name in NUMBER_FIELDS:
             return Field(name)
         case ast.Name(id=name):
-            raise _refuse(
+            raise _Wrong(
                 node,
                 f"there is no field {name}; there are {', '.join(sorted(TEXT_FIELDS | NUMBER_FIELDS))}, online, tags",
             )
         case ast.Constant(value=bool()):
-            raise _refuse(node, "a truth value cannot be compared; parameters are text, write 'true' or '1' in quotes")
+            raise _Wrong(node, "a truth value cannot be compared; parameters are text, write 'true' or '1' in quotes")
         case ast.Constant(value=str() as text):
             return Literal(text)
         case ast.Constant(value=int() | float() as number):
-            return Literal(float(number))
+            return Literal(_finite(node, number))
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return Literal(-float(number))
+            return Literal(-_finite(node, number))
         case ast.Call(func=ast.Name(id="param"), args=[ast.Constant(value=str() as path)], keywords=[]):
             return Parameter(path)
-    raise _refuse(node, "this is neither a field, nor param(PATH), nor a text or number")
+    if isinstance(node, ast.Call):
+        raise _call(node)
+    raise _Wrong(node, "this is neither a field, nor param(PATH), nor a text or number")
+
+
+def _finite(node: ast.expr, number: float) -> float:
+    try:
+        found = float(number)
+    except OverflowError:
+        found = math.inf
+    if math.isinf(found):
+        raise _Wrong(node, "this number is too large")
+    return found
+
+
+def _known_states(node: ast.expr, subject: Operand, texts: Iterable[str]) -> None:
+    """Refuse a state that there is not: it would select nothing, without a word."""
+    wrong = [text for text in texts if text not in STATES] if subject == Field("state") else []
+    if wrong:
+        raise _Wrong(node, f"there is no state {wrong[0]!r}; there are {', '.join(STATES)}")
 
 
 def _is_number(operand: Operand) -> bool:

@@ -122,3 +122,26 @@ def test_time_is_asked_for_in_one_way(text: str) -> None:
     """What is meant otherwise is refused with an example."""
     with pytest.raises(WhereError, match=r"age|example|not online"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model ==", r"at character \d+: invalid syntax"),
+        ('  mdel == "x"', r"at character 3, 'mdel': there is no field mdel"),
+        (
+            'serial_number == "é" and foo(model)',
+            r"at character 26, 'foo\(model\)': there is no such function; there are age",
+        ),
+        ("online and age(model) < 5", r"write age\(first_seen\) or age\(last_inform\)"),
+        ("startswith(model)", r'write startswith\(FIELD, "text"\)'),
+        ('state == "quarantine"', r"there is no state 'quarantine'; there are approved, quarantined, refused"),
+        ('state in ("approved", "new")', "there is no state 'new'"),
+        ('model == "a" if online else False', r"at character 1, 'model == \"a\" if online else False'"),
+        (f"last_inform < {10**400}", "too large"),
+    ],
+)
+def test_a_refusal_says_where_and_what_to_write(text: str, says: str) -> None:
+    """The place counts characters from 1, the part is quoted as it was written."""
+    with pytest.raises(WhereError, match=says):
+        parse(text)
