@@ -1,14 +1,27 @@
 """The settings of `homeport acs serve`: flag, environment, configuration key and docs row all come from this class."""
 
+import math
+import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Final
 
 from homeport.errors import ConfigError
-from homeport.settings import setting
+from homeport.settings import describe, setting
 
 ANNOUNCED = ("cwmp_listen", "cwmp_tls_listen", "file_listen", "http_listen")
 """Listeners that can stand behind load balancers with the PROXY protocol."""
+
+MAY_BE_ZERO: Final = frozenset(
+    {"file_rate", "file_total_rate", "write_behind", "trace_limit"}
+    | {"keep_sessions_days", "keep_tasks_days", "keep_audit_days"}
+)
+"""Numbers that mean something where they are 0; all others must be more."""
+
+_PUBLIC_HOST: Final = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +193,6 @@ class AcsSettings:
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together."""
-        if self.workers < 1:
-            raise ConfigError(f"workers is {self.workers}; it must be at least 1")
         if self.workers > 1 and not self.database.startswith(("postgresql://", "postgres://")):
             where = "memory:" if self.database == "memory:" else "SQLite"
             raise ConfigError(
@@ -249,9 +260,21 @@ class AcsSettings:
             host_port(self.stun_listen, "stun_listen")
         if self.tftp_listen:
             host_port(self.tftp_listen, "tftp_listen")
-        for name in ("file_size_limit", "upload_size_limit", "file_max_transfers", "file_max_per_address"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.public_host and not _PUBLIC_HOST.fullmatch(self.public_host):
+            raise ConfigError(
+                f"public_host is {self.public_host!r}; write HOST or HOST:PORT, such as files.example.net:7567, without http://"
+            )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Raise ConfigError for a number with which nothing would work, or for ever."""
+        for row in describe(AcsSettings):
+            if row.type not in (int, float):
+                continue
+            value, zero = getattr(self, row.name), row.name in MAY_BE_ZERO
+            if not (value >= 0 if zero else value > 0) or math.isinf(value):
+                least = "0 or more" if zero else "at least 1" if row.type is int else "more than 0"
+                raise ConfigError(f"{row.name} is {value}; it must be {least}")
 
 
 def host_port(text: str, name: str) -> tuple[str, int]:

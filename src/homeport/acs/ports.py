@@ -5,11 +5,13 @@ so that none is lost when one dies.
 """
 
 import contextlib
+import errno
 import fcntl
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from msgspec import Struct
 
@@ -83,11 +85,24 @@ def _bound(where: str, name: str) -> socket.socket:
         listening.bind((host, port))
     except OSError as e:
         listening.close()
-        raise ConfigError(
-            f"{name}: cannot listen on {where}: {e.strerror}; choose another port, or stop what uses it"
-        ) from e
+        raise ConfigError(f"{name}: cannot listen on {where}: {why_not(e)}") from e
     listening.setblocking(False)
     return listening
+
+
+_CURES: Final = {
+    errno.EADDRINUSE: "choose another port, or stop what uses it",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one that it has, or 0.0.0.0 for all",
+    errno.EACCES: "ports below 1024 are for root; choose one above, or give the program CAP_NET_BIND_SERVICE",
+}
+
+
+def why_not(error: OSError) -> str:
+    """Why a port cannot be had, and what to do."""
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}; write an address of this machine, or a name that the system knows"
+    fact = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return f"{fact}; {_CURES.get(error.errno or 0, 'choose another address or port')}"
 
 
 def _reachable(listening: socket.socket) -> str:

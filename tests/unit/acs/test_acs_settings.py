@@ -1,11 +1,14 @@
 """The settings of the ACS: what does not go together is refused with the cure."""
 
+import errno
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from homeport.acs.config import AcsSettings, host_port
+from homeport.acs.ports import why_not
 from homeport.errors import ConfigError
 from homeport.settings import describe, load
 
@@ -26,6 +29,13 @@ def test_the_defaults_go_together() -> None:
         {"cwmp_listen": "7547x"},
         {"file_listen": "1.2.3.4:70000"},
         {"proxy_protocol": ("cwmp_listen",)},
+        {"read_timeout": -1.0},
+        {"session_timeout": float("nan")},
+        {"keep_alive": float("inf")},
+        {"body_limit": 0},
+        {"keep_tasks_days": -1.0},
+        {"public_host": "http://files.example.net/"},
+        {"public_host": "user@files.example.net"},
         {"proxy_protocol": ("cwmp",), "trusted_proxies": ("192.0.2.1",)},
         {"proxy_protocol": ("cwmp_tls_listen",), "trusted_proxies": ("192.0.2.1",)},
     ],
@@ -50,3 +60,35 @@ def test_every_setting_says_what_it_is_and_comes_from_the_environment() -> None:
     assert all(row.help.endswith(".") for row in rows)
     made = load(AcsSettings, program="acs", flags={}, environment={"HOMEPORT_ACS_BODY_LIMIT": "5"})
     assert made.body_limit == 5
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "files.example.net",
+        "files.example.net:7567",
+        "192.0.2.1",
+        "192.0.2.1:80",
+        "[2001:db8::1]:80",
+        "2001:db8::1",
+        "::1",
+    ],
+)
+def test_the_public_host_may_have_a_port(host: str) -> None:
+    """Names and addresses, with or without."""
+    AcsSettings(public_host=host, file_rate=0, keep_audit_days=0.0, write_behind=0.0).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (OSError(errno.EADDRINUSE, "Address already in use"), "stop what uses it"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "no such address"),
+        (OSError(errno.EACCES, "Permission denied"), "CAP_NET_BIND_SERVICE"),
+        (socket.gaierror(-2, "Name or service not known"), "write an address"),
+        (OSError(errno.EADDRINUSE, None), "Address already in use; choose another port"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_told_with_its_own_cure(error: OSError, cure: str) -> None:
+    """Another port does not help where the address is not this machine's."""
+    assert cure in why_not(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from homeport.acs.ports import why_not
 from homeport.acs.records import FileRecord
 from homeport.acs.services.files import Files
 from homeport.errors import ConfigError
@@ -37,10 +38,7 @@ class TftpDoor:
             await self.refresh()
             self.port = await self._server.start()
         except OSError as e:
-            raise ConfigError(
-                f"tftp_listen: cannot serve on {self._where}: {e.strerror}; choose another port, or a port above 1023"
-                " where the ACS is not root"
-            ) from e
+            raise ConfigError(f"tftp_listen: cannot serve on {self._where}: {why_not(e)}") from e
         self._files.changed = self._wanted.set
         self._job = asyncio.create_task(self._follow())
 
