@@ -105,11 +105,15 @@ def test_a_transfer_without_a_file_says_so(tmp_path: Path) -> None:
 
 
 def test_an_address_takes_one_file(tmp_path: Path) -> None:
-    """The same again, as after a lost answer, is the same; another content is refused; after the transfer nothing is taken."""
+    """The same again, as after a lost answer, is the same; another content is refused; after the transfer nothing is taken.
+
+    An empty one gives way: curl with a login asks so whether one is wanted.
+    """
 
     async def scene() -> None:
         async with acs(tmp_path) as bed:
             device, task, url = await an_upload(bed)
+            assert (await ask(url, "PUT", b"")).status == 201
             assert (await ask(url, "PUT", CONTENT)).status == 201
             assert (await ask(url, "PUT", CONTENT)).status == 201
             assert (await ask(url, "PUT", b"another")).status == 410
@@ -150,7 +154,7 @@ def test_half_a_file_is_no_file(tmp_path: Path, end: str) -> None:
     """A device that stops in the middle leaves nothing, and may begin again."""
 
     async def scene() -> None:
-        async with acs(tmp_path, read_timeout=0.3) as bed:
+        async with acs(tmp_path, file_stall=0.3) as bed:
             _, _, url = await an_upload(bed)
             parts = urlsplit(url)
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -117,7 +117,7 @@ class Request:
 class Wire:
     """One connection.
 
-    read_timeout: seconds for a head, and for each further piece of a body. stall: seconds without progress in sending.
+    read_timeout: seconds for a head. stall: seconds without progress in sending or in a body.
     proxies: the load balancers in front. origin: what one has said of this connection by the PROXY protocol.
     """
 
@@ -187,7 +187,7 @@ class Wire:
             if request.complete:
                 return
             try:
-                async with asyncio.timeout(self._read_timeout):
+                async with asyncio.timeout(self._stall):
                     data = await self._reader.read(READ)
             except TimeoutError:
                 raise BadRequest(408, "the body stopped arriving") from None

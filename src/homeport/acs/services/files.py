@@ -269,8 +269,11 @@ class Files:
     async def take(self, grant: Grant, task: TaskRecord, incoming: Incoming) -> FileRecord:
         """The file that a device has sent, stored under its transfer's name. Sending the same again gives the same.
 
+        An empty one gives way: some clients send their PUT without a body first, to be asked for a login (curl with --anyauth).
         Raises Ended where another came before, StoreUnavailable.
         """
+        before = await self._store.file(grant.name)
+        empty = before is not None and before.task == task.id and before.size == 0
         record = FileRecord(
             name=grant.name,
             size=0,
@@ -280,7 +283,7 @@ class Files:
             task=task.id,
         )
         try:
-            return await self.add(incoming, record)
+            return await self.add(incoming, record, replace_it=empty)
         except Refused as e:
             raise Ended(f"the file {grant.name!r} has been received already; each address takes one file") from e
 
