@@ -451,3 +451,45 @@ def test_two_nodes_and_devices_that_log_in_with_each_message(tmp_path: Path, url
             assert b.app.hub.stats.continued == 2
 
     run(scene())
+
+
+def test_what_is_over_is_ended_by_one_node_and_told_at_all(tmp_path: Path, url: str) -> None:
+    """Two nodes sweep at once: each task ends once, and who waits for it at the other node hears of it."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            await (await a.device()).session("0 BOOTSTRAP")
+            tasks = [await a.task("Reboot", expires_in=60) for _ in range(6)]
+            waiters = [asyncio.create_task(bed.app.hub.bus.wait(tasks[0]["id"], 20)) for bed in (a, b)]
+            for bed in (a, b):
+                while tasks[0]["id"] not in bed.app.hub.bus._waiters:
+                    await asyncio.sleep(0)
+                bed.app.hub.clock = later(bed.app.hub.clock, 100)
+            await asyncio.gather(a.app.overdue.sweep(), b.app.overdue.sweep())
+            assert await asyncio.gather(*waiters) == [True, True]
+            for task in tasks:
+                found = await b.app.store.task(task["id"])
+                assert found is not None
+                assert found.status == "expired"
+            assert sum(bed.app.hub.stats.tasks.get("expired", 0) for bed in (a, b)) == len(tasks)
+
+    run(scene())
+
+
+def test_a_read_that_expires_at_one_node_while_another_asks_it_is_left_to_its_session(tmp_path: Path, url: str) -> None:
+    """Other nodes see that it runs: what the device answers counts."""
+
+    async def scene() -> None:
+        async with nodes(tmp_path, url) as (a, b):
+            device = await a.device()
+            await device.session("0 BOOTSTRAP")
+            task = await b.task("GetParameterValues", {"parameter_names": ["Device.P1"]}, expires_in=60)
+            await device.inform()
+            asked = await device.post(None)
+            b.app.hub.clock = later(b.app.hub.clock, 100)
+            assert (await b.task_now(task))["status"] == "running"
+            await b.app.overdue.sweep()
+            await device.serve(asked, tree)
+            await done(b, task)
+
+    run(scene())

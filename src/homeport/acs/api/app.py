@@ -1,7 +1,7 @@
 """The REST application: routes under /api/v1, the metrics, the error shape, the bearer token."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import structlog
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -110,18 +110,26 @@ async def known_query(request: Request) -> None:
     given = request.query_params.keys()
     if not given:
         return
-    known = sorted(_query_of(request.scope["route"].dependant))
+    several = _query_of(request.scope["route"].dependant)
+    known = sorted(several)
     for name in given:
         if name not in known:
             there = f"there {'are' if len(known) > 1 else 'is'} {', '.join(known)}" if known else "there are none"
             raise RequestValidationError([{"loc": ("query", name), "msg": f"this call has no such parameter; {there}"}])
-        if len(request.query_params.getlist(name)) > 1:
+        if len(request.query_params.getlist(name)) > 1 and not several[name]:
             raise RequestValidationError([{"loc": ("query", name), "msg": "this is given more than once"}])
 
 
-def _query_of(dependant: Dependant) -> set[str]:
-    """The names of the parameters that a call takes in its query."""
-    return {p.alias for p in dependant.query_params}.union(*(_query_of(d) for d in dependant.dependencies))
+def _query_of(dependant: Dependant) -> dict[str, bool]:
+    """The names of the parameters that a call takes in its query, and whether each may be given several times."""
+    found = {p.alias: _is_list(p.field_info.annotation) for p in dependant.query_params}
+    for inner in dependant.dependencies:
+        found |= _query_of(inner)
+    return found
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
 
 
 class Outcomes:
