@@ -17,7 +17,7 @@ _BATCH: Final = 500
 def _task(blob: bytes) -> TaskRecord | None:
     try:
         return rows.task(bytes(blob))
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, LookupError, msgspec.MsgspecError):
         return None  # a damaged row is found by `homeport acs db check`; it must not keep the others from being used
 
 
