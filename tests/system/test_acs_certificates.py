@@ -3,16 +3,18 @@
 import asyncio
 import datetime
 import os
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
 
 from homeport.acs import laboratory
 from homeport.acs.config import AcsSettings
-from support.acs_wire import acs, run
+from support.acs_wire import Connection, acs, run
 from support.tls import connect, make_certificate, trusting
 
 pytestmark = pytest.mark.system
@@ -124,8 +126,6 @@ def test_the_laboratory_s_certificate_names_the_addresses_that_it_listens_on(
 
 def test_the_machine_s_own_addresses_are_those_that_it_can_bind() -> None:
     """What the kernel tells of its interfaces."""
-    import socket
-
     assert "127.0.0.1" in laboratory._own_addresses()
     for address in laboratory._own_addresses():
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
@@ -159,5 +159,37 @@ def test_the_laboratory_s_authority_of_an_older_version_stays(tmp_path: Path) ->
             trusted = ssl.create_default_context(cafile=str(tmp_path / "laboratory.crt"))
             async with asyncio.timeout(10):
                 await (await connect(bed.app.ports.cwmp_tls_url, trusted)).close()
+
+    run(scene())
+
+
+def distrusting(url: str) -> None:
+    """A device that does not know the authority: it says so, where asyncio's client only goes."""
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=10) as plain:
+        ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_a_handshake_that_fails_is_told_with_its_cure(tmp_path: Path) -> None:
+    """A device that does not trust us, and one that speaks http, are seen in the log and in the metrics; the listener goes on."""
+    chain, private = make_certificate(tmp_path)
+
+    async def scene() -> None:
+        async with acs(tmp_path / "data", tls_certificate=chain, tls_key=private, cpe_auth="open") as bed:
+            url = bed.app.cwmp_url
+            with capture_logs() as logs:
+                for _ in range(2):
+                    with pytest.raises(ssl.SSLCertVerificationError):
+                        await asyncio.to_thread(distrusting, url)
+                plain = await Connection.to(url.replace("https", "http"))
+                plain.writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+                await plain.reader.read()
+                await plain.close()
+                await (await connect(url, trusting())).close()
+                metrics = (await bed.rest("GET", "/metrics")).body.decode()
+            told = {line["reason"]: line["advice"] for line in logs if line["event"] == "devices cannot begin TLS"}
+            assert len(told) == 2
+            assert "does not trust our certificate" in told["tlsv1 alert unknown ca"]
+            assert "http to the https port" in told["http request"]
+            assert 'homeport_tls_failures_total{reason="TLSV1_ALERT_UNKNOWN_CA"} 2' in metrics
 
     run(scene())

@@ -114,6 +114,8 @@ class AcsApp:
         self._cwmp: list[CwmpServer] = []
         self._file_server: FileServer | None = None
         self._renewal = tls.Renewal(settings)
+        stats = self.hub.stats
+        self._handshakes = tls.Handshakes(lambda why: stats.count(stats.tls_failures, why), time.monotonic)
         self._looking: asyncio.Task[None] | None = None
 
     def _make_store(self) -> Store:
@@ -241,6 +243,7 @@ class AcsApp:
         """A listener's context, which learns of a new certificate. Raises ConfigError."""
         made = tls.context(self.settings, laboratory=laboratory)
         if made is not None:
+            self._handshakes.watch(made)
             self._renewal.contexts.append(made)
         return made
 

@@ -3,6 +3,7 @@
 import datetime
 import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ LOOKED_AT_EVERY: Final = 60.0
 
 SOON: Final = datetime.timedelta(days=14)
 """How long before the end of a certificate the log begins to say so."""
+
+TOLD_AGAIN: Final = 60.0
+"""Seconds after which the log says again that handshakes fail for the same reason."""
 
 _log = structlog.get_logger("homeport.acs.tls")
 
@@ -46,6 +50,68 @@ def context(settings: AcsSettings, *, laboratory: bool = False) -> ssl.SSLContex
             ssl.CERT_OPTIONAL
         )  # who shows none logs in by password; one of another authority is turned away
     return made
+
+
+class Handshakes:
+    """Tells of handshakes that fail: of a device that does not trust our certificate nothing else is ever seen here.
+
+    count: counts a reason. clock: seconds, monotonic.
+    """
+
+    def __init__(self, count: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._count = count
+        self._clock = clock
+        self._told: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def watch(self, context: ssl.SSLContext) -> None:
+        """From now on tell of this context's."""
+        failed = self.failed
+
+        class Watched(ssl.SSLObject):
+            """A connection's TLS, whose handshake is looked at."""
+
+            def do_handshake(self) -> None:
+                try:
+                    super().do_handshake()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    raise
+                except ssl.SSLError as e:
+                    failed(e)
+                    raise
+
+        context.sslobject_class = Watched
+
+    def failed(self, error: ssl.SSLError) -> None:
+        """One has failed: counted, and told once a minute for each reason."""
+        name = error.reason or "OTHER"
+        self._count(name)
+        self._untold[name] = self._untold.get(name, 0) + 1
+        if self._clock() - self._told.get(name, -TOLD_AGAIN) < TOLD_AGAIN:
+            return
+        self._told[name] = self._clock()
+        advice = next((text for part, text in _ADVICE if part in name), "look at the log of the device")
+        why = getattr(error, "verify_message", "") or name.lower().replace("_", " ")
+        _log.warning("devices cannot begin TLS", reason=why, times=self._untold.pop(name), advice=advice)
+
+
+_ADVICE: Final = (
+    ("HTTP_REQUEST", "somebody speaks http to the https port; correct the URL of the device"),
+    ("CERTIFICATE_VERIFY_FAILED", "the device's own certificate is not good here; see tls_client_ca, and its end"),
+    (
+        "ALERT_UNKNOWN_CA",
+        "the device does not trust our certificate; give it the authority of tls_certificate, or of laboratory.crt",
+    ),
+    ("ALERT_CERTIFICATE", "the device refuses our certificate; look at its end, and at the names in it"),
+    ("ALERT_BAD_CERTIFICATE", "the device refuses our certificate; look at its end, and at the names in it"),
+    (
+        "UNSUPPORTED_PROTOCOL",
+        "the device knows no TLS 1.2; a newer firmware, or plain http in a network that is trusted",
+    ),
+    ("NO_SHARED_CIPHER", "the device knows none of our ciphers; a certificate with an RSA key may help old ones"),
+    ("ALERT_HANDSHAKE", "the device finds no common ground; a certificate with an RSA key may help old ones"),
+    ("PROTOCOL_VERSION", "the device knows no TLS 1.2; a newer firmware, or plain http in a network that is trusted"),
+)
 
 
 class Renewal:

@@ -131,6 +131,7 @@ _TABLES = (
         "login",
         "group_logins",
     ),
+    ("homeport_tls_failures", "TLS handshakes of devices that failed", "reason", "tls_failures"),
     ("homeport_file_transfers", "Transfers of the file server", "outcome", "file_transfers"),
     ("homeport_notifications", "Lightweight notifications received", "verdict", "notifications"),
     ("homeport_connection_requests", "Connection requests", "outcome", "connection_requests"),

@@ -77,6 +77,7 @@ class Stats:
         "session_times",
         "sessions",
         "tasks",
+        "tls_failures",
         "unauthorized",
         "xmpp_connected",
     )
@@ -94,6 +95,7 @@ class Stats:
         self.tasks: dict[str, int] = {}  # that have ended, by their status
         self.connection_requests: dict[str, int] = {}
         self.file_transfers: dict[str, int] = {}
+        self.tls_failures: dict[str, int] = {}  # by OpenSSL's name of the reason
         self.notifications: dict[str, int] = {}
         self.group_logins: dict[str, int] = {}  # by the group's name, or NAME/old with the password before
 
