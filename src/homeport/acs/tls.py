@@ -71,13 +71,17 @@ class Handshakes:
         class Watched(ssl.SSLObject):
             """A connection's TLS, whose handshake is looked at."""
 
+            told = False  # what the loop still tries afterwards fails for other reasons
+
             def do_handshake(self) -> None:
                 try:
                     super().do_handshake()
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     raise
                 except ssl.SSLError as e:
-                    failed(e)
+                    if not self.told:
+                        self.told = True
+                        failed(e)
                     raise
 
         context.sslobject_class = Watched
@@ -86,13 +90,13 @@ class Handshakes:
         """One has failed: counted, and told once a minute for each reason."""
         name = error.reason or "OTHER"
         self._count(name)
-        self._untold[name] = self._untold.get(name, 0) + 1
-        if self._clock() - self._told.get(name, -TOLD_AGAIN) < TOLD_AGAIN:
-            return
-        self._told[name] = self._clock()
-        advice = next((text for part, text in _ADVICE if part in name), "look at the log of the device")
         why = getattr(error, "verify_message", "") or name.lower().replace("_", " ")
-        _log.warning("devices cannot begin TLS", reason=why, times=self._untold.pop(name), advice=advice)
+        self._untold[why] = self._untold.get(why, 0) + 1
+        if self._clock() - self._told.get(why, -TOLD_AGAIN) < TOLD_AGAIN:
+            return
+        self._told[why] = self._clock()
+        advice = next((text for part, text in _ADVICE if part in name), "look at the log of the device")
+        _log.warning("devices cannot begin TLS", reason=why, times=self._untold.pop(why), advice=advice)
 
 
 _ADVICE: Final = (
