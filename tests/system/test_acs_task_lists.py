@@ -201,7 +201,7 @@ def test_the_command_goes_on_where_its_page_has_ended(tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--status", "open"), "'open' is not one of 'queued'"), (("--since", "yesterday"), "say how long ago")],
+    [(("--status", "open"), "'open'; there are queued"), (("--since", "yesterday"), "say how long ago")],
 )
 def test_a_wrong_word_is_refused_with_what_would_be_right(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str

@@ -19,6 +19,7 @@ from homeport.cli.common import (
     resolve,
     wait_for,
 )
+from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_lines
 from homeport.cli.task_fleet import start, stop
 from homeport.cli.when import ago, moment
@@ -44,7 +45,7 @@ def list_tasks(
         ),
     ] = None,
     status: Annotated[
-        list[TaskStatus] | None,
+        list[str] | None,
         typer.Option(
             "--status", metavar="STATUS", help=f"One of {', '.join(TaskStatus)}; given several times, any of them."
         ),
@@ -67,7 +68,7 @@ def list_tasks(
 ) -> None:
     """List the tasks of one device or of all, newest first."""
     client = connect(acs, token)
-    query: dict[str, Any] = {"rpc": rpc, "cursor": cursor, "status": [s.value for s in status or ()] or None}
+    query: dict[str, Any] = {"rpc": rpc, "cursor": cursor, "status": _statuses(status or [])}
     query |= {name: moment(text) for name, text in (("since", since), ("until", until)) if text}
     if device is not None:
         query["device"] = resolve(client, device)
@@ -121,6 +122,14 @@ def cancel(task: TaskId, acs: Acs = None, token: Token = None) -> None:
     """Take a task out of the queue; one that is running on the device is not stopped."""
     connect(acs, token).call("DELETE", f"/tasks/{quoted(task)}")
     print(f"task {task} is cancelled")
+
+
+def _statuses(given: list[str]) -> list[str] | None:
+    """The statuses as REST takes them; None for any. Raises CliError for one that there is not."""
+    for text in given:
+        if text not in tuple(TaskStatus):
+            raise CliError(f"no task has the status {text!r}; there are {', '.join(TaskStatus)}", ExitCode.USAGE)
+    return given or None
 
 
 def _row(task: dict[str, Any], *, of_all: bool) -> tuple[str, ...]:

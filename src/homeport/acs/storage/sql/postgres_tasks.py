@@ -1,5 +1,6 @@
 """The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it has it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
 
 DEAD_AFTER: Final = 15.0
 """Seconds without a sign of life after which a node's tasks are taken over."""
+
+MANY: Final = 50
+"""Tasks that are unpacked on the event loop; more may take tens of milliseconds, and a thread does it."""
 
 LAST: Final = "\U0010ffff"
 """Sorts behind every id: the cursor of a first page."""
@@ -49,7 +53,9 @@ class PostgresTasks:
             await self.flush()
         query = query_for(which)
         found = await self._link.fetch(SQL[query], *parameters(query, which, limit, cursor, LAST))
-        return task_page(found, limit)
+        if len(found) <= MANY:
+            return task_page(found, limit)
+        return await asyncio.to_thread(task_page, found, limit)
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
         if self._on_way:
