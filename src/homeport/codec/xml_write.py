@@ -198,16 +198,20 @@ def _parameter_rows(values: Sequence[m.ParameterValueStruct]) -> str:
     between = _BETWEEN
     try:
         if len(values) < _FEW:
-            plain = _is_plain("".join([f"{v.name}{v.value}" for v in values]))
+            if _is_plain("".join([f"{v.name}{v.value}" for v in values])):
+                return "".join(
+                    [
+                        f"<ParameterValueStruct><Name>{v.name}{between[v.type]}{v.value}</Value></ParameterValueStruct>"
+                        for v in values
+                    ]
+                )
         else:
-            plain = _is_plain("".join([v.name for v in values])) and _is_plain("".join([v.value for v in values]))
-        if plain:
-            return "".join(
-                [
-                    f"<ParameterValueStruct><Name>{v.name}{between[v.type]}{v.value}</Value></ParameterValueStruct>"
-                    for v in values
-                ]
-            )
+            names, texts = [v.name for v in values], [v.value for v in values]
+            if _is_plain("".join(names)) and _is_plain("".join(texts)):
+                parts = ["</Value></ParameterValueStruct><ParameterValueStruct><Name>"] * (4 * len(values) + 1)
+                parts[0], parts[-1] = "<ParameterValueStruct><Name>", "</Value></ParameterValueStruct>"
+                parts[1::4], parts[2::4], parts[3::4] = names, [between[v.type] for v in values], texts
+                return "".join(parts)
         return "".join(
             [
                 f"<ParameterValueStruct><Name>{escape(v.name)}{between[v.type]}{escape(v.value)}</Value></ParameterValueStruct>"
