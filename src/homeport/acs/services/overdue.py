@@ -1,5 +1,6 @@
 """Tasks that the clock ends while their device does not come: found by the store's index, written, and told like any other end."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,9 @@ EVERY: Final = 2.0
 BATCH: Final = 100
 """Tasks written together: a session that comes meanwhile waits for no more than these."""
 
+REST: Final = 0.05
+"""Seconds between two batches: where the tasks of a whole fleet expire at once, the devices that do come have most of the time."""
+
 _log = structlog.get_logger("homeport.acs")
 
 
@@ -35,6 +39,7 @@ class Overdue:
             found = await self._store.due_tasks(now=now, limit=BATCH)
             if not await self.end(found, now) or len(found) < BATCH:
                 return
+            await asyncio.sleep(REST)
 
     async def end(self, tasks: Sequence[TaskRecord], now: float) -> int:
         """How many of these were written: ended, or given the time at which they are looked at again.

@@ -314,7 +314,8 @@ class Store(Protocol):
         """Tasks that the clock may have ended by now (`records.due`), the longest overdue first: found by an index.
 
         Processes that share a database are given each of them in turn, not both at once: one whose task is written by nobody
-        within CLAIM is given to the next who asks.
+        within CLAIM is given to the next who asks. What `later` has on its way is not waited for: this is asked all the time, and who
+        ends such a task meets a Conflict.
         """
 
     async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:

@@ -58,8 +58,6 @@ class PostgresTasks:
         return await asyncio.to_thread(task_page, found, limit)
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
-        if self._on_way:
-            await self.flush()
         return await self._given("due_tasks", now, limit, CLAIM)
 
     async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:

@@ -54,7 +54,6 @@ class SqliteReads:
         )
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
-        await self._settled()
         return [rows.task(row[0]) for row in self._all("due_tasks", now, limit)]
 
     async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
