@@ -410,3 +410,26 @@ def test_a_tag_may_hold_a_slash(tmp_path: Path) -> None:
             assert (await bed.rest("DELETE", f"devices/{id_of()}/tags/site/7")).json["tags"] == []
 
     run(scene())
+
+
+def test_the_description_says_which_scope_each_call_needs_and_it_is_so(tmp_path: Path) -> None:
+    """Without a token 401, with a lesser one 403, for every call that is described; the errors have the shape that is described."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            described = (await bed.rest("GET", "/api/openapi.json")).json
+            assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+            tokens = {}
+            for scope in ("read", "operate"):
+                tokens[scope] = (await bed.rest("POST", "tokens", {"name": scope, "scope": scope})).json["token"]
+            lesser = {"": (), "any": (), "read": (), "operate": ("read",), "admin": ("read", "operate")}
+            for path, calls in described["paths"].items():
+                for method, call in calls.items():
+                    assert set(call["responses"]) >= {"default"}
+                    where = re.sub(r"{\w+}", "x", path)
+                    if call["x-scope"]:
+                        is_error(await bed.rest(method.upper(), where, token="none"), 401, "unauthorized")
+                    for scope in lesser[call["x-scope"]]:
+                        is_error(await bed.rest(method.upper(), where, token=tokens[scope]), 403, "forbidden")
+
+    run(scene())

@@ -168,3 +168,29 @@ def test_nothing_is_changed_while_the_audit_log_cannot_be_written(tmp_path: Path
             assert (await bed.rest("GET", f"devices/{id_of()}")).json["tags"] == []
 
     run(scene())
+
+
+def test_a_user_changes_the_own_password_whatever_the_role(tmp_path: Path) -> None:
+    """The old one must be right, guessing is slowed down, all logins end, and neither is in the audit log."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await a_user(bed, role="read")
+            token = (await login(bed)).json["token"]
+            wish = {"old_password": "wrong one", "password": "battery staple"}
+            assert (await bed.rest("POST", "me/password", wish, token=token)).status == 403
+            wish["old_password"] = PASSWORD
+            assert (await bed.rest("POST", "me/password", {**wish, "password": "short"}, token=token)).status == 422
+            assert (await bed.rest("POST", "me/password", wish)).status == 409
+            assert (await bed.rest("POST", "me/password", wish, token=token)).status == 204
+            assert (await bed.rest("GET", "devices", token=token)).status == 401
+            assert (await login(bed, password="battery staple")).status == 200
+            audit = (await bed.rest("GET", "audit")).body
+            assert b"me/password" in audit
+            assert PASSWORD.encode() not in audit
+            assert b"battery staple" not in audit
+            token = (await login(bed, password="battery staple")).json["token"]
+            answers = [await bed.rest("POST", "me/password", wish, token=token) for _ in range(6)]
+            assert answers[-1].status == 429
+
+    run(scene())

@@ -171,14 +171,15 @@ def _rest() -> str:
         for method, one in methods.items():
             said = one.get("summary") or ""
             more = (one.get("description") or "").strip().split("\n\n")[0].replace("\n", " ")
-            rows.append((f"`{method.upper()} {path}`", more or said))
+            rows.append((f"`{method.upper()} {path}`", one["x-scope"] or "-", more or said))
     text = (
         "Below `/api/v1` on the address of `--http-listen`, with the header `Authorization: Bearer TOKEN`.\n"
         "The first start of the ACS writes the first token to `admin.token` in its data directory.\n"
+        "The scope is what the token must allow at least: `read`, `operate` or `admin`; `any` token will do, or none (`-`).\n"
         "The full description (OpenAPI) is at `/api/openapi.json`.\n"
         'Every error has the shape `{"error": {"code", "message", "details"}}`.\n'
     )
-    return f"# REST API\n\n{text}\n{_table(('call', 'meaning'), rows)}"
+    return f"# REST API\n\n{text}\n{_table(('call', 'scope', 'meaning'), rows)}"
 
 
 def _openapi() -> dict[str, Any]:

@@ -74,15 +74,23 @@ def change(
 
 @app.command()
 def passwd(
-    name: Name,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The user's name; default: whose login it is.")
+    ] = None,
     password: Annotated[
         str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
     ] = None,
     acs: Acs = None,
     token: Token = None,
 ) -> None:
-    """Give a user another password; all logins of the user end."""
+    """Give yourself another password, or as admin another user; all logins of the user end."""
     client = connect(acs, token)
+    if name is None:
+        old = ask_password("Your password")
+        chosen = password if password is not None else ask_password("New password (at least 10 characters)")
+        client.call("POST", "/me/password", body={"old_password": old, "password": chosen})
+        print("you have a new password; log in with it")
+        return
     chosen = password if password is not None else ask_password(f"New password of {name} (at least 10 characters)")
     client.call("PATCH", f"/users/{quoted(name)}", body={"password": chosen})
     print(f"user {name} has a new password")

@@ -32,10 +32,10 @@ from homeport.errors import StoreError
 Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
 """The token in an Authorization header, None where it is not good."""
 
-_READING = frozenset({"GET", "HEAD"})
+READING = frozenset({"GET", "HEAD"})
 
-_LOGOUT = "/api/v1/logout"
-"""The one change that everybody may make who is logged in."""
+OWN = frozenset({"/api/v1/logout", "/api/v1/me/password"})
+"""The changes that everybody may make who is logged in."""
 
 _log = structlog.get_logger("homeport.acs.audit")
 
@@ -72,8 +72,8 @@ async def authorized(request: Request) -> TokenRecord:
             "send the token of DIR/admin.token as `Authorization: Bearer TOKEN`",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    if request.method not in _READING:
-        if token.scope is Scope.READ and request.url.path != _LOGOUT:
+    if request.method not in READING:
+        if token.scope is Scope.READ and request.url.path not in OWN:
             raise HTTPException(403, f"the token {token.name} may only read; take one with the scope operate")
         _log.info("change asked for", by=token.user or token.name, method=request.method, path=request.url.path)
         if getattr(request.state, "audit", None) is None:
@@ -140,7 +140,7 @@ class Outcomes:
         self._audit = audit
 
     async def __call__(self, scope: Scope_, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _READING:
+        if scope["type"] != "http" or scope["method"] in READING:
             await self._app(scope, receive, send)
             return
 
@@ -162,7 +162,7 @@ Use = Annotated[Services, Depends(services)]
 
 def build(given: Services) -> FastAPI:
     """The application."""
-    from homeport.acs.api import audit, devices, files, groups, histories, tasks, tokens, users, webhooks
+    from homeport.acs.api import audit, description, devices, files, groups, histories, tasks, tokens, users, webhooks
 
     app = FastAPI(
         title="Homeport ACS",
@@ -202,4 +202,5 @@ def build(given: Services) -> FastAPI:
             told["workers"] = {"wanted": len(workers), "serving": serving}
         return told
 
+    description.install(app, [room.router for room in rooms], users.door)
     return app

@@ -9,7 +9,7 @@ from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator, authorized
 from homeport.acs.api.quick import Quick
 from homeport.acs.records import Scope, TokenRecord, UserRecord
-from homeport.acs.services.users import LOGIN
+from homeport.acs.services.users import LOGIN, NotLetIn
 
 router = APIRouter(route_class=Quick, tags=["users"], dependencies=[Depends(administrator)])
 door = APIRouter(route_class=Quick, tags=["users"])
@@ -53,8 +53,8 @@ class NewPassword(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    old: str = Field(max_length=2_000)
-    new: Password
+    old_password: str = Field(max_length=2_000)
+    password: Password
 
 
 def _shape(user: UserRecord) -> dict[str, Any]:
@@ -121,6 +121,21 @@ async def logout(use: Use, token: Annotated[TokenRecord, Depends(authorized)]) -
     if not token.name.startswith(LOGIN):
         raise HTTPException(409, f"the token {token.name} is no login; take it back with DELETE tokens/{token.name}")
     await use.users.logout(token)
+    return Response(status_code=204)
+
+
+@door.post("/me/password", status_code=204)
+async def change_own_password(
+    use: Use, request: Request, token: Annotated[TokenRecord, Depends(authorized)], body: NewPassword
+) -> Response:
+    """Change one's own password, whatever one's role; all logins end."""
+    if not token.user:
+        raise HTTPException(409, f"the token {token.name} is no user's; it has no password")
+    address = request.client.host if request.client is not None else ""
+    try:
+        await use.users.change_own(token.user, body.old_password, body.password, address)
+    except NotLetIn as e:
+        raise HTTPException(403, str(e)) from None
     return Response(status_code=204)
 
 

@@ -224,6 +224,17 @@ class Users:
             raise NotLetIn("the name or the password is wrong") from None
         return record, token
 
+    async def change_own(self, name: str, old: str, new: str, address: str) -> None:
+        """The user's own change of the password; all logins end. Raises NotLetIn where the old one is wrong, TooSoon, Invalid."""
+        keys = (f"name {name}", f"from {address}")
+        wait = self._throttle.attempt(keys, self._hub.clock())
+        if wait > 0:
+            raise TooSoon(wait)
+        if not await self._verify((await self.get(name)).password, old):
+            raise NotLetIn("the old password is wrong")
+        self._throttle.succeeded(keys)
+        await self.change(name, password=new)
+
     async def logout(self, record: TokenRecord) -> None:
         """End a login."""
         unit = UnitOfWork()
