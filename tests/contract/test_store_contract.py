@@ -33,6 +33,7 @@ from homeport.acs.storage.interface import (
     ValuesChange,
 )
 from homeport.acs.storage.memory import MemoryStore
+from homeport.acs.storage.sql import postgres, sqlite
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.where import parse
 from support.store_rows import Run, a_device, a_task, unit
@@ -387,6 +388,21 @@ def test_old_histories_are_pruned_and_open_tasks_never(store: Store, run: Run) -
     assert [s.id for s in run(store.sessions_of(id, limit=9, cursor=None)).items] == ["s3", "s2"]
     assert run(store.task("t1")) is not None
     assert run(store.task("t2")) is None
+
+
+def test_what_is_old_goes_in_parts(store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year of history that goes at once would hold up who writes, or take longer than a statement may, every hour anew."""
+    for module in (postgres, sqlite):
+        monkeypatch.setattr(module, "DELETED_AT_ONCE", 2)
+    id = "00D0F1-X-S1"
+    sessions = [SessionRecord(id=f"s{i}", device=id, started=0.0, ended=float(i), outcome="success") for i in range(8)]
+    documents = [DocumentChange(Document("hook", f"d{i}", b"", due=float(i))) for i in range(8)]
+    run(store.commit(unit(devices=[a_device()], sessions=[SessionChange(s) for s in sessions], documents=documents)))
+    assert run(store.prune(sessions_before=5.0, tasks_before=5.0)) == 5
+    assert run(store.prune(sessions_before=5.0, tasks_before=5.0)) == 0
+    assert [s.id for s in run(store.sessions_of(id, limit=9, cursor=None)).items] == ["s7", "s6", "s5"]
+    assert run(store.forget_documents("hook", due_before=6.0)) == 6
+    assert [d.name for d in run(store.documents("hook", limit=9)).items] == ["d6", "d7"]
 
 
 def test_access_and_files_are_found_by_name(store: Store, run: Run) -> None:

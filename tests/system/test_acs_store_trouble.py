@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -124,5 +125,42 @@ def test_what_was_written_is_let_go_of_without_the_garbage_collector(tmp_path: P
                 assert [o for o in gc.get_objects() if isinstance(o, UnitOfWork)] == []
             finally:
                 gc.enable()
+
+    run(scene())
+
+
+def test_a_session_whose_answer_was_cut_off_by_a_stop_is_not_given_away(tmp_path: Path) -> None:
+    """In the middle of a turn nobody knows what the device will say next: it begins a new session, and its task is settled there."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = await bed.device()
+            await device.session("0 BOOTSTRAP")
+            task = await bed.task(
+                "SetParameterValues", {"parameter_list": [{"name": "Device.X", "value": "1", "type": "string"}]}
+            )
+            store: Any = bed.app.store
+            commit, reached = store.commit, asyncio.Event()
+
+            async def slow(unit: UnitOfWork) -> None:
+                await commit(unit)
+                if unit.leases:
+                    reached.set()
+                    await asyncio.Event().wait()
+
+            store.commit = slow
+            await device.inform()
+            cookie = device.cookie.partition("=")[2]
+            waiting = asyncio.create_task(device.post(None))
+            await reached.wait()
+            for answer in bed.app._cwmp[0]._answers:
+                answer.cancel()
+            await asyncio.sleep(0)
+            store.commit = commit
+            await bed.app.door.handover.all()
+            await store.flush()
+            assert await store.lease(cookie) is None
+            assert (await bed.task_now(task))["status"] in ("queued", "running")
+            waiting.cancel()
 
     run(scene())

@@ -198,16 +198,21 @@ class Door:
             return await self._begin(request, body)
         if live.busy:
             return plain(409, "the last message of this session is still being answered")
-        live.busy = True
+        live.busy, spoilt = True, False
         try:
             return await self._go_on(live, request, body)
+        except asyncio.CancelledError:
+            spoilt = (
+                True  # what it has come to is not known: it is not given to another process, but ends with this one
+            )
+            raise
         except Exception as e:
             # What the session has come to is not known for sure: the device begins a new one, and lost answers are settled there.
             why = str(e) if isinstance(e, StoreUnavailable) else "internal error"
             await self._give_up(live, "aborted", why)
             raise
         finally:
-            live.busy = False
+            live.busy = spoilt
 
     # --- a new session ---
 

@@ -47,7 +47,7 @@ _log = structlog.get_logger("homeport.acs.storage")
 class Hot:
     """A device in the cache, and what of it is not on the disk yet."""
 
-    __slots__ = ("changed", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
+    __slots__ = ("changed", "doubtful", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
 
     def __init__(self, key: int, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
         self.key = key  # 0: not known yet
@@ -58,6 +58,7 @@ class Hot:
         self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
         self.seen_only = True  # of what is dirty, only last_inform changed in the record
         self.changed = False  # `reported` is dirty
+        self.doubtful = False  # it holds what is not true: read anew as soon as nothing of it is on its way
 
 
 class HotDevices(SqliteReads):
@@ -219,6 +220,8 @@ class HotDevices(SqliteReads):
             if again and self._hots.get(id) is hot:
                 hot.seen_only, hot.changed = False, True
                 self._dirty[id] = hot
+            if hot.doubtful and self._hots.get(id) is hot:
+                self._forget(id, hot)
         self._evict()
 
     def _fold(self, writer: Writer, hot: Hot) -> None:
@@ -246,11 +249,28 @@ class HotDevices(SqliteReads):
         if hot.waiting:
             hot.waiting -= 1
         else:
-            # After an error the entry is a new one, read while this unit was still on its way.
-            hot.tasks = None
+            hot.doubtful = True  # the entry is a new one, read while this unit was still on its way
         if not hot.waiting:
             hot.merging.clear()
         if error is not None:
+            hot.doubtful = True
+        if hot.doubtful:
+            self._forget(id, hot)
+
+    def _doubt(self, ids: Collection[str]) -> None:
+        """A unit with these devices was not given to the writer, but may have got into the cache in part."""
+        for id in ids:
+            hot = self._hots.get(id)
+            if hot is not None:
+                hot.doubtful = True
+                self._forget(id, hot)
+
+    def _forget(self, id: str, hot: Hot) -> None:
+        """Have the device read from the disk, but no sooner than all is there that was told to be written."""
+        if hot.waiting:
+            return
+        hot.tasks = None
+        if id not in self._drained:
             del self._hots[id]
             self._dirty.pop(id, None)
 

@@ -61,6 +61,9 @@ VIEWS: Final = 2_048
 BEAT: Final = 3.0
 """Seconds between two signs of life of a node."""
 
+DELETED_AT_ONCE: Final = 2_000
+"""Old rows that go in one statement."""
+
 MOST_DEFERRED: Final = 2_000
 """History rows that wait while the database is away; older ones go, because the ACS must not run out of memory."""
 
@@ -486,8 +489,7 @@ class PostgresStore(PostgresTasks):
         gone = 0
         limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
         for name, limit in (limits | {"prune_tasks": tasks_before}).items():
-            counted = await self._link.fetch(f"WITH gone AS ({SQL[name]} RETURNING 1) SELECT count(*) FROM gone", limit)
-            gone += int(counted[0][0])
+            gone += await self._delete(SQL[name], limit)
         try:
             await self._link.fetch(SQL["prune_path_lists"])
         except StoreUnavailable:
@@ -536,10 +538,18 @@ class PostgresStore(PostgresTasks):
 
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         await self.flush()
-        counted = await self._link.fetch(
-            f"WITH gone AS ({SQL['forget_documents']} RETURNING 1) SELECT count(*) FROM gone", kind, due_before
-        )
-        return int(counted[0][0])
+        return await self._delete(SQL["forget_documents"], kind, due_before)
+
+    async def _delete(self, sql: str, *values: Any) -> int:
+        """How many rows went: all that the statement names, in parts, because a long one would be ended by its time limit for ever."""
+        gone = 0
+        while True:
+            counted = await self._link.fetch(
+                f"WITH gone AS ({sql} RETURNING 1) SELECT count(*) FROM gone", *values, DELETED_AT_ONCE
+            )
+            gone += int(counted[0][0])
+            if counted[0][0] < DELETED_AT_ONCE:
+                return gone
 
     async def file(self, name: str) -> FileRecord | None:
         row = await self._one("file", name)

@@ -259,19 +259,20 @@ INSERT INTO fault (id, device, at, record) VALUES ($1, $2, $3, $4);
 
 -- Sessions that are too old.
 -- name: prune_sessions
-DELETE FROM session WHERE ended < $1;
+DELETE FROM session WHERE id IN (SELECT o.id FROM session o WHERE o.ended < $1 LIMIT $2);
 
 -- Events that are too old.
 -- name: prune_events
-DELETE FROM event WHERE at < $1;
+DELETE FROM event WHERE id IN (SELECT o.id FROM event o WHERE o.at < $1 LIMIT $2);
 
 -- Faults that are too old.
 -- name: prune_faults
-DELETE FROM fault WHERE at < $1;
+DELETE FROM fault WHERE id IN (SELECT o.id FROM fault o WHERE o.at < $1 LIMIT $2);
 
 -- Finished tasks that are too old.
 -- name: prune_tasks
-DELETE FROM task WHERE finished < $1 AND status NOT IN ('queued', 'running', 'unknown');
+DELETE FROM task WHERE id IN (
+    SELECT o.id FROM task o WHERE o.finished < $1 AND o.status NOT IN ('queued', 'running', 'unknown') LIMIT $2);
 
 -- Path lists that no device uses any more.
 -- name: prune_path_lists
@@ -404,7 +405,8 @@ DELETE FROM document WHERE kind = $1 AND name = $2 AND record = $3;
 
 -- Documents that were due long ago.
 -- name: forget_documents
-DELETE FROM document WHERE kind = $1 AND due < $2;
+DELETE FROM document WHERE kind = $1 AND name IN (
+    SELECT o.name FROM document o WHERE o.kind = $1 AND o.due < $2 LIMIT $3);
 
 -- A token that has ended.
 -- name: delete_token

@@ -134,7 +134,6 @@ class PostgresChannel:
     async def _listen(self) -> None:
         """Hear what others commit and say; while that does not work, nothing that was read serves twice."""
         loop = asyncio.get_running_loop()
-        again = False
         while True:
             connection: Connection | None = None
             ended = asyncio.Event()
@@ -147,9 +146,8 @@ class PostgresChannel:
                 await connection.add_listener(SAID, self._received)
                 self._cleared()
                 self.listening = True
-                if again and self.resumed is not None:
+                if self.resumed is not None:
                     self.resumed()
-                again = True
                 while not ended.is_set():
                     try:
                         await asyncio.wait_for(ended.wait(), PROBE_EVERY)

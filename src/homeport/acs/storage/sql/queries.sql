@@ -214,25 +214,35 @@ INSERT INTO fault (id, device, at, record) VALUES (?, ?, ?, ?);
 
 -- Histories that are too old.
 -- name: prune_sessions
-DELETE FROM session WHERE ended < ?;
+DELETE FROM session WHERE id IN (SELECT o.id FROM session o WHERE o.ended < ? LIMIT ?);
 
 -- name: prune_events
-DELETE FROM event WHERE at < ?;
+DELETE FROM event WHERE id IN (SELECT o.id FROM event o WHERE o.at < ? LIMIT ?);
 
 -- name: prune_faults
-DELETE FROM fault WHERE at < ?;
+DELETE FROM fault WHERE id IN (SELECT o.id FROM fault o WHERE o.at < ? LIMIT ?);
 
 -- Finished tasks that are too old.
 -- name: prune_tasks
-DELETE FROM task WHERE finished < ? AND status NOT IN ('queued', 'running', 'unknown');
+DELETE FROM task WHERE id IN (
+    SELECT o.id FROM task o WHERE o.finished < ? AND o.status NOT IN ('queued', 'running', 'unknown') LIMIT ?);
 
 -- Path lists that no device uses any more.
 -- name: prune_path_lists
 DELETE FROM path_list WHERE id NOT IN (SELECT path_list FROM device_values);
 
--- Rows of all histories, finished tasks among them.
--- name: history_rows
-SELECT (SELECT count(*) FROM session) + (SELECT count(*) FROM event) + (SELECT count(*) FROM fault) + (SELECT count(*) FROM task);
+-- How many there are of what is pruned, up to so many.
+-- name: old_sessions
+SELECT count(*) FROM (SELECT 1 FROM session WHERE ended < ? LIMIT ?);
+
+-- name: old_events
+SELECT count(*) FROM (SELECT 1 FROM event WHERE at < ? LIMIT ?);
+
+-- name: old_faults
+SELECT count(*) FROM (SELECT 1 FROM fault WHERE at < ? LIMIT ?);
+
+-- name: old_tasks
+SELECT count(*) FROM (SELECT 1 FROM task WHERE finished < ? AND status NOT IN ('queued', 'running', 'unknown') LIMIT ?);
 
 -- The credential with a user name.
 -- name: credential
@@ -326,11 +336,12 @@ DELETE FROM document WHERE kind = ? AND name = ? AND record = ?;
 
 -- Documents that were due long ago.
 -- name: forget_documents
-DELETE FROM document WHERE kind = ? AND due < ?;
+DELETE FROM document WHERE kind = ? AND name IN (
+    SELECT o.name FROM document o WHERE o.kind = ?1 AND o.due < ? LIMIT ?);
 
--- How many of them there are.
--- name: count_documents
-SELECT count(*) FROM document WHERE kind = ? AND due < ?;
+-- How many of them there are, up to so many.
+-- name: old_documents
+SELECT count(*) FROM (SELECT 1 FROM document WHERE kind = ? AND due < ? LIMIT ?);
 
 -- A token that has ended.
 -- name: delete_token

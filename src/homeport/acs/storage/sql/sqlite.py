@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -52,6 +52,9 @@ from homeport.errors import StoreError, StoreUnavailable
 
 SMALL_CHANGE: Final = 32
 """Values in one change that still go to the delta; more are a refresh and go to the values at once."""
+
+DELETED_AT_ONCE: Final = 500
+"""Old rows that go in one transaction."""
 
 
 class SqliteStore(HotDevices):
@@ -138,7 +141,7 @@ class SqliteStore(HotDevices):
             self._drain(writer)  # what waits names the old id, and must be there before it goes
         touched = touched_by(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        statements = self._statements(unit, touched)
+        statements = self._made(unit, touched)
         gone = {*unit.deleted_devices, *(old for old, _ in unit.moved)}
 
         def done(error: BaseException | None) -> None:
@@ -160,7 +163,7 @@ class SqliteStore(HotDevices):
     def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
         touched = touched_by(unit)
-        statements = self._statements(unit, touched)
+        statements = self._made(unit, touched)
         if not touched and done is None:
             self._deferred.append(statements)
             return
@@ -173,6 +176,14 @@ class SqliteStore(HotDevices):
 
         self._leaving += 1
         self._working().submit(statements, written, urgent=False)
+
+    def _made(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
+        """The unit as SQL. Where it has no written form, nothing of it stays in the cache."""
+        try:
+            return self._statements(unit, touched)
+        except BaseException:
+            self._doubt(touched)
+            raise
 
     def _statements(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
         """The unit as SQL, with the cache brought to the state after it."""
@@ -368,21 +379,25 @@ class SqliteStore(HotDevices):
     # --- histories ---
 
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
-        before = int(self._one("count_documents", kind, due_before)[0])
-        await self._write([Statement(Mode.LONG, QUERIES["forget_documents"], (kind, due_before))])
-        return before
+        return await self._delete("old_documents", "forget_documents", kind, due_before)
 
     async def prune(self, *, sessions_before: float, tasks_before: float) -> int:
-        before = self._count_rows()
-        limits = {"prune_sessions": sessions_before, "prune_events": sessions_before, "prune_faults": sessions_before}
-        limits["prune_tasks"] = tasks_before
-        statements = [Statement(Mode.LONG, QUERIES[name], (limit,)) for name, limit in limits.items()]
-        statements.append(Statement(Mode.LONG, QUERIES["prune_path_lists"], ()))
-        await self._write(statements)
-        return before - self._count_rows()
+        gone = await self._delete("old_sessions", "prune_sessions", sessions_before)
+        gone += await self._delete("old_events", "prune_events", sessions_before)
+        gone += await self._delete("old_faults", "prune_faults", sessions_before)
+        gone += await self._delete("old_tasks", "prune_tasks", tasks_before)
+        await self._write([Statement(Mode.LONG, QUERIES["prune_path_lists"], ())])
+        return gone
 
-    def _count_rows(self) -> int:
-        return int(self._one("history_rows")[0])
+    async def _delete(self, count: str, delete: str, *values: Any) -> int:
+        """How many rows went, in parts: devices wait for no more than one of them."""
+        gone = 0
+        while found := int(self._one(count, *values, DELETED_AT_ONCE)[0]):
+            await self._write([Statement(Mode.LONG, QUERIES[delete], (*values, DELETED_AT_ONCE))])
+            gone += found
+            if found < DELETED_AT_ONCE:
+                break
+        return gone
 
     async def _write(self, statements: list[Statement]) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
