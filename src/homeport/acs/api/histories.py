@@ -66,6 +66,7 @@ async def stream_events(
     """What happens from now on, as server-sent events; of one device or of all.
 
     Who comes back with the `Last-Event-ID` that he has heard gets what he has missed, or the event `gap` where that is not known any more.
+    `gap` also comes where this process may have missed what happened at the others. A silent stream has a comment every 15 seconds.
     """
 
     async def stream() -> AsyncIterator[bytes]:
