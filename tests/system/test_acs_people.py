@@ -140,6 +140,7 @@ def test_the_audit_log_says_who_changed_what_and_what_came_of_it(tmp_path: Path)
                 ("DELETE", "none", 404),
                 ("PUT", "credentials", 403),
                 ("PUT", "gold", 200),
+                ("POST", "login", 200),
             ]
             assert rows[0]["address"] == "127.0.0.1"
             assert "geheim" not in rows[1]["what"]

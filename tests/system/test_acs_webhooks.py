@@ -155,6 +155,22 @@ def test_an_address_that_cannot_be_posted_to_is_refused(tmp_path: Path, url: str
     run(scene())
 
 
+def test_a_password_in_an_address_is_shown_to_nobody(tmp_path: Path) -> None:
+    """Not in the list, and what the list shows is not taken for it."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            made = await bed.rest("POST", "webhooks", {"name": "x", "url": "https://u:geheim@x.example/y"})
+            assert made.status == 201
+            listed = await bed.rest("GET", "webhooks")
+            assert b"geheim" not in made.body + listed.body
+            shown = listed.json["items"][0]["url"]
+            assert (await bed.rest("PATCH", "webhooks/x", {"url": shown})).status == 422
+            assert (await bed.rest("PATCH", "webhooks/x", {"enabled": False})).status == 200
+
+    run(scene())
+
+
 def test_the_kinds_of_events_are_those_that_are_told() -> None:
     """The list in the API is the list in the service."""
     from typing import get_args

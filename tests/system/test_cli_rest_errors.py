@@ -108,6 +108,21 @@ def refused(client: RestClient, code: ExitCode) -> str:
             ExitCode.USAGE,
             "bad (why)",
         ),
+        (
+            http(
+                "409 Conflict",
+                {"error": {"code": "x", "message": "it waits; approve it first with POST devices/D-1/approve"}},
+            ),
+            ExitCode.REFUSED,
+            "it waits; approve it first: homeport device approve D-1",
+        ),
+        (
+            http(
+                "404 Not Found", {"error": {"code": "x", "message": "there is no file 'x'; list them with GET files"}}
+            ),
+            ExitCode.FAILED,
+            "there is no file 'x'; see homeport file list",
+        ),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", ExitCode.UNREACHABLE, "not HTTP"),
         (None, ExitCode.UNREACHABLE, "cannot reach"),
     ],

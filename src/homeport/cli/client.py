@@ -7,12 +7,13 @@
 import http.client
 import json
 import os
+import re
 import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -25,6 +26,18 @@ Json = Any
 
 ENDED = frozenset({"done", "failed", "unknown", "expired", "cancelled"})
 """The statuses of a task that will not change any more (`unknown` may still be settled by the ACS)."""
+
+
+_IN_COMMANDS: Final = tuple(
+    (re.compile(spoken), typed)
+    for spoken, typed in (
+        (r"list them with GET (device|file|group|task|token|user|webhook)s", r"see homeport \1 list"),
+        (r" with POST devices/(\S+)/approve", r": homeport device approve \1"),
+        (r"take it back with DELETE tokens/(\S+)", r"take it back: homeport token revoke \1"),
+        (r"say replace=true", "say --replace"),
+    )
+)
+"""What the API tells programs to call, as a person types it."""
 
 
 class Body(Protocol):
@@ -262,6 +275,8 @@ class RestClient:
         if isinstance(details, str) and details not in message:
             message = f"{message} ({details})"
         message = message.strip().rstrip(".").replace("\n", " ")
+        for spoken, typed in _IN_COMMANDS:
+            message = spoken.sub(typed, message)
         if status == 401:
             return CliError(f"the ACS at {self.base} does not accept the token; {self._where_token}", ExitCode.REFUSED)
         if status in (403, 409, 423, 429):

@@ -107,6 +107,9 @@ async def login(use: Use, request: Request, body: Login) -> dict[str, Any]:
     """A token for a user's name and password; it ends by itself."""
     address = request.client.host if request.client is not None else ""
     record, token = await use.users.login(body.name, body.password, address)
+    request.state.audit = await use.audit.asked(
+        record, address=address, method=request.method, path=request.url.path, body=b""
+    )
     return {
         "token": token,
         "name": record.user,

@@ -9,6 +9,7 @@ from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
 from homeport.acs.api.quick import Quick
 from homeport.acs.records import WebhookRecord
+from homeport.acs.services.masking import plain_url
 
 router = APIRouter(route_class=Quick, tags=["webhooks"], dependencies=[Depends(administrator)])
 
@@ -39,7 +40,7 @@ class WebhookPatch(BaseModel):
 def _shape(hook: WebhookRecord) -> dict[str, Any]:
     return {
         "name": hook.name,
-        "url": hook.url,
+        "url": plain_url(hook.url),  # a password in it was typed once, and is shown to nobody
         "events": list(hook.events),
         "enabled": hook.enabled,
         "created": shapes.moment(hook.created),

@@ -114,7 +114,7 @@ class Tasks:
         if record is None:
             raise NotFound(f"there is no device {device!r}; list them with GET devices")
         if record.state is not DeviceState.APPROVED:
-            raise Refused(f"the device {device} is {record.state}; approve it first with POST devices/{{id}}/approve")
+            raise Refused(f"the device {device} is {record.state}; approve it first with POST devices/{device}/approve")
         if after is not None and await self._store.task(after) is None:
             raise NotFound(f"there is no task {after!r} to wait for")
         if expires_in is not None and expires_in <= 0:
@@ -167,7 +167,7 @@ class Tasks:
         """The task, with the latest word on its connection request. Raises NotFound."""
         task = self._hub.asking.get(id) or await self._store.task(id)
         if task is None:
-            raise NotFound(f"there is no task {id!r}")
+            raise NotFound(f"there is no task {id!r}; list them with GET tasks")
         task = self.current(task)
         said = self._hub.connection_request_details.get(id)
         return replace(task, connection_request=said) if said is not None else task

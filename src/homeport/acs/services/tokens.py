@@ -67,7 +67,7 @@ class Tokens:
         """The token's record. Raises NotFound."""
         found = await self._store.token_named(name)
         if found is None or found.digest.startswith(_REVOKED):
-            raise NotFound(f"there is no token {name!r}")
+            raise NotFound(f"there is no token {name!r}; list them with GET tokens")
         return found
 
     async def revoke(self, name: str) -> None:

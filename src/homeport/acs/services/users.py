@@ -130,7 +130,7 @@ class Users:
     async def _document(self, name: str) -> Document:
         found = await self._store.document(KIND, name)
         if found is None:
-            raise NotFound(f"there is no user {name!r}")
+            raise NotFound(f"there is no user {name!r}; list them with GET users")
         return found
 
     async def make(self, name: str, password: str, scope: Scope, full_name: str = "") -> UserRecord:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from homeport.acs.records import DeliveryRecord, Document, WebhookRecord
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
+from homeport.acs.services.masking import MASK
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 from homeport.errors import StoreError, StoreUnavailable
 
@@ -84,7 +85,7 @@ class Webhooks:
     async def _document(self, name: str) -> Document:
         found = await self._store.document(KIND, name)
         if found is None:
-            raise NotFound(f"there is no webhook {name!r}")
+            raise NotFound(f"there is no webhook {name!r}; list them with GET webhooks")
         return found
 
     async def make(self, name: str, url: str, events: tuple[str, ...], secret: str = "") -> WebhookRecord:
@@ -329,6 +330,8 @@ def _check(url: str, events: tuple[str, ...]) -> None:
         fits = False
     if not fits or len(url) > 2_000 or not url.isprintable():
         raise Invalid(f"{url[:100]!r} is no address for a webhook; write https://HOST/PATH")
+    if MASK in url:
+        raise Invalid("url: the password in it is masked; write it anew")
     for kind in events:
         if kind not in EVENTS:
             raise Invalid(f"there are no events of the kind {kind!r}; there are {', '.join(EVENTS)}")
