@@ -15,6 +15,8 @@ def test_a_secret_reaches_the_device_and_nobody_else(tmp_path: Path) -> None:
 
     def answer(request: m.Request) -> m.Message | None:
         match request:
+            case m.Download(url=url) if "broken" in url:
+                return m.FaultMessage(9010, f"cannot fetch {url}")
             case m.Download():
                 return m.DownloadResponse(0, "2026-11-21T06:00:00Z", "2026-11-21T06:00:00Z")
             case m.SetParameterValues():
@@ -32,6 +34,7 @@ def test_a_secret_reaches_the_device_and_nobody_else(tmp_path: Path) -> None:
                 await bed.task("Download", {"file_type": "1 F", "url": URL, "username": "u", "password": "hunter2"}),
                 await bed.task("SetParameterValues", {"parameter_list": [row]}),
                 await bed.task("GetParameterValues", {"parameter_names": [passphrase]}),
+                await bed.task("Download", {"file_type": "1 F", "url": URL.replace("fw.bin", "broken.bin")}),
                 await bed.task("SetVouchers", {"voucher_list": ["aHVudGVyMg=="]}),
             ]
             await device.inform()

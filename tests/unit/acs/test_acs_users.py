@@ -19,6 +19,7 @@ def test_logins_that_fail_wait_longer_and_longer():
     assert waits[-1] == SLOWEST
     assert throttle.left(("name eve", "from 192.0.2.8"), 100.0) == SLOWEST, "another address does not help"
     assert throttle.left(keys, 100.0 + SLOWEST) == 0.0
+    assert throttle.left(keys, 50.0) == 0.0, "a clock that was put back keeps nobody out until it is there again"
     throttle.succeeded(keys)
     assert throttle.left(keys, 100.0) == 0.0
 

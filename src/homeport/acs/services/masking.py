@@ -111,10 +111,12 @@ def masked_json(body: bytes) -> str:
 
 def masked_task(task: TaskRecord) -> TaskRecord:
     """The task without the secrets in its arguments and its result."""
-    args, result = masked(task.args), masked(msgspec.to_builtins(task.result))
-    return (
-        task if args == task.args and result == task.result else msgspec.structs.replace(task, args=args, result=result)
-    )
+    args, result, fault = masked(task.args), masked(msgspec.to_builtins(task.result)), task.fault
+    if fault is not None and fault.string != plain_url(fault.string):
+        fault = msgspec.structs.replace(fault, string=plain_url(fault.string))
+    if args == task.args and result == task.result and fault is task.fault:
+        return task
+    return msgspec.structs.replace(task, args=args, result=result, fault=fault)
 
 
 def masked(content: Any) -> Any:

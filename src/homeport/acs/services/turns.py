@@ -32,7 +32,7 @@ from homeport.acs.services.devices import credential
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import masked_task
+from homeport.acs.services.masking import masked_task, plain_url
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
 from homeport.codec import messages as m
@@ -327,7 +327,7 @@ class Turns:
                     at=now,
                     rpc=name_of(request),
                     code=fault.code,
-                    string=fault.string,
+                    string=plain_url(fault.string),
                     parameters=fault.parameters,
                 )
             )
@@ -397,7 +397,7 @@ class Turns:
             at=now,
             rpc=rpc,
             code=code,
-            string=string,
+            string=plain_url(string),
         )
 
     def _tell(self, work: Work, unit: UnitOfWork) -> None:

@@ -76,10 +76,12 @@ class Throttle:
 
     def left(self, keys: tuple[str, ...], now: float) -> float:
         """Seconds until a login with one of these keys is looked at again; 0 where it is now."""
-        return max(0.0, *(self._until(key) - now for key in keys))
+        return max(0.0, *(self._until(key, now) - now for key in keys))
 
-    def _until(self, key: str) -> float:
+    def _until(self, key: str, now: float) -> float:
         count, last = self._failures.get(key, (0, 0.0))
+        if last > now + 1.0:
+            return 0.0  # the clock was put back: nobody is to wait until it is there again
         return last + min(SLOWEST, 2.0 ** (count - 3)) if count >= 3 else 0.0
 
     def failed(self, keys: tuple[str, ...], now: float) -> None:
