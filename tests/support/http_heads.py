@@ -1,8 +1,9 @@
 """The two ways in which the ACS reads requests, the fast one and httptools, side by side on the same bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from homeport.acs.endpoint.admission import Held
 from homeport.acs.endpoint.connection import Connection
 from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest
 from homeport.acs.endpoint.heads import Heads
@@ -36,18 +37,31 @@ class Wire:
 
     close = abort = write_eof
 
+    def pause_reading(self) -> None:
+        """Nothing comes by itself."""
+
+    resume_reading = pause_reading
+
 
 class Porter:
     """A door that keeps the requests and answers each with its number."""
 
     body_limit = 1_000
+    session_body_limit = 2_000
 
     def __init__(self) -> None:
+        self.held = Held(10_000)
         self.live = LiveSessions()
         self.requests: list[HttpRequest] = []
 
-    def limit_for(self, cookie: str) -> int:
+    def limit_for(self, cookie: str, host: str, port: int) -> int:
         return 2_000 if "hp=" in cookie else self.body_limit
+
+    async def admits(self, request: HttpRequest, start: bytes) -> bool:
+        return False
+
+    def too_many_large(self) -> HttpReply:
+        return HttpReply(503)
 
     def count(self, reply: HttpReply) -> None:
         """Counts nothing."""
@@ -66,12 +80,23 @@ class Never(Heads):
         return None
 
 
+def _at_once(answer: Coroutine[Any, Any, None]) -> None:
+    """Nothing here waits for anything."""
+    try:
+        answer.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("an answer waits")
+
+
 def outcome(pieces: Iterable[bytes], heads: Heads) -> tuple[list[HttpRequest], bytes, bool]:
     """What has become of the bytes: (requests, answers, whether the connection is closed)."""
     porter, wire = Porter(), Wire()
     door: Any = porter
     server = CwmpServer(door, read_timeout=30.0, keep_alive=60.0, max_connections=10)
     server.heads = heads
+    at_once: Any = _at_once
+    server.finish = at_once  # type: ignore[method-assign]
     server.tick(0.0, 0.0)
     connection = Connection(server)
     transport: Any = wire

@@ -110,7 +110,10 @@ class AcsSettings:
 
     body_limit: int = setting(1_048_576, "Largest body that is read outside an authenticated session.", unit="bytes")
     session_body_limit: int = setting(
-        33_554_432, "Largest body that is read in an admitted device's session.", unit="bytes"
+        33_554_432,
+        "Largest body that is read in an admitted device's session: a list of parameters; of other messages 4 MB are read. Eight of this"
+        " size are in memory at once, further ones are told to come back (503).",
+        unit="bytes",
     )
     read_timeout: float = setting(30.0, "Time within which a request must have arrived in full.", unit="seconds")
     keep_alive: float = setting(75.0, "Time after which an idle connection is closed.", unit="seconds")
@@ -121,12 +124,15 @@ class AcsSettings:
     xml_prolog: bool = setting(False, "Begin messages with an XML declaration; some device stacks fail on it.")
     discover: str = setting(
         "bootstrap",
-        "When the ACS reads a device's whole tree by itself: bootstrap (after 0 BOOTSTRAP) or never.",
-        choices=("bootstrap", "never"),
+        "When the ACS reads a device's whole tree by itself: bootstrap (after 0 BOOTSTRAP, and when a person approves a device that has"
+        " come without), first-contact (also of a device that is new here, whatever its event: one that another ACS has managed, or all of"
+        " them after the database was lost) or never.",
+        choices=("bootstrap", "first-contact", "never"),
     )
     connection_request_credentials: str = setting(
         "provision",
-        "provision: after 0 BOOTSTRAP give each device its own connection request password; keep: leave the device's.",
+        "provision: after 0 BOOTSTRAP, or when `discover` says, give each device its own connection request password; keep: leave the"
+        " device's.",
         choices=("provision", "keep"),
     )
     connection_request_users: tuple[str, ...] = setting(

@@ -151,6 +151,34 @@ def decode(
     return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks), expect)
 
 
+def decode_part(
+    text: bytes,
+    *,
+    limits: CodecLimits,
+    quirks: dict[Quirk, None],
+    expect: type[m.Message] | None,
+    elsewhere: int | None,
+) -> Envelope:
+    """The envelope with a part of its list. Nothing of it is remembered, because such parts never come again.
+
+    text: as `prepare` gives it. quirks: those that are known of the whole. elsewhere: how many entries of the list are in other parts;
+    None where that does not count. Raises as `decode` does.
+    """
+    rows = read_ahead(text, max_text=limits.max_text, remember=False)
+    try:
+        root = parse_strictly(text if rows is None else rows.rest.encode(), limits=limits)
+        if root is not None:
+            reading = Reading(limits, quirks.copy(), rows, elsewhere)
+            envelope = _read_envelope(root, reading, expect)
+            if rows is None or reading.used:
+                return envelope
+    except ProtocolError:
+        if rows is None:
+            raise
+    quirks = quirks.copy()
+    return _read_envelope(parse(text, limits=limits, quirks=quirks), Reading(limits, quirks, None, elsewhere), expect)
+
+
 def _learn_answer(text: str, envelope: Envelope, rows: Rows, limits: CodecLimits) -> None:
     """Remembers an answer that is a known list in an envelope that says nothing but an ID."""
     body, cwmp_id, urn = envelope.body, envelope.id, envelope.urn

@@ -138,11 +138,11 @@ def _near(body: bytes) -> int:
     return 0 if body[opening : opening + 2] == b"</" else opening
 
 
-def read_ahead(body: bytes, *, max_text: int, decoded: str = "") -> Rows | None:
+def read_ahead(body: bytes, *, max_text: int, decoded: str = "", remember: bool = True) -> Rows | None:
     """The long list of a body that is written evenly, and the body without it; None where the tree must decide.
 
     body: UTF-8, without byte order mark. max_text: a longer value is left to the tree, which refuses it.
-    decoded: the body as text, where the caller has it.
+    decoded: the body as text, where the caller has it. remember: whether such a list may come again.
     """
     found = _BEGIN.search(body, _near(body), _HEAD)
     if found is None:
@@ -167,7 +167,8 @@ def read_ahead(body: bytes, *, max_text: int, decoded: str = "") -> Rows | None:
     if MARK in head or MARK in tail or _has_longer_text(stretch, max_text):
         return None
     value_end = first.end(3) if is_value else first.end(2)
-    layout = layout_of(text, begin, first.start(1), value_end, first.end()) if value_end >= 0 else None
+    may_know = remember and value_end >= 0
+    layout = layout_of(text, begin, first.start(1), value_end, first.end()) if may_know else None
     known = LISTS.recall(layout, stretch) if layout is not None else None
     if known is not None:
         facts, texts, references = known

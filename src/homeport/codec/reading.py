@@ -49,14 +49,18 @@ class Reading:
     """What the readers of one envelope share.
 
     quirks: those met so far, in the order of their first use. rows: a list that was read ahead; used: whether a reader took it.
+    elsewhere: entries of the message's list that are read by others; None where this is one of these, so that its count says nothing.
     """
 
-    __slots__ = ("limits", "quirks", "rows", "used")
+    __slots__ = ("elsewhere", "limits", "quirks", "rows", "used")
 
-    def __init__(self, limits: CodecLimits, quirks: dict[Quirk, None], rows: Rows | None = None) -> None:
+    def __init__(
+        self, limits: CodecLimits, quirks: dict[Quirk, None], rows: Rows | None = None, elsewhere: int | None = 0
+    ) -> None:
         self.limits = limits
         self.quirks = quirks
         self.rows = rows
+        self.elsewhere = elsewhere
         self.used = False
 
     def ahead(self, container: Element, entry: str) -> tuple[list[int], int]:
@@ -293,9 +297,11 @@ def _array_reader(kind: Array) -> Reader:
     else:
         item = _PART_READERS[kind.item]
 
+    check = _check_array_type if isinstance(kind.item, Text) else _check_list
+
     def read(container: Element, reading: Reading) -> tuple[Any, ...]:
         places, count = reading.ahead(container, entry)
-        _check_array_type(container, count, reading)
+        check(container, count, reading)
         values: list[Any] = []
         for element in container:
             tag = element.tag
@@ -310,7 +316,7 @@ def _array_reader(kind: Array) -> Reader:
 def _read_parameter_values(container: Element, reading: Reading) -> tuple[m.ParameterValueStruct, ...]:
     """The list of the largest messages: the readers' rules unrolled, since each step here is done 5,000 times."""
     places, count = reading.ahead(container, "ParameterValueStruct")
-    _check_array_type(container, count, reading)
+    _check_list(container, count, reading)
     values: list[m.ParameterValueStruct] = []
     append = values.append
     make = m.ParameterValueStruct
@@ -401,6 +407,14 @@ def _check_length(count: int, element: Element, reading: Reading) -> None:
             f"{local_name(element.tag)} has {count} entries; at most {reading.limits.max_list} are read (setting max_list)",
             FaultCode.RESOURCES_EXCEEDED,
         )
+
+
+def _check_list(container: Element, count: int, reading: Reading) -> None:
+    """The same for an array of structs, of which some may be read elsewhere."""
+    if reading.elsewhere is None:
+        _check_length(count, container, reading)
+    else:
+        _check_array_type(container, count + reading.elsewhere, reading)
 
 
 def _check_array_type(container: Element, count: int, reading: Reading) -> None:

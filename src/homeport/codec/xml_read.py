@@ -4,8 +4,10 @@ What the field sends is repaired here where it can be without guessing at meanin
 characters that XML forbids, prefixes nobody declared. What an element means is not known here.
 """
 
+import codecs
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -67,6 +69,8 @@ _BEFORE_DOCTYPE: Final = re.compile(rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _REFERENCE: Final = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,9}));")
 _SPACE: Final = b" \t\r\n"
+_BEFORE_TEXT: Final = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*+")
+_CONVERTED_AT_ONCE: Final = 65_536
 
 
 def prepare(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], content_type: str = "") -> bytes:
@@ -76,24 +80,58 @@ def prepare(body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], cont
     content_type: the HTTP header; its charset counts only where the body does not say.
     Raises MessageRefused (413 for a body over the cap, 400 otherwise).
     """
+    check_size(body, limits)
+    text, codec = _unwrapped(body, quirks, content_type)
+    if codec:
+        text = _transcode(text, codec, quirks)
+    name_markup(text, quirks)
+    most = limits.max_elements
+    if len(text) > 4 * most and text.count(b"<") > most and text.count(b"<") - text.count(b"</") > most:
+        raise too_many_elements(limits)
+    return text
+
+
+def prepare_in_parts(
+    body: bytes, *, limits: CodecLimits, quirks: dict[Quirk, None], content_type: str = ""
+) -> Generator[None, None, bytes]:
+    """As `prepare`, for a long body, with rests between short pieces of work. Its markup is left to who reads the parts."""
+    check_size(body, limits)
+    text, codec = _unwrapped(body, quirks, content_type)
+    if not codec:
+        return text
+    quirks[Quirk.OTHER_ENCODING] = None
+    try:
+        text = yield from _converted(text, codec, "strict")
+    except UnicodeDecodeError:
+        quirks[Quirk.WRONG_ENCODING] = None
+        text = yield from _converted(text, codec, "replace")
+    return _begun(text.rstrip(b"\x00"))
+
+
+def check_size(body: bytes, limits: CodecLimits) -> None:
+    """Raises MessageRefused (413) for a body over the cap."""
     if len(body) > limits.max_body:
         raise MessageRefused(
             f"The body has {len(body)} bytes; at most {limits.max_body} are read (setting max_body).",
             http_status=413,
             fault_code=FaultCode.RESOURCES_EXCEEDED,
         )
-    text = _as_utf8(body, quirks, content_type)
+
+
+def too_many_elements(limits: CodecLimits) -> MessageRefused:
+    """The refusal of a body with more elements than are read."""
+    return MessageRefused(
+        f"The body has more than {limits.max_elements} elements (setting max_elements).",
+        fault_code=FaultCode.RESOURCES_EXCEEDED,
+    )
+
+
+def name_markup(text: bytes, quirks: dict[Quirk, None]) -> None:
+    """Names the comments, CDATA sections and processing instructions; raises MessageRefused for a document type declaration."""
     # Single characters are found many times faster than pairs, and most bodies have none of these but the two `?` of a prolog.
     last = text.rfind(b"?")
     if b"!" in text or (last > 1 and not _ends_its_prolog(text, last)):
         _look_at_markup(text, quirks)
-    most = limits.max_elements
-    if len(text) > 4 * most and text.count(b"<") > most and text.count(b"<") - text.count(b"</") > most:
-        raise MessageRefused(
-            f"The body has more than {limits.max_elements} elements (setting max_elements).",
-            fault_code=FaultCode.RESOURCES_EXCEEDED,
-        )
-    return text
 
 
 def _ends_its_prolog(text: bytes, last: int) -> bool:
@@ -143,18 +181,21 @@ def namespace(tag: str) -> str:
 # --- encodings ----------------------------------------------------------------------------------------------------------------
 
 
-def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes:
-    """The body as UTF-8 without mark, leading space and foreign prolog; bytes that cannot be UTF-8 are left for the repair."""
+def _unwrapped(body: bytes, quirks: dict[Quirk, None], content_type: str) -> tuple[bytes, str]:
+    """The body without mark, leading space and foreign prolog, and the codec that it is in: "" for UTF-8.
+
+    Bytes that cannot be UTF-8 are left for the repair.
+    """
     if body[:1] != b"<" or body[1:2] == b"\x00" or body[-1:] == b"\x00":
-        body, transcoded = _bare(body, quirks)
-        if transcoded:
-            return body
+        body, wide = _bare(body, quirks)
+        if wide:
+            return body, wide
     declared, behind = _prolog(body[: body.find(b">", 0, _LONGEST_PROLOG) + 1]) if body[:5] == b"<?xml" else ("", 0)
     if not declared and content_type and not body.isascii():
         charset = _CHARSET.search(content_type)
         declared = charset.group(1).lower() if charset else ""
     if not declared or declared in ("utf-8", "utf8"):
-        return body
+        return body, ""
     codec = _ENCODINGS.get(declared)
     if codec is None:
         quirks[Quirk.UNKNOWN_ENCODING] = None
@@ -164,13 +205,11 @@ def _as_utf8(body: bytes, quirks: dict[Quirk, None], content_type: str) -> bytes
         codec = "utf-8"
     if behind:
         body = body[behind:].lstrip(_SPACE)
-    if codec == "utf-8" or body.isascii():
-        return body
-    return _transcode(body, codec, quirks)
+    return body, "" if codec == "utf-8" or body.isascii() else codec
 
 
-def _bare(body: bytes, quirks: dict[Quirk, None]) -> tuple[bytes, bool]:
-    """The body from its first `<` on, and whether it was in UTF-16 and is UTF-8 now, so that no prolog counts.
+def _bare(body: bytes, quirks: dict[Quirk, None]) -> tuple[bytes, str]:
+    """The body from its first `<` on; or as it is with the codec, where that is UTF-16, so that no prolog counts.
 
     Raises MessageRefused.
     """
@@ -181,9 +220,9 @@ def _bare(body: bytes, quirks: dict[Quirk, None]) -> tuple[bytes, bool]:
     elif head in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff", b"\x00\x00\x00<", b"<\x00\x00\x00"):
         raise MessageRefused("The body is in UTF-32, which CWMP does not use; send UTF-8.")
     elif head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _transcode(body, "utf-16", quirks), True
+        return body, "utf-16"
     elif head[:1] == b"\x00" or head[1:2] == b"\x00":
-        return _transcode(body, "utf-16-be" if head[:1] == b"\x00" else "utf-16-le", quirks), True
+        return body, "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
     if body[-1:] == b"\x00":
         quirks[Quirk.TRAILING_NULS] = None
         body = body.rstrip(b"\x00")
@@ -193,7 +232,7 @@ def _bare(body: bytes, quirks: dict[Quirk, None]) -> tuple[bytes, bool]:
             quirks[Quirk.SPACE_BEFORE_PROLOG] = None
     if not body.startswith(b"<"):
         raise MessageRefused("The body is not XML: it does not begin with '<'." if body else "The body is empty.")
-    return body, False
+    return body, ""
 
 
 @lru_cache(maxsize=64)
@@ -216,12 +255,30 @@ def _transcode(body: bytes, codec: str, quirks: dict[Quirk, None]) -> bytes:
     except UnicodeDecodeError:
         quirks[Quirk.WRONG_ENCODING] = None
         text = body.decode(codec, errors="replace")
-    text = text.lstrip("\ufeff \t\r\n").rstrip("\x00")
-    if text.startswith("<?xml"):
-        text = text[text.find("?>") + 2 :]
-    if not text.lstrip().startswith("<"):
+    return _begun(text.rstrip("\x00").encode("utf-8", errors="replace"))
+
+
+def _converted(body: bytes, codec: str, errors: str) -> Generator[None, None, bytes]:
+    """The body as UTF-8, with rests. Raises UnicodeDecodeError."""
+    decoder = codecs.getincrementaldecoder(codec)(errors)
+    text = io.BytesIO()
+    for at in range(0, len(body), _CONVERTED_AT_ONCE):
+        text.write(decoder.decode(body[at : at + _CONVERTED_AT_ONCE]).encode("utf-8", errors="replace"))
+        yield
+    text.write(decoder.decode(b"", True).encode("utf-8", errors="replace"))
+    return text.getvalue()
+
+
+def _begun(text: bytes) -> bytes:
+    """UTF-8 from its first element on. Raises MessageRefused where it begins with something else."""
+    start = _BEFORE_TEXT.match(text)
+    assert start is not None  # it matches nothing, too
+    text = text[start.end() :]
+    if text.startswith(b"<?xml"):
+        text = text[text.find(b"?>") + 2 :]
+    if not text.lstrip().startswith(b"<"):
         raise MessageRefused("The body is not XML: it does not begin with '<'.")
-    return text.encode("utf-8", errors="replace")
+    return text
 
 
 def _cleaned(body: bytes, quirks: dict[Quirk, None]) -> bytes:

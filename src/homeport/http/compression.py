@@ -3,7 +3,9 @@
 Source: RFC 9110 8.4.1; ManagementServer.HTTPCompression. `compress` (LZW) is refused: nobody was seen to send it.
 """
 
+import io
 import zlib
+from collections.abc import Generator
 from typing import Final
 
 from homeport.errors import LocalProtocolError, MessageRefused
@@ -17,6 +19,9 @@ _FREE: Final = 64 * 1024
 
 _MOST_CODINGS: Final = 2
 
+_AT_ONCE: Final = 262_144
+"""Bytes that are decompressed in one piece of work."""
+
 
 def decompress(body: bytes, encoding: str, limits: HttpLimits = DEFAULT_HTTP_LIMITS) -> bytes:
     """The body without its content codings.
@@ -24,16 +29,28 @@ def decompress(body: bytes, encoding: str, limits: HttpLimits = DEFAULT_HTTP_LIM
     encoding: the value of Content-Encoding, "" or identity for none; several codings are undone from the last to the first.
     Raises MessageRefused: status 415 for an unknown coding, 413 beyond the limits, 400 for a broken or cut stream.
     """
+    parts = decompress_in_parts(body, encoding, limits)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as stop:
+            return bytes(stop.value)
+
+
+def decompress_in_parts(
+    body: bytes, encoding: str, limits: HttpLimits = DEFAULT_HTTP_LIMITS
+) -> Generator[None, None, bytes]:
+    """As `decompress`, with rests between pieces of work that take a millisecond."""
     codings = [c for c in (word.strip().lower() for word in encoding.split(",")) if c and c != "identity"]
     if len(codings) > _MOST_CODINGS:
         raise MessageRefused(f"the body has {len(codings)} content codings; at most {_MOST_CODINGS} are undone")
     for coding in reversed(codings):
         if coding in ("gzip", "x-gzip"):
-            body = _inflate(body, 31, limits)
+            body = yield from _inflate(body, 31, limits)
         elif coding == "deflate":
             # Some senders leave out the zlib wrapper, which the standard asks for: its first byte tells.
             wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-            body = _inflate(body, 15 if wrapped else -15, limits)
+            body = yield from _inflate(body, 15 if wrapped else -15, limits)
         else:
             raise MessageRefused(
                 f"the content coding {coding[:40]!r} is not supported; gzip and deflate are", http_status=415
@@ -60,17 +77,36 @@ def _deflate(body: bytes, window: int) -> bytes:
     return worker.compress(body) + worker.flush()
 
 
-def _inflate(body: bytes, window: int, limits: HttpLimits) -> bytes:
+def _inflate(body: bytes, window: int, limits: HttpLimits) -> Generator[None, None, bytes]:
     allowed = min(limits.max_body, max(_FREE, len(body) * limits.max_ratio))
     worker = zlib.decompressobj(window)
+    out = io.BytesIO()
+    size = 0
     try:
-        data = worker.decompress(body, allowed + 1)
+        for at in range(0, len(body), _AT_ONCE):
+            left = body[at : at + _AT_ONCE]
+            while left and not worker.eof:
+                size += out.write(worker.decompress(left, min(_AT_ONCE, allowed + 1 - size)))
+                if size > allowed:
+                    raise _grown(allowed)
+                left = worker.unconsumed_tail
+                if size >= _AT_ONCE:
+                    yield
+        while (
+            not worker.eof and size <= allowed and (more := worker.decompress(b"", min(_AT_ONCE, allowed + 1 - size)))
+        ):
+            size += out.write(more)
+            yield
     except zlib.error as e:
         raise MessageRefused(f"the compressed body is broken: {e}") from e
-    if len(data) > allowed:
-        raise MessageRefused(
-            f"the body grows beyond {allowed} bytes when decompressed (limits max_body, max_ratio)", http_status=413
-        )
+    if size > allowed:
+        raise _grown(allowed)
     if not worker.eof:
         raise MessageRefused("the compressed body is cut off")
-    return data
+    return out.getvalue()
+
+
+def _grown(allowed: int) -> MessageRefused:
+    return MessageRefused(
+        f"the body grows beyond {allowed} bytes when decompressed (limits max_body, max_ratio)", http_status=413
+    )

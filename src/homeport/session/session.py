@@ -5,12 +5,13 @@ restart. What a message means to each end is in `cpe_side` and `acs_side`. What 
 Source: TR-069a6 3.4, 3.5, 3.7.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Final, Self
 
 from homeport.codec import messages
 from homeport.codec.envelope import Envelope, decode, encode
 from homeport.codec.limits import DEFAULT_LIMITS, CodecLimits
+from homeport.codec.long_messages import Step, decode_in_parts
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, Response, VendorMessage
 from homeport.codec.refusals import InvalidMessage
 from homeport.codec.rpc_table import RPCS
@@ -225,9 +226,31 @@ class Session:
         `refusal` makes the answer. Raises SecondInform at an ACS where the session is already open.
         Source: TR-069a6 3.7.1-3.7.2.
         """
-        sender = _PEERS[self.role]
         self._refused_id, self._refused_urn = None, ""
-        envelope = self._decoded(body, content_type)
+        if not body or not body.strip():
+            return self._received(_NOTHING, body, now)
+        try:
+            envelope = decode(body, content_type=content_type, limits=self._limits, expect=self._expected())
+        except RemoteProtocolError as e:
+            self._unread(e)
+            raise
+        return self._received(envelope, body, now)
+
+    def receive_in_parts(self, body: bytes, *, now: float, content_type: str = "") -> Generator[Step, Any, list[Event]]:
+        """As `receive`, for a long body, with rests between pieces of work that take a few milliseconds: see `decode_in_parts`."""
+        expect = self._expected()
+        try:
+            envelope = yield from decode_in_parts(body, content_type=content_type, limits=self._limits, expect=expect)
+        except RemoteProtocolError as e:
+            self._refused_id, self._refused_urn = None, ""
+            self._unread(e)
+            raise
+        self._refused_id, self._refused_urn = None, ""
+        return self._received(envelope, body, now)
+
+    def _received(self, envelope: Envelope, body: bytes, now: float) -> list[Event]:
+        """The step that a message of the peer is."""
+        sender = _PEERS[self.role]
         message = envelope.body
         kind = kind_of(message, sender, self._pending, envelope.hold_requests)
         if kind is _INFORM and sender is _CPE and self.state is not _START:
@@ -414,23 +437,22 @@ class Session:
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
-    def _decoded(self, body: bytes, content_type: str) -> Envelope:
-        if not body or not body.strip():
-            return _NOTHING
-        expect: type[Message] | None = None
-        if self._pending is not None:
-            expect = _RESPONSES.get(type(self._pending))
-            if expect is None:
-                entry = RPCS.get(name_of(self._pending))
-                expect = entry.response if entry is not None else None
-        try:
-            return decode(body, content_type=content_type, limits=self._limits, expect=expect)
-        except RemoteProtocolError as e:
-            if isinstance(e, InvalidMessage):
-                self._refused_id, self._refused_urn = e.id, e.urn
-            if self.role is Role.ACS and e.fault_code is FaultCode.INVALID_ARGUMENTS:
-                e.fault_code = FaultCode.ACS_INVALID_ARGUMENTS
-            raise
+    def _expected(self) -> type[Message] | None:
+        """The message that should come."""
+        if self._pending is None:
+            return None
+        expect: type[Message] | None = _RESPONSES.get(type(self._pending))
+        if expect is None:
+            entry = RPCS.get(name_of(self._pending))
+            expect = entry.response if entry is not None else None
+        return expect
+
+    def _unread(self, e: RemoteProtocolError) -> None:
+        """Keep whose message could not be read, for `refusal`."""
+        if isinstance(e, InvalidMessage):
+            self._refused_id, self._refused_urn = e.id, e.urn
+        if self.role is Role.ACS and e.fault_code is FaultCode.INVALID_ARGUMENTS:
+            e.fault_code = FaultCode.ACS_INVALID_ARGUMENTS
 
     def _wrong_turn(self, kind: Kind, message: Message | None) -> RemoteProtocolError:
         peer = self.role.peer.upper()

@@ -7,11 +7,14 @@ Source: RFC 9112; TR-069a6 3.4.1.
 
 import asyncio
 from collections import deque
+from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import httptools
 import structlog
+from msgspec.structs import replace
 
+from homeport.acs.endpoint.admission import ENOUGH
 from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.heads import WANTED, Head, keep
 from homeport.acs.endpoint.started import Started
@@ -44,6 +47,10 @@ class Connection(asyncio.Protocol):
     """One TCP connection. `overdue_at`: loop time at which the sweep ends it."""
 
     __slots__ = (
+        "_asked",
+        "_asking",
+        "_asked",
+        "_asking",
         "_busy",
         "_certificate",
         "_close",
@@ -53,10 +60,13 @@ class Connection(asyncio.Protocol):
         "_fresh",
         "_head",
         "_headers",
+        "_held",
         "_host",
         "_keep",
         "_length",
         "_limit",
+        "_owes_continue",
+        "_owes_continue",
         "_parser",
         "_parts",
         "_port",
@@ -66,7 +76,9 @@ class Connection(asyncio.Protocol):
         "_size",
         "_target",
         "_transport",
+        "_unsure",
         "_waiting",
+        "_whole",
         "overdue_at",
     )
 
@@ -79,6 +91,11 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._close = False
         self._fresh = True
+        self._held = 0  # bytes that are taken of what large bodies may hold together
+        self._whole: BytesIO | None = None  # what is here of a large body
+        self._unsure = False  # whether it may be so large has to be asked
+        self._asked = self._asking = False  # and was asked once, is being asked
+        self._owes_continue = False
 
     def _begin(self) -> None:
         """Nothing of the next request is here."""
@@ -116,6 +133,9 @@ class Connection(asyncio.Protocol):
         self._close = True
         self._server.connections.discard(self)
         self._server.door.live.gone(self._host, self._port)
+        self._whole = None
+        if self._held and not self._busy:
+            self._let_go()
         self._parser = None  # it holds us, as we hold it: without this the connection waits for the garbage collector
 
     def eof_received(self) -> bool:
@@ -141,44 +161,132 @@ class Connection(asyncio.Protocol):
 
     def _take(self, head: Head) -> None:
         """Take up a request of which at least the head is here, and nothing that follows it."""
-        length, body, cookie, authorization, (target, type, encoding, forwarded_for, forwarded_proto) = head
-        server = self._server
-        if length > server.door.body_limit and length > (limit := server.door.limit_for(cookie)):
-            self._refuse(plain(413, f"the body is over {limit} bytes", close=True))
+        length, body = head[0], head[1]
+        if length > self._server.door.body_limit:
+            self._take_large(head)
         elif len(body) == length:
-            request = HttpRequest(
-                "POST",
-                target,
-                body,
-                self._host,
-                self._port,
-                self._secure,
-                self._certificate,
-                False,
-                cookie,
-                authorization,
-                type,
-                encoding,
-                forwarded_for,
-                forwarded_proto,
-            )
-            self._serve(server.origin(request) if self._proxied else request, True)
+            self._serve(self._request(head, body), True)
         else:
             self._fresh = False
-            self.overdue_at = server.arrived_until
+            self.overdue_at = self._server.arrived_until
             self._coming, self._parts, self._size = head, [body], len(body)
+
+    def _request(self, head: Head, body: bytes) -> HttpRequest:
+        _, _, cookie, authorization, (target, type, encoding, forwarded_for, forwarded_proto) = head
+        request = HttpRequest(
+            "POST",
+            target,
+            body,
+            self._host,
+            self._port,
+            self._secure,
+            self._certificate,
+            False,
+            cookie,
+            authorization,
+            type,
+            encoding,
+            forwarded_for,
+            forwarded_proto,
+        )
+        return self._server.origin(request) if self._proxied else request
 
     def _go_on(self, head: Head, data: bytes) -> None:
         """More of the body of a request whose head was taken up."""
         missing = head[0] - self._size
-        self._parts.append(data[:missing])
-        self._size += len(data)
-        if len(data) >= missing:
+        more = data if len(data) <= missing else data[:missing]
+        whole = self._whole
+        if whole is None:
+            self._parts.append(more)
+        else:
+            whole.write(more)
+        self._size += len(more)
+        if self._unsure:
+            self._ask(self._request(head, b""))
+        elif len(data) >= missing:
             self._coming, self._fresh = None, True
-            body, self._parts = b"".join(self._parts), []
-            self._take((head[0], body, *head[2:]))
+            if whole is None:
+                body, self._parts = b"".join(self._parts), []
+            else:
+                body, self._whole = whole.getvalue(), None
+            self._serve(self._request(head, body), True)
             if len(data) > missing:
                 self.data_received(data[missing:])
+
+    # --- large bodies ---
+
+    def _take_large(self, head: Head) -> None:
+        """Take up a request whose body is longer than a stranger's may be."""
+        length, begun = head[0], head[1]
+        request = self._request(head, b"")
+        try:
+            sure = self._admit(length, request)
+        except _Refused as e:
+            self._refuse(e.reply)
+            return
+        self._fresh = False
+        self.overdue_at = self._server.arrived_until
+        self._coming, self._size, self._whole = head, 0, BytesIO()
+        self._unsure = not sure
+        self._go_on(head, begun)
+
+    def _admit(self, length: int, request: HttpRequest) -> bool:
+        """Whether the body may be so long; False where that has to be asked. Raises _Refused.
+
+        request: without its body.
+        """
+        door = self._server.door
+        limit = door.limit_for(request.cookie, request.host, request.port)
+        if length > door.session_body_limit:
+            raise _Refused(plain(413, f"the body is over {limit} bytes", close=True))
+        if length > limit:
+            return False
+        self._hold(length)
+        return True
+
+    def _hold(self, length: int) -> None:
+        """Take room for a large body. Raises _Refused where there is none."""
+        door = self._server.door
+        if not door.held.take(length):
+            raise _Refused(replace(door.too_many_large(), close=True))
+        self._held += length
+
+    def _let_go(self) -> None:
+        """Large bodies of this connection are held no longer."""
+        self._server.door.held.give(self._held)
+        self._held = 0
+
+    def _ask(self, request: HttpRequest) -> None:
+        """Ask whether the body may be so long, with what is here of it; nothing more is read meanwhile.
+
+        The first time with whatever that is, so that most strangers are refused at once.
+        """
+        if self._asking or (self._asked and self._size < ENOUGH):
+            return
+        assert self._whole is not None
+        self._asking = self._asked = True
+        self._transport.pause_reading()
+        self._server.finish(self._ask_door(request, self._whole.getvalue()[:ENOUGH]))
+
+    async def _ask_door(self, request: HttpRequest, start: bytes) -> None:
+        door = self._server.door
+        admitted = await door.admits(request, start)
+        self._asking = False
+        if self._close or self._transport.is_closing():
+            return
+        self._transport.resume_reading()  # also where it is refused: what still comes is thrown away
+        try:
+            if admitted is False:
+                raise _Refused(plain(413, f"the body is over {door.body_limit} bytes", close=True))
+            if admitted:
+                self._hold(self._coming[0] if self._coming is not None else self._length)
+                self._unsure = self._asked = False
+        except _Refused as e:
+            self._refuse(e.reply)
+            return
+        if self._owes_continue:
+            self._owes_continue = False
+            self._transport.write(_CONTINUE)
 
     # --- httptools and its callbacks ---
 
@@ -201,6 +309,8 @@ class Connection(asyncio.Protocol):
         else:
             if not self._limit and self._head > MOST_HEAD:
                 self._refuse(plain(431, f"the headers are over {MOST_HEAD} bytes", close=True))
+            elif self._unsure:
+                self._ask(self._parsed(b""))
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -221,24 +331,37 @@ class Connection(asyncio.Protocol):
             self._fields["expect"] = "1"
 
     def on_headers_complete(self) -> None:
-        limit = self._limit = self._server.door.limit_for(self._fields.get("cookie", ""))
-        if self._length > limit:
-            self._stop(plain(413, f"the body is over {limit} bytes", close=True))
-        if self._fields.pop("expect", "") and self._length:
-            self._transport.write(_CONTINUE)
+        expected = self._fields.pop("expect", "") and self._length
+        self._limit = self._server.door.body_limit
+        if self._length > self._limit:
+            self._unsure = not self._admit(self._length, self._parsed(b""))
+            self._limit, self._whole = self._length, BytesIO()
+        if expected:
+            self._owes_continue = self._unsure
+            if not self._unsure:
+                self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         if self._size > self._limit:
-            self._stop(plain(413, f"the body is over {self._limit} bytes", close=True))
-        self._parts.append(body)
+            self._grow()
+        if self._whole is not None:
+            self._whole.write(body)
+        else:
+            self._parts.append(body)
 
-    def on_message_complete(self) -> None:
-        parser, parts = self._parser, self._parts
-        assert parser is not None
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _grow(self) -> None:
+        """A body whose length was not told is longer than a stranger's may be."""
+        door = self._server.door
+        if self._whole is not None or not self._admit(door.session_body_limit, self._parsed(b"")):
+            self._stop(plain(413, f"the body is over {self._limit} bytes", close=True))
+        self._limit, self._whole = door.session_body_limit, BytesIO(b"".join(self._parts))
+        self._whole.seek(0, SEEK_END)
+
+    def _parsed(self, body: bytes) -> HttpRequest:
+        assert self._parser is not None
         request = HttpRequest(
-            parser.get_method().decode("latin-1"),
+            self._parser.get_method().decode("latin-1"),
             self._target.decode("latin-1"),
             body,
             self._host,
@@ -248,8 +371,18 @@ class Connection(asyncio.Protocol):
             False,
             **self._fields,
         )
-        if self._proxied:
-            request = self._server.origin(request)
+        return self._server.origin(request) if self._proxied else request
+
+    def on_message_complete(self) -> None:
+        parser, parts, whole = self._parser, self._parts, self._whole
+        assert parser is not None
+        if self._unsure:
+            self._stop(plain(413, f"the body is over {self._server.door.body_limit} bytes", close=True))
+        if whole is not None:
+            body, self._whole = whole.getvalue(), None
+        else:
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+        request = self._parsed(body)
         keep = parser.should_keep_alive()
         self._begin()
         self._fresh = True
@@ -300,6 +433,8 @@ class Connection(asyncio.Protocol):
         linger: the peer may still be sending; closing at once would make its system throw our answer away.
         """
         transport, server = self._transport, self._server
+        if self._held:
+            self._let_go()
         if transport.is_closing():
             return
         close = reply.close or not keep or self._close or server.stopping

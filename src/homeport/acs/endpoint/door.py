@@ -14,6 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
+from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held
 from homeport.acs.endpoint.cookies import COOKIE, Cookies
 from homeport.acs.endpoint.exchange import NO_CONTENT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.handover import Handover
@@ -27,15 +28,16 @@ from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import shown, without_secrets
+from homeport.acs.services.masking import shown, without_secrets, without_secrets_in_parts
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, UnitOfWork
+from homeport.acs.storage.slices import in_slices
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
 from homeport.errors import LocalProtocolError, RemoteProtocolError, StoreUnavailable
-from homeport.http.compression import decompress
+from homeport.http.compression import decompress_in_parts
 from homeport.http.limits import HttpLimits
 from homeport.session.events import (
     Event,
@@ -55,8 +57,11 @@ from homeport.terms import FaultCode, Role
 MOST_TRACED: Final = 200
 """Messages of one session that are kept for its history."""
 
-LARGE: Final = 262_144
-"""Bytes of a message that is read by a thread: 32 MB take a second, in which the other devices must not wait."""
+LARGE: Final = 131_072
+"""Bytes of a message that is read in slices: 32 MB take a second, in which the other devices must not wait."""
+
+LARGE_AT_ONCE: Final = 2
+"""Large messages that are worked on at once; the others wait with their bodies, which are a tenth of what the work takes."""
 
 MOST_QUIRKS: Final = 32
 
@@ -97,15 +102,17 @@ class Door:
         self._timeout = settings.session_timeout
         self._most = settings.max_sessions
         self.body_limit = settings.body_limit
-        self._session_body_limit = max(settings.session_body_limit, settings.body_limit)
+        self.session_body_limit = max(settings.session_body_limit, settings.body_limit)
         self._trace_limit = settings.trace_limit
         self._style = WireStyle(prolog=settings.xml_prolog)
         # Which bodies may be that large is decided before they are read, by `limit_for`.
         self._limits = CodecLimits(
-            max_body=self._session_body_limit,
-            max_elements=max(200_000, self._session_body_limit // 16),
-            max_list=max(50_000, self._session_body_limit // 64),
+            max_body=self.session_body_limit,
+            max_elements=max(200_000, self.session_body_limit // 16),
+            max_list=max(50_000, self.session_body_limit // 64),
         )
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self.held = Held(LARGE_TOGETHER * self.session_body_limit)
         self.live = live if live is not None else LiveSessions()
         self._mistakes: dict[tuple[str, str], float] = {}
         self._groups = Groups(hub)
@@ -147,19 +154,35 @@ class Door:
     async def _no_cookie(self, work: Work) -> None:
         await self._sessions.quirks(work, [NO_COOKIE], most=MOST_QUIRKS)
 
-    def limit_for(self, cookie: str) -> int:
-        """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not."""
-        if not cookie:
-            return self.body_limit
-        live = self.live.by_cookie(cookie)
-        managed = live.work.manage if live is not None else self._cookies.managed(cookie)
-        return self._session_body_limit if managed else self.body_limit
+    def limit_for(self, cookie: str, host: str, port: int) -> int:
+        """How many bytes of body to read: an admitted device may dump its whole tree, a stranger may not.
+
+        host, port: of the device. Where its session cannot be seen from this it is still to be asked for: see `Admission`.
+        """
+        live = self.live.by_cookie(cookie) if cookie else None
+        if live is None and cookie and self._cookies.managed(cookie):
+            return self.session_body_limit
+        live = live or self.live.by_connection(host, port)
+        return self.session_body_limit if live is not None and live.work.manage else self.body_limit
+
+    async def admits(self, request: HttpRequest, start: bytes) -> bool | None:
+        """Whether a body may be as long as in an admitted device's session; None where more of it has to be seen.
+
+        request: without the body, of which start is what is here.
+        """
+        try:
+            return await self.handover.admission.admits(request, start)
+        except StoreUnavailable:
+            return False
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """The answer to one request. Never raises for what the peer does."""
         began = self._clock()
         try:
-            reply = await self._handle(request)
+            if request.content_encoding or request.method != "POST":
+                reply = await self._other(request)
+            else:
+                reply = await self._message(request, request.body)
         except StoreUnavailable as e:
             _log.warning("not stored, told to come back", peer=request.host, reason=str(e))
             reply = self._busy("the ACS cannot store anything now")
@@ -176,18 +199,39 @@ class Door:
         """Count an answer to a device, also one that was given before it came here."""
         self._hub.stats.count(self._hub.stats.http, reply.status)
 
-    async def _handle(self, request: HttpRequest) -> HttpReply:
+    async def _other(self, request: HttpRequest) -> HttpReply:
+        """The answer to a request whose body is compressed, or that is no device's."""
         if request.method != "POST":
             return plain(405, "this address is for CWMP devices; they use POST", (b"Allow", b"POST"))
-        self._hub.stats.messages += 1
-        body = request.body
-        live = self.live.by_cookie(request.cookie) if request.cookie else None
-        if request.content_encoding:
-            limits = HttpLimits(max_body=self.limit_for(request.cookie))
+        limit = self.limit_for(request.cookie, request.host, request.port)
+        while True:
+            held = min(limit, len(request.body) * HttpLimits().max_ratio)
+            if held <= self.body_limit:
+                held = 0
+            elif not self.held.take(held):
+                return self.too_many_large()
             try:
-                body = decompress(body, request.content_encoding, limits)
-            except RemoteProtocolError as e:
-                return plain(e.http_status, str(e))
+                work = decompress_in_parts(request.body, request.content_encoding, HttpLimits(max_body=limit))
+                try:
+                    body = await in_slices(work)
+                except RemoteProtocolError as e:
+                    short = e.http_status == 413 and limit < self.session_body_limit
+                    if not short or not await self.admits(request, request.body[:ENOUGH]):
+                        return plain(e.http_status, str(e))
+                    limit = self.session_body_limit
+                else:
+                    return await self._message(request, body)
+            finally:
+                self.held.give(held)
+
+    def too_many_large(self) -> HttpReply:
+        """The answer to a large body where there are too many."""
+        return self._busy("too many large messages at once")
+
+    async def _message(self, request: HttpRequest, body: bytes) -> HttpReply:
+        """The answer to a request. body: as it was before it was compressed."""
+        self._hub.stats.messages += 1
+        live = self.live.by_cookie(request.cookie) if request.cookie else None
         # The quick look is for nearly every Inform; the exact one for the prefixes and the answers that it does not know.
         if live is None and (request.cookie or b":Inform>" not in body[:4096]) and not _INFORM.search(body, 0, 4096):
             found = await self.handover.find(request, body)
@@ -200,7 +244,10 @@ class Door:
             return plain(409, "the last message of this session is still being answered")
         live.busy, spoilt = True, False
         try:
-            return await self._go_on(live, request, body)
+            if len(body) < LARGE:
+                return await self._go_on(live, request, body)
+            async with self._large:
+                return await self._go_on(live, request, body)
         except asyncio.CancelledError:
             spoilt = (
                 True  # what it has come to is not known: it is not given to another process, but ends with this one
@@ -362,7 +409,7 @@ class Door:
             if len(body) < LARGE:
                 events = session.receive(body, now=now, content_type=request.content_type)
             else:
-                events = await asyncio.to_thread(session.receive, body, now=now, content_type=request.content_type)
+                events = await in_slices(session.receive_in_parts(body, now=now, content_type=request.content_type))
         except SecondInform:
             # A device that gave its session up and kept the cookie. Whoever it is now, it logs in anew.
             await self._give_up(live, "replaced", "the device has begun a new session")
@@ -388,7 +435,11 @@ class Door:
                 self._trace(live, "cpe", "", b"")
                 return await self._our_turn(live, await self._sessions.turn(work))
             case ResponseReceived(response=response):
-                clean = self._trace(live, "cpe", response, body)
+                if len(body) < LARGE:
+                    clean = self._trace(live, "cpe", response, body)
+                else:
+                    clean = await in_slices(without_secrets_in_parts(response))
+                    self._trace(live, "cpe", response, body, clean=clean)
                 return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean))
             case FaultReceived(fault=fault):
                 self._trace(live, "cpe", "Fault", body)
@@ -437,14 +488,18 @@ class Door:
 
     # --- history and end ---
 
-    def _trace(self, live: Live, direction: str, message: Message | str, body: bytes) -> bool:
-        """Keep a message for the session's history; whether it surely holds no secret."""
+    def _trace(
+        self, live: Live, direction: str, message: Message | str, body: bytes, *, clean: bool | None = None
+    ) -> bool:
+        """Keep a message for the session's history; whether it surely holds no secret. clean: the same, where it is known."""
         if len(live.trace) >= MOST_TRACED:
             return False
         if isinstance(message, str):
             element, clean = message, not body
         else:
-            element, clean = name_of(message), without_secrets(message)
+            element = name_of(message)
+            if clean is None:
+                clean = without_secrets(message)
         live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
         return clean
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from homeport.acs.endpoint.admission import Admission
 from homeport.acs.endpoint.cookies import Cookies, given
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import Live, LiveSessions
@@ -62,6 +63,7 @@ class Handover:
         self._jobs: set[asyncio.Task[None]] = set()
         challenged = hub.settings.cpe_auth != "open"
         self._places = Places(hub, live, self._by_place, give_up, no_cookie, challenged=challenged)
+        self.admission = Admission(hub, live, cookies, self._places)
         if hub.peers is not None:
             hub.peers.serve("give", self._asked)
             hub.peers.on_gap(self._look_around)

@@ -17,6 +17,7 @@ import structlog
 
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest
 from homeport.acs.endpoint.live import Live, LiveSessions
+from homeport.acs.records import LeaseRecord
 from homeport.acs.services.continuation import unpack
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.work import Work
@@ -186,6 +187,24 @@ class Places:
         if not (told.mark or only.away):
             return None
         return self._live.named(only.cookie) or await self._take(only.cookie, only.node, request)
+
+    async def elsewhere(self, request: HttpRequest, told: Said) -> list[str]:
+        """The cookies of the sessions with this mark that other processes have open at the address."""
+        peers = self._hub.peers
+        if peers is None or not told.mark or self._seeking >= MOST_SEEKING:
+            return []
+        self._seeking += 1
+        try:
+            others, _ = await peers.others()
+            answers = await peers.ask_all(others, "place", within=WITHIN, host=request.host, **told._asdict())
+        finally:
+            self._seeking -= 1
+        return [cookie for answer in answers if answer is not None for cookie, mark, _ in answer if mark == told.mark]
+
+    @staticmethod
+    def mark_of(lease: LeaseRecord) -> str:
+        """The mark of a session that is written down; "" where its device has sent cookies."""
+        return _mark_of(lease.state)
 
     async def _asked(self, word: dict[str, Any]) -> list[tuple[str, str, bool]]:
         """Another process looks for a session."""

@@ -35,6 +35,9 @@ KEYED: Final = frozenset(
 REFRESH: Final = "Refresh"
 """A wish that is no RPC of its own: to read the names and values below `path` anew (all of the tree where it is left out)."""
 
+LONG_LIST: Final = 5_000
+"""Rows of an answer from which on they are not made into dictionaries, which takes longer than other devices should wait."""
+
 _OPERATIONS: Final = {"Install": m.InstallOpStruct, "Update": m.UpdateOpStruct, "Uninstall": m.UninstallOpStruct}
 
 
@@ -151,6 +154,9 @@ def check(rpc: str, args: Mapping[str, Any]) -> None:
 
 
 def result_of(answer: Answer) -> dict[str, Any]:
-    """A response as JSON has it."""
+    """A response as JSON has it; a long list stays as it was read, which is written down in the same way."""
+    rows = getattr(answer, "parameter_list", ())
+    if len(rows) > LONG_LIST:
+        return {"parameter_list": rows}
     built: dict[str, Any] = msgspec.to_builtins(answer)
     return built

@@ -1,7 +1,8 @@
 """What a message teaches about a device's tree, and which of it is kept in the device's own fields."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
@@ -82,6 +83,17 @@ class Learnt(Struct, frozen=True):
         children = {_child(p, length) for p in self.changed}
         return tuple({c: None for p in known if (c := _child(p, length)) not in children and len(c) > length})
 
+    def gone_in_parts(self, known: Iterable[str]) -> Generator[None, None, tuple[str, ...]]:
+        """The same with rests, where many are known."""
+        if self.complete is None:
+            return self.gone(known)
+        gone: list[str] = []
+        left = iter(known)
+        while piece := list(islice(left, ROWS)):
+            gone += self.gone(piece)
+            yield
+        return tuple(gone)
+
 
 _TAILS: Final = frozenset({*(ending[-3:] for ending in SECRET_ENDINGS), "Key", "key"})
 """How these names end: most others are told by that, without a look at each ending."""
@@ -92,6 +104,9 @@ _MAY_MATTER: Final = frozenset("." + _DIGITS)
 
 MOST_REMEMBERED: Final = 512
 """Names in a list that is remembered."""
+
+ROWS: Final = 1_000
+"""Rows of a long list that are worked on between two rests."""
 
 NOTHING: Final = Learnt({})
 
@@ -145,6 +160,24 @@ def learnt(request: Call, answer: Answer, now: float) -> Learnt:
             assert isinstance(request, m.DeleteObject)
             return Learnt({}, removed=(request.object_name,))
     return NOTHING
+
+
+def learnt_in_parts(request: Call, answer: Answer, now: float) -> Generator[None, None, Learnt]:
+    """As `learnt`, with rests, for a list of many thousand rows."""
+    changed: dict[str, StoredValue] = {}
+    if isinstance(answer, m.GetParameterValuesResponse):
+        for at in range(0, len(answer.parameter_list), ROWS):
+            changed.update(values_of(answer.parameter_list[at : at + ROWS], now))
+            yield
+        return Learnt(changed)
+    if not isinstance(answer, m.GetParameterNamesResponse):
+        return learnt(request, answer, now)
+    part = NOTHING
+    for at in range(0, len(answer.parameter_list), ROWS):
+        part = learnt(request, m.GetParameterNamesResponse(answer.parameter_list[at : at + ROWS]), now)
+        changed.update(part.changed)
+        yield
+    return Learnt(changed, (), part.complete, part.level)
 
 
 def values_of(rows: Iterable[m.ParameterValueStruct], now: float) -> dict[str, StoredValue]:

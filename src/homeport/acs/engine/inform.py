@@ -18,11 +18,15 @@ LONGEST_NAME: Final = 64
 
 
 class Policy(Struct, frozen=True):
-    """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer, tags: what a device never seen before gets."""
+    """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer, tags: what a device never seen before gets.
+
+    at_first: whether such a device is wanted for the same whatever its event: it was another ACS's, or the database is new.
+    """
 
     wants: tuple[Want, ...]
     newcomer: DeviceState
     tags: tuple[str, ...] = ()
+    at_first: bool = False
 
 
 class Assessment(Struct, frozen=True):
@@ -109,6 +113,8 @@ def assess(
             fields["wants"] = policy.wants
     new = None
     if known is None:
+        if policy.at_first:
+            fields["wants"] = policy.wants
         device = inform.device_id
         fields.setdefault("model", device.product_class)
         new = DeviceRecord(

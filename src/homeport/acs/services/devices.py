@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from homeport.acs.config import AcsSettings
 from homeport.acs.records import CredentialRecord, DeviceRecord, DeviceState, TaskPhase, TaskStatus, Want, device_id
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Conflict, UnitOfWork
@@ -39,6 +40,16 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return clean
 
 
+def wants_of(settings: AcsSettings) -> tuple[Want, ...]:
+    """What a device that begins anew is wanted for."""
+    wants: tuple[Want, ...] = ()
+    if settings.connection_request_credentials == "provision":
+        wants += (Want.CREDENTIALS,)
+    if settings.discover != "never":
+        wants += (Want.DISCOVER,)
+    return wants
+
+
 class Devices:
     """The verbs of devices. in_session: whether a device has a session open."""
 
@@ -63,9 +74,16 @@ class Devices:
         return await self.get(id)
 
     async def approve(self, id: str) -> DeviceRecord:
-        """The device, admitted: from its next session on it gets tasks. Raises NotFound."""
-        await self.get(id)
-        return await self._patch(id, {"state": DeviceState.APPROVED})
+        """The device, admitted: from its next session on it gets tasks. Raises NotFound.
+
+        One that has waited for this and came without 0 BOOTSTRAP (another ACS has managed it) is set up as it would have been then.
+        """
+        record = await self.get(id)
+        fields: dict[str, Any] = {"state": DeviceState.APPROVED}
+        settings = self._hub.settings
+        if record.state is DeviceState.QUARANTINED and record.last_bootstrap is None and settings.discover != "never":
+            fields["wants"] = tuple(dict.fromkeys((*record.wants, *wants_of(settings))))
+        return await self._patch(id, fields)
 
     async def refuse(self, id: str) -> DeviceRecord:
         """The device, shut out: its sessions are answered with 403. Raises NotFound."""

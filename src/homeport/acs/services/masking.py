@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret, peculiar
 from homeport.acs.records import TaskRecord
+from homeport.acs.storage.slices import pieces
 from homeport.codec import messages as m
 
 MASK: Final = "********"
@@ -65,6 +66,17 @@ def without_secrets(message: m.Message) -> bool:
     return isinstance(message, _NAMES_ONLY)
 
 
+def without_secrets_in_parts(message: m.Message) -> Generator[None, None, bool]:
+    """The same for a long message, with rests."""
+    if not isinstance(message, m.GetParameterValuesResponse):
+        return without_secrets(message)
+    for rows in pieces(message.parameter_list):
+        if not without_secrets(m.GetParameterValuesResponse(tuple(rows))):
+            return False
+        yield
+    return True
+
+
 def plain_url(text: str) -> str:
     """Text in which URLs have no passwords, tokens or signatures any more."""
     if "://" in text:
@@ -119,10 +131,42 @@ def masked_task(task: TaskRecord) -> TaskRecord:
     return msgspec.structs.replace(task, args=args, result=result, fault=fault)
 
 
+def masked_in_parts(task: TaskRecord) -> Generator[None, None, TaskRecord]:
+    """As `masked_task`, with rests, where the result is a long list that is kept as it was read."""
+    rows: Any = (task.result or {}).get("parameter_list")
+    if task.result is None or not _is_read(rows):
+        return masked_task(task)
+    out: list[Any] = []
+    for piece in pieces(rows):
+        out += _masked_rows(piece)
+        yield
+    rest = masked_task(msgspec.structs.replace(task, result={k: v for k, v in task.result.items() if v is not rows}))
+    return msgspec.structs.replace(rest, result=(rest.result or {}) | {"parameter_list": tuple(out)})
+
+
+def _is_read(rows: Any) -> bool:
+    return isinstance(rows, tuple | list) and bool(rows) and isinstance(rows[0], msgspec.Struct)
+
+
+def _masked_rows(rows: Sequence[Any]) -> list[Any]:
+    """Rows of a device's answer without secrets."""
+    if not rows or not isinstance(rows[0], m.ParameterValueStruct):
+        return list(rows)
+    secret = {name for name in peculiar(tuple([row.name for row in rows])) if is_secret(name)}
+    return [
+        msgspec.structs.replace(row, value=(row.value and MASK) if row.name in secret else plain_url(row.value))
+        if row.name in secret or "/" in row.value
+        else row
+        for row in rows
+    ]
+
+
 def masked(content: Any) -> Any:
     """JSON without secrets: those of parameters by their names, those of arguments by their own, those inside of URLs."""
     if isinstance(content, str):
         return plain_url(content) if "/" in content else content
+    if _is_read(content):
+        return tuple(_masked_rows(content))
     if isinstance(content, list | tuple):
         return content if _harmless(content) else [masked(item) for item in content]
     if not isinstance(content, dict):

@@ -26,6 +26,7 @@ from homeport.acs.records import (
     TaskStatus,
     Want,
 )
+from homeport.acs.services.devices import wants_of
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import CONTACT, Hub
 from homeport.acs.services.leases import Leases
@@ -64,20 +65,19 @@ class Sessions(Turns):
         super().__init__(hub, files, leases)
         # A device that was called for a task may be here before this process has heard of that task from the one that made it.
         self._known = hub.store.device if hub.peers is None else hub.store.fresh
-        wants: tuple[Want, ...] = ()
-        if hub.settings.connection_request_credentials == "provision":
-            wants += (Want.CREDENTIALS,)
-        if hub.settings.discover == "bootstrap":
-            wants += (Want.DISCOVER,)
-        self._wants = wants
+        self._wants = wants_of(hub.settings)
+        self._at_first = hub.settings.discover == "first-contact"
         self._policies = {trusted: self._policy(trusted) for trusted in (False, True)}
 
     def _policy(self, trusted: bool) -> Policy:
         waits = self._hub.settings.cpe_auth == "quarantine" and not trusted
-        return Policy(self._wants, DeviceState.QUARANTINED if waits else DeviceState.APPROVED)
+        state = DeviceState.QUARANTINED if waits else DeviceState.APPROVED
+        return Policy(self._wants, state, at_first=self._at_first)
 
     def _policy_for(self, trusted: bool, group: GroupLogin | None) -> Policy:
-        return self._policies[trusted] if group is None else Policy(self._wants, group.state, group.tags)
+        if group is None:
+            return self._policies[trusted]
+        return Policy(self._wants, group.state, group.tags, at_first=self._at_first)
 
     async def known(self, inform: m.Inform) -> tuple[str, DeviceRecord | None]:
         """Who sends this Inform, and what is known of it."""

@@ -3,7 +3,6 @@
 The order in each verb: ask the engine, write, tell the bus, give the request to the endpoint.
 """
 
-import asyncio
 import secrets
 from functools import partial
 from typing import Any, Final
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 
 from homeport.acs.engine import settle, steps
 from homeport.acs.engine.args import REFRESH, ArgumentsError, Call, untyped
-from homeport.acs.engine.effects import learnt, promoted
+from homeport.acs.engine.effects import learnt, learnt_in_parts, promoted
 from homeport.acs.engine.recipes import Kind, Recipe, Run
 from homeport.acs.records import (
     NO_HABITS,
@@ -32,16 +31,17 @@ from homeport.acs.services.devices import credential
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import masked_task, plain_url
+from homeport.acs.services.masking import masked_in_parts, masked_task, plain_url
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.slices import in_slices
 from homeport.codec import messages as m
 from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
 from homeport.terms import FaultCode, RpcName
 
 MANY: Final = 5_000
-"""Values of one answer that are looked through by a thread, so that other devices do not wait meanwhile."""
+"""Rows of one answer from which on it is looked through in slices, so that other devices do not wait meanwhile."""
 
 SAME_MOMENT: Final = 1.0
 """Seconds by which the clocks of two processes may differ."""
@@ -92,7 +92,7 @@ class Turns:
             except ArgumentsError as e:
                 came = steps.Result(TaskStatus.FAILED, fault=FaultDetail(0, str(e)))
             if isinstance(came, steps.Result):
-                if await self._only_read(work, came):
+                if await self._only_read(work, came, unit):
                     await self._finish(work, came, unit)
                     self._write_soon(work, unit)
                     return None
@@ -168,15 +168,16 @@ class Turns:
             unit.tasks.clear()
             await self._write(work, unit)
 
-    async def _only_read(self, work: Work, came: steps.Result) -> bool:
+    async def _only_read(self, work: Work, came: steps.Result, unit: UnitOfWork) -> bool:
         """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk.
 
-        Where there are other processes, somebody may ask one of them at once: what they are told is what is on the disk.
+        What was read by the thousand is waited for, so that a device cannot fill the memory. Where there are other processes, somebody may
+        ask one of them at once: what they are told is what is on the disk.
         """
         task = work.task
         if self._hub.peers is not None or task is None or task.rpc not in settle.READS:
             return False
-        if came.status is not TaskStatus.DONE or came.learnt:
+        if came.status is not TaskStatus.DONE or came.learnt or any(len(v.changed) > MANY for v in unit.values):
             return False
         if [t.id for t in await self._store.open_tasks(work.device)] != [task.id]:
             return False
@@ -332,14 +333,13 @@ class Turns:
                 )
             )
             return
-        if isinstance(answer, m.GetParameterValuesResponse) and len(answer.parameter_list) > MANY:
-            found = await asyncio.to_thread(learnt, request, answer, now)
-        else:
-            found = learnt(request, answer, now)
+        many = len(getattr(answer, "parameter_list", ())) > MANY
+        found = await in_slices(learnt_in_parts(request, answer, now)) if many else learnt(request, answer, now)
         removed = found.removed
         below = found.complete or found.level
         if below is not None:
-            removed += found.gone(await self._store.values(work.device, below))
+            known = await self._store.values(work.device, below)
+            removed += await in_slices(found.gone_in_parts(known)) if len(known) > MANY else found.gone(known)
         if found.changed or removed:
             unit.values.append(ValuesChange(work.device, found.changed, removed))
             fields = promoted(found.changed)
@@ -365,7 +365,9 @@ class Turns:
             if said is not None:
                 after = replace(after, connection_request=said)
             if after.status not in OPEN_STATUSES and not (work.clean and task.rpc in settle.READS):
-                after = masked_task(after)  # what is kept holds no secrets that nobody needs any more
+                after = await in_slices(
+                    masked_in_parts(after)
+                )  # what is kept holds no secrets that nobody needs any more
             unit.tasks.append(TaskChange(after, frozenset({work.stored})))
         elif work.want is not None:
             record = await self._store.device(work.device)

@@ -54,10 +54,12 @@ class TaskChange(Struct, frozen=True):
     """A task as it shall be. expect: the statuses it may have now; None where it is new.
 
     Where several processes share a database, a new one conflicts with another of its device under the same idempotency key.
+    packed: the record as the store writes it, where the store has made that beforehand.
     """
 
     record: TaskRecord
     expect: frozenset[TaskStatus] | None
+    packed: bytes = b""
 
 
 class ValuesChange(Struct, frozen=True):

@@ -6,7 +6,7 @@ keeps only its values and times.
 
 import hashlib
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ from homeport.acs.storage.interface import ValuesChange
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_paths = msgspec.msgpack.Decoder(list[tuple[str, str, bool | None]]).decode
+_decode_pieces = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_delta = msgspec.msgpack.Decoder(dict[str, StoredValue]).decode
 
 
@@ -62,6 +63,13 @@ MOST_LISTS: Final = 64
 """Path lists that are remembered: one of 200 paths takes about 40 KB."""
 
 
+PATHS_AT_ONCE: Final = 2_048
+"""Rows of a path list in one piece: a real device has fewer, and then one piece."""
+
+_IN_PIECES: Final = b"\xc1"
+"""What a path list in pieces begins with; MessagePack does not use it."""
+
+
 class Paths:
     """A path list with what is asked of it again and again. blob, hash: as it is stored."""
 
@@ -71,7 +79,7 @@ class Paths:
         self.rows = rows
         self.places = {row[0]: place for place, row in enumerate(rows)}
         self.blob = blob
-        self.hash = _hash(blob)
+        self.hash = paths_hash(blob)
         self._readings: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int] | None] = {}
 
     def places_of(self, names: tuple[str, ...], types: tuple[str, ...]) -> list[int] | None:
@@ -89,6 +97,19 @@ class Paths:
             self._readings.clear()
         self._readings[key] = found
         return found
+
+
+class PackedPaths(Paths):
+    """A path list that is only written."""
+
+    __slots__ = ()
+
+    def __init__(self, blob: bytes, hash: bytes) -> None:
+        self.rows = ()
+        self.places = {}
+        self.blob = blob
+        self.hash = hash
+        self._readings = {}
 
 
 class Column:
@@ -213,11 +234,12 @@ def _paths(rows: PathList) -> Paths:
     if paths is None:
         if len(_made) >= MOST_LISTS:
             _made.clear()
-        paths = _made[rows] = Paths(rows, _encode(rows))
+        paths = _made[rows] = Paths(rows, pack_paths(rows))
     return paths
 
 
-def _hash(path_list: bytes) -> bytes:
+def paths_hash(path_list: bytes) -> bytes:
+    """What a path list is found by."""
     return hashlib.blake2b(path_list, digest_size=16).digest()
 
 
@@ -256,6 +278,20 @@ def apply_values(values: MutableMapping[str, StoredValue], change: ValuesChange)
             values[path] = merged(old, new)
 
 
+def pack_values(values: list[str | None], times: list[float]) -> bytes:
+    """Values with their times, in the order of the path list, as a `Column` has them."""
+    column = Column(NO_PATHS, None)
+    column._values = values
+    column._number(times)
+    return column.packed()
+
+
+def unpack_column(blob: bytes) -> tuple[list[str | None], list[float]]:
+    """What `pack_values` packed."""
+    packed = _decode_values(blob)
+    return packed.v, packed.times()
+
+
 def pack_delta(delta: Mapping[str, StoredValue]) -> bytes:
     """A small set of values as one blob."""
     return _encode(delta)
@@ -267,10 +303,31 @@ def unpack_delta(blob: bytes) -> dict[str, StoredValue]:
     return {intern(path): value for path, value in _decode_delta(blob).items()}
 
 
+def pack_paths(rows: Sequence[tuple[str, str, bool | None]]) -> bytes:
+    """A path list as it is stored; a very long one in pieces, so that it can be read with rests."""
+    if len(rows) <= PATHS_AT_ONCE:
+        return _encode(rows)
+    return join_paths([_encode(rows[at : at + PATHS_AT_ONCE]) for at in range(0, len(rows), PATHS_AT_ONCE)])
+
+
+def join_paths(packed: list[bytes]) -> bytes:
+    """A very long path list, of pieces of PATHS_AT_ONCE rows each, which are packed."""
+    return _IN_PIECES + _encode(packed)
+
+
 def unpack_paths(blob: bytes) -> PathList:
     """A stored path list."""
+    rows: list[tuple[str, str, bool | None]] = []
+    for piece in unpacked_paths(blob):
+        rows += piece
+    return tuple(rows)
+
+
+def unpacked_paths(blob: bytes) -> Iterator[list[tuple[str, str, bool | None]]]:
+    """The rows of a stored path list, in the pieces that it has."""
     intern = sys.intern
-    return tuple((intern(p), intern(t), w) for p, t, w in _decode_paths(blob))
+    for piece in _decode_pieces(blob[1:]) if blob[:1] == _IN_PIECES else (blob,):
+        yield [(intern(p), intern(t), w) for p, t, w in _decode_paths(piece)]
 
 
 def unpack_values(paths: PathList, blob: bytes) -> dict[str, StoredValue]:

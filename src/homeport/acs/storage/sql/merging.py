@@ -8,6 +8,7 @@ import sqlite3
 import msgspec
 
 from homeport.acs.storage.interface import ValuesChange
+from homeport.acs.storage.sql.bulk import PreparedChange
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.values import MOST_LISTS, NO_PATHS, Column, Paths, unpack_paths
 from homeport.errors import StoreError
@@ -27,6 +28,9 @@ class Merger:
         if row is None:
             return
         device, path_list, blob = row
+        if isinstance(change, PreparedChange) and path_list == change.path_list and blob == change.vals:
+            execute(QUERIES["put_values"], (device, self._stored(change.hash, change.paths), change.packed))
+            return
         before = self._paths(path_list) if path_list is not None else NO_PATHS
         try:
             column = Column(before, blob)
@@ -52,8 +56,11 @@ class Merger:
         return paths
 
     def _id(self, paths: Paths) -> int:
+        return self._stored(paths.hash, paths.blob)
+
+    def _stored(self, hash: bytes, blob: bytes) -> int:
         execute = self._connection.execute
-        row = execute(QUERIES["path_list_id"], (paths.hash,)).fetchone()
+        row = execute(QUERIES["path_list_id"], (hash,)).fetchone()
         if row is not None:
             return int(row[0])
-        return int(execute(QUERIES["insert_path_list"], (paths.hash, paths.blob)).lastrowid or 0)
+        return int(execute(QUERIES["insert_path_list"], (hash, blob)).lastrowid or 0)

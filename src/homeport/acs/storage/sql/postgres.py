@@ -25,7 +25,9 @@ from homeport.acs.records import (
     TokenRecord,
 )
 from homeport.acs.storage.interface import Done, Figures, Page, SessionChange, UnitOfWork
+from homeport.acs.storage.slices import in_slices
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
 from homeport.acs.storage.sql.fills import fill
 from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_link import (
@@ -209,8 +211,24 @@ class PostgresStore(PostgresTasks):
     async def commit(self, unit: UnitOfWork) -> None:
         if unit.moved:
             await self.flush()  # what waits names the old id, and must be there before it goes
+        for place, change in enumerate(unit.values):
+            if is_bulk(change) and storable(change.device):
+                path_list, paths, vals, _ = await self._stored_blobs(change.device)
+                unit.values[place] = await in_slices(prepared(change, path_list, paths, vals))
+        for place, task in enumerate(unit.tasks):
+            if is_long(task.record):
+                unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
         # It is written also where the one who waits goes away; what was read of its devices is dropped then, and no sooner.
         await asyncio.shield(self._submit(unit))
+
+    async def _stored_blobs(self, id: str) -> tuple[int | None, bytes | None, bytes | None, bytes | None]:
+        """(path list's id, its blob, values, delta) of a device, as they are stored."""
+        for _, path_list, vals, delta in await self._link.fetch(SQL["values"], [id]):
+            if path_list is None:
+                return None, None, None, delta
+            for _, paths in await self._link.fetch(SQL["path_lists"], [path_list]):
+                return path_list, paths, vals, delta
+        return None, None, None, None
 
     def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
@@ -395,7 +413,16 @@ class PostgresStore(PostgresTasks):
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         if self._on_way:
             await self.flush()
-        found = (await stored_values(self._link.fetch, [id], self._paths)).get(id) if storable(id) else None
+        if not storable(id):
+            return {}
+        size = await self._link.fetch(SQL["values_size"], id)
+        if size and size[0][0] > BULK_BYTES:
+            _, paths, vals, delta = await self._stored_blobs(id)
+            told = unpack_delta(delta) if delta is not None else {}
+            for _, values in self._fresh(id):
+                told.update((changed, merged(told.get(changed), value)) for changed, value in values.items())
+            return await in_slices(read_all(paths, vals, told, (), path))
+        found = (await stored_values(self._link.fetch, [id], self._paths)).get(id)
         if found is None:
             return {}
         for _, values in self._fresh(id):

@@ -71,6 +71,10 @@ SELECT d.id, v.path_list, v.vals, x.vals FROM device d
 LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
 WHERE d.id = ANY($1::text[]);
 
+-- How long the values of a device are, which is told without reading them.
+-- name: values_size
+SELECT octet_length(v.vals) FROM device d JOIN device_values v ON v.device = d.key WHERE d.id = $1;
+
 -- Shared path lists.
 -- name: path_lists
 SELECT id, paths FROM path_list WHERE id = ANY($1::bigint[]);

@@ -47,6 +47,7 @@ class Sheet:
         self.deltas: dict[str, dict[str, StoredValue]] = {}
         self.full: dict[str, Column] = {}
         self.tasks: dict[str, tuple[str, int]] = {}  # id -> status, attempts
+        self.packed: dict[str, bytes] = {}  # tasks that were packed beforehand
         self.owners: dict[str, str] = {}  # id -> device, of tasks that are stored
         self.keyed: dict[tuple[str, str], TaskRecord] = {}  # the last task under an idempotency key
         self.new: set[str] = set()
@@ -95,6 +96,7 @@ class Sheet:
             record = task.record
             known = self.task_rows.get(record.id)
             self.task_rows[record.id] = (record, task.expect is None or (known is not None and known[1]))
+            self.packed[record.id] = task.packed
             self.tasks[record.id] = (record.status.value, record.attempts)
         self.sessions += [s for s in unit.sessions if s.record.device in self.devices]
         for lease in unit.leases:

@@ -15,6 +15,7 @@ import structlog
 from homeport.acs.records import due
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.bulk import PreparedChange, PreparedColumn
 from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, Connection, Link, cleaned, facts, farewell, translated
 from homeport.acs.storage.sql.postgres_moving import move
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
@@ -268,6 +269,13 @@ class GroupWriter:
             for row in await c.fetch(SQL["deltas"], list(changing)):
                 sheet.deltas[row[0]] = unpack_delta(row[1])
         wanted = sheet.wants_values(units, touched)
+        ready = {v.device: v for u in units for v in u.values if isinstance(v, PreparedChange)}
+        if ready:
+            for id, path_list, values, _ in await c.fetch(SQL["values"], list(ready)):
+                change = ready[id]
+                if id in wanted and path_list == change.path_list and values == change.vals:
+                    sheet.full[id] = PreparedColumn(change)
+                    wanted.remove(id)
         if wanted:
             found, lists = await _stored(c.fetch, wanted, self._paths)
             for id, path_list, values, _ in found:
@@ -300,7 +308,7 @@ class GroupWriter:
         inserts, updates = [], []
         for task, is_new in sheet.task_rows.values():
             state = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, due(task))
-            row = (*state, self._node, rows.pack_task(task), task.id)
+            row = (*state, self._node, sheet.packed.get(task.id) or rows.pack_task(task), task.id)
             if is_new:
                 inserts.append((*row, task.device, cleaned(task.idempotency_key), cleaned(task.rpc)))
             else:

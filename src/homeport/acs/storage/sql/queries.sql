@@ -76,6 +76,10 @@ INSERT INTO path_list (hash, paths) VALUES (?, ?);
 -- name: values_to_merge
 SELECT d.key, v.path_list, v.vals FROM device d LEFT JOIN device_values v ON v.device = d.key WHERE d.id = ?;
 
+-- How long the values of a device are, which is told without reading them.
+-- name: values_size
+SELECT length(v.vals) FROM device d JOIN device_values v ON v.device = d.key WHERE d.id = ?;
+
 -- All values of a device.
 -- name: put_values
 INSERT INTO device_values (device, path_list, vals) VALUES (?, ?, ?)

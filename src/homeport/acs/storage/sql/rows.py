@@ -172,7 +172,8 @@ def device(row: Sequence[Any]) -> DeviceRecord:
     )
 
 
-def _packed(plain: bytes) -> bytes:
+def packed(plain: bytes) -> bytes:
+    """A long record, compressed."""
     block: bytes = lz4.block.compress(plain)
     return _LZ4 + block
 
@@ -187,7 +188,7 @@ def _unpacked(blob: bytes) -> bytes:
 
 def pack_messages(messages: tuple[MessageTrace, ...]) -> bytes:
     """The messages of a session, compressed."""
-    return _packed(encode(messages))
+    return packed(encode(messages))
 
 
 def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
@@ -198,7 +199,7 @@ def unpack_messages(blob: bytes) -> tuple[MessageTrace, ...]:
 def pack_task(record: TaskRecord) -> bytes:
     """A task; where it is long, as with the values that it has read, compressed."""
     plain = encode(_shortened(record))
-    return plain if len(plain) < LONG else _packed(plain)
+    return plain if len(plain) < LONG else packed(plain)
 
 
 def task(blob: bytes) -> TaskRecord:

@@ -30,7 +30,9 @@ from homeport.acs.storage.interface import (
     ValuesChange,
 )
 from homeport.acs.storage.moves import held, united, unknown_values
+from homeport.acs.storage.slices import in_slices
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.queries import QUERIES, migrations
@@ -139,6 +141,12 @@ class SqliteStore(HotDevices):
         writer = self._working()
         if unit.moved:
             self._drain(writer)  # what waits names the old id, and must be there before it goes
+        for place, change in enumerate(unit.values):
+            if is_bulk(change):
+                unit.values[place] = await self._prepared(change)
+        for place, task in enumerate(unit.tasks):
+            if is_long(task.record):
+                unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
         touched = touched_by(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         statements = self._made(unit, touched)
@@ -159,6 +167,27 @@ class SqliteStore(HotDevices):
 
         writer.submit(statements, done)
         await future
+
+    async def _prepared(self, change: ValuesChange) -> ValuesChange:
+        """A long change, merged with what is on the disk now."""
+        path_list, paths, vals = await self._stored_blobs(change.device)
+        return await in_slices(prepared(change, path_list, paths, vals))
+
+    async def _stored_blobs(self, id: str) -> tuple[int | None, bytes | None, bytes | None]:
+        """(path list's id, its blob, values) of a device; read in the thread, for they may be megabytes."""
+
+        def read() -> tuple[int | None, bytes | None, bytes | None]:
+            row = self._search.execute(QUERIES["values_to_merge"], (id,)).fetchone()
+            if row is None or row[1] is None:
+                return None, None, None
+            (paths,) = self._search.execute(QUERIES["path_list"], (row[1],)).fetchone()
+            return row[1], paths, row[2]
+
+        assert self._pool is not None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
 
     def later(self, unit: UnitOfWork, done: Done | None = None) -> None:
         self._must_work()
@@ -206,7 +235,7 @@ class SqliteStore(HotDevices):
             hot = self._load(task.record.device)
             if hot is not None:
                 hot.tasks = _open_after(self._open_tasks(hot), task.record)
-            out.append(task_statement(task.record, task.expect))
+            out.append(task_statement(task.record, task.expect, task.packed))
         out += plain_statements(unit)
         for old, new in unit.moved:
             out += self._move(old, new)
@@ -352,6 +381,10 @@ class SqliteStore(HotDevices):
         hot = self._load(id)
         if hot is None:
             return {}
+        (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
+        if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
+            _, paths, vals = await self._stored_blobs(id)
+            return await in_slices(read_all(paths, vals, dict(hot.reported), tuple(hot.merging), path))
         full = self._full(hot)
         return {p: full[p] for p in sorted(full) if below(p, path)}
 

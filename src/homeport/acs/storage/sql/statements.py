@@ -60,9 +60,10 @@ def document_statement(change: DocumentChange) -> Statement:
     return Statement(Mode.EXPECT, QUERIES["update_document"], (*row, change.expect), told)
 
 
-def task_statement(task: TaskRecord, expect: frozenset[Any] | None) -> Statement:
-    """A new task, or a change of one that is in a status that is expected."""
-    row = (task.status.value, task.phase.value, task.priority, task.finished, due(task), rows.pack_task(task), task.id)
+def task_statement(task: TaskRecord, expect: frozenset[Any] | None, packed: bytes = b"") -> Statement:
+    """A new task, or a change of one that is in a status that is expected. packed: the record as it is stored, where that is made."""
+    blob = packed or rows.pack_task(task)
+    row = (task.status.value, task.phase.value, task.priority, task.finished, due(task), blob, task.id)
     if expect is None:
         return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device, task.rpc))
     statuses = [s.value for s in expect]

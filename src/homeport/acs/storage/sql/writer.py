@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from homeport.acs.storage.interface import Conflict, Done
+from homeport.acs.storage.sql.bulk import PreparedChange
 from homeport.acs.storage.sql.merging import Merger
 from homeport.acs.storage.sql.moving import move_rows
 from homeport.errors import StoreError, StoreUnavailable
@@ -306,6 +307,8 @@ class Writer:
 
 def _is_long(statement: Statement) -> bool:
     mode = statement.mode
+    if mode is Mode.MERGE:
+        return isinstance(statement.values, PreparedChange)
     return mode is Mode.MOVE or mode is Mode.LONG or (mode is Mode.MANY and len(statement.values) > MANY_ROWS)
 
 

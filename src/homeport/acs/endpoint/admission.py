@@ -1,0 +1,97 @@
+"""Which bodies may be large: those of admitted devices in their sessions, and only so many bytes of them at once.
+
+It is decided before such a body is read. A cookie tells at once, and so does the connection of a device that keeps none. Where neither
+does (another connection, another process, a restart), the sessions that are written down or open elsewhere are asked for; a device
+without a cookie shows by the mark in its first bytes that it answers a request of its session, which a stranger at the same address
+cannot.
+"""
+
+import zlib
+from typing import Final
+
+from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
+from homeport.acs.endpoint.exchange import HttpRequest
+from homeport.acs.endpoint.live import LiveSessions
+from homeport.acs.endpoint.places import Places, said
+from homeport.acs.records import LeaseRecord
+from homeport.acs.services.continuation import unpack
+from homeport.acs.services.hub import Hub
+
+ENOUGH: Final = 4_096
+"""Bytes of a body in which its ID stands."""
+
+LARGE_TOGETHER: Final = 8
+"""Bodies of the largest size that are read and worked on at once, in bytes together: further ones are told to come back."""
+
+
+class Held:
+    """Bytes of large bodies that are in memory, or may soon be. most: together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.bytes = 0
+
+    def take(self, count: int) -> bool:
+        """Whether there is room for so many more, which is then taken."""
+        if self.bytes + count > self._most:
+            return False
+        self.bytes += count
+        return True
+
+    def give(self, count: int) -> None:
+        """They are in memory no longer."""
+        self.bytes -= count
+
+
+class Admission:
+    """Says which bodies may be large, where that cannot be seen at once."""
+
+    def __init__(self, hub: Hub, live: LiveSessions, cookies: Cookies, places: Places) -> None:
+        self._hub = hub
+        self._live = live
+        self._cookies = cookies
+        self._places = places
+
+    async def admits(self, request: HttpRequest, start: bytes) -> bool | None:
+        """Whether the body belongs to the session of an admitted device; None where more of it has to be seen.
+
+        request: without its body, of which start is what is here. Raises StoreUnavailable.
+        """
+        named = [cookie for cookie in given(request.cookie) if self._cookies.owner(cookie) is not None]
+        if named:
+            written = [await self._hub.store.lease(cookie) for cookie in named]
+            return any(_managed(lease) for lease in written if lease is not None)
+        leases = await self._hub.store.leases_at(request.host)
+        here = self._live.at(request.host)
+        if self._hub.peers is None and not leases and not any(live.mark for live in here):
+            return False
+        text = plain_start(start, request.content_encoding)
+        told = said(request, text)
+        if not told.mark:
+            return None if len(text) < ENOUGH and len(start) < ENOUGH else False
+        for live in here:
+            if live.mark == told.mark:
+                return live.work.manage
+        for lease in leases:
+            if self._places.mark_of(lease) == told.mark:
+                return _managed(lease)
+        return any(
+            self._cookies.managed(f"{COOKIE}={cookie}") for cookie in await self._places.elsewhere(request, told)
+        )
+
+
+def _managed(lease: LeaseRecord) -> bool:
+    try:
+        return unpack(lease.state).manage
+    except ValueError:
+        return False  # of another version: its device begins anew
+
+
+def plain_start(start: bytes, encoding: str) -> bytes:
+    """The first bytes of a body as they were before they were compressed; as they are where that cannot be told."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        return start
+    try:
+        return zlib.decompressobj(31).decompress(start, ENOUGH)
+    except zlib.error:
+        return start

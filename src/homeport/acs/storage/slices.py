@@ -1,0 +1,50 @@
+"""Long work on the event loop in slices, between which everybody else has their turn.
+
+Work on a message of many megabytes is nearly all Python's own. In a thread it fights with the event loop for the interpreter: whoever
+gives it up for a moment, as every read of a socket does, has it back only after the switch interval, or after a call that takes 100 ms.
+In slices nobody waits for longer than one of them.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+SLICE: Final = 0.002
+"""Seconds of work until the others have their turn."""
+
+ROWS: Final = 1_000
+"""Rows of a list in one piece of work: well under a millisecond."""
+
+T = TypeVar("T")
+
+Work = Generator[Callable[[], Any] | None, Any, T]
+"""Yields None where it may rest, or a function that is to be called in a thread, whose value it is given."""
+
+
+async def in_slices(work: Work[T]) -> T:
+    """What the work returns; raises what it raises."""
+    until = time.perf_counter() + SLICE
+    given: Any = None
+    while True:
+        try:
+            step = work.send(given)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        given = None
+        if step is not None:
+            given = await asyncio.to_thread(step)
+        elif time.perf_counter() < until:
+            continue
+        else:
+            await asyncio.sleep(0)
+        until = time.perf_counter() + SLICE
+
+
+def pieces(rows: Iterable[T], length: int = ROWS) -> Iterator[list[T]]:
+    """The rows in lists of this length."""
+    left = iter(rows)
+    while piece := list(islice(left, length)):
+        yield piece

@@ -1,0 +1,69 @@
+"""Thousands of values in one change: prepared before they are written, and kept as any others."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from homeport.acs.records import StoredValue, TaskStatus
+from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.codec.messages import ParameterValueStruct
+from support.store_rows import Run, a_device, a_task, unit
+
+MANY = 6_000
+
+
+def changed(prefix: str, at: float, count: int = MANY) -> dict[str, StoredValue]:
+    return {f"Device.{prefix}.{i}.X": StoredValue(f"{prefix}{i}", "string", None, at) for i in range(count)}
+
+
+def a_unit(change: ValuesChange) -> UnitOfWork:
+    return unit(values=[change])
+
+
+def test_a_long_change_is_kept(store: Store, run: Run) -> None:
+    """Alone, over what is known, with what is gone, and a short one behind it; also what is read of a part of the tree."""
+    device = a_device()
+    run(store.commit(unit(devices=[device])))
+    run(store.commit(a_unit(ValuesChange(device.id, changed("A", 1.0)))))
+    assert run(store.values(device.id)) == dict(sorted(changed("A", 1.0).items()))
+    run(store.commit(a_unit(ValuesChange(device.id, changed("B", 2.0), ("Device.A.17.", "Device.A.18.X")))))
+    found = run(store.values(device.id, "Device.A."))
+    assert len(found) == MANY - 2
+    store.touch(device.id, {"last_inform": 3.0}, {"Device.B.1.X": StoredValue("told", "string", None, 3.0)})
+    run(store.commit(a_unit(ValuesChange(device.id, changed("B", 4.0, 100)))))
+    found = run(store.values(device.id))
+    assert list(found) == sorted(found)
+    assert (len(found), found["Device.B.1.X"].value, found["Device.B.5999.X"].updated) == (2 * MANY - 2, "B1", 2.0)
+
+
+def test_long_changes_of_one_device_at_once_are_all_kept(store: Store, run: Run) -> None:
+    """They are prepared from the same beginning; whichever comes second is merged with the first."""
+    device = a_device()
+    run(store.commit(unit(devices=[device])))
+
+    async def both() -> None:
+        units = [a_unit(ValuesChange(device.id, changed(prefix, 1.0))) for prefix in "ABC"]
+        short = a_unit(ValuesChange(device.id, changed("D", 1.0, 50)))
+        await asyncio.gather(*map(store.commit, [*units, short]))
+
+    run(both())
+    found = run(store.values(device.id))
+    assert len(found) == 3 * MANY + 50
+    assert found["Device.C.7.X"] == StoredValue("C7", "string", None, 1.0)
+
+
+@pytest.mark.parametrize("names", [["Device."], [f"Device.P{i}" for i in range(MANY)]])
+def test_a_long_result_is_kept(store: Store, run: Run, names: list[str]) -> None:
+    """As dictionaries, whatever it was made of."""
+    device = a_device()
+    task = replace(a_task(), rpc="GetParameterValues", args={"parameter_names": names})
+    run(store.commit(unit(devices=[device], tasks=[TaskChange(task, None)])))
+    listed = [ParameterValueStruct(f"Device.P{i}", f"v{i}", "string") for i in range(MANY)]
+    done = replace(task, status=TaskStatus.DONE, result={"parameter_list": listed})
+    run(store.commit(unit(tasks=[TaskChange(done, frozenset({task.status}))])))
+    found = run(store.task(task.id))
+    assert found is not None
+    assert found.result is not None
+    assert len(found.result["parameter_list"]) == MANY
+    assert found.result["parameter_list"][5] == {"name": "Device.P5", "value": "v5", "type": "string"}

@@ -1,0 +1,279 @@
+"""Devices that send their whole tree in one message: what becomes of it, who may do so, and what others notice of it.
+
+HOMEPORT_LARGE_ROWS=200000 asks for as many rows (32 MB), and then holds the ACS to its word that nobody waits for long.
+"""
+
+import asyncio
+import gzip
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.codec.envelope import Envelope, decode, encode
+from homeport.codec.messages import (
+    GetParameterNamesResponse,
+    GetParameterValues,
+    GetParameterValuesResponse,
+    Message,
+    ParameterInfoStruct,
+    ParameterValueStruct,
+)
+from support.acs_wire import Answer, Bed, Connection, Device, acquainted, acs, id_of, played, values
+
+pytestmark = pytest.mark.system
+
+ROWS = int(os.environ.get("HOMEPORT_LARGE_ROWS", "7000"))
+HEAVY = ROWS > 50_000
+WITHIN = 0.05
+"""Seconds in which another device has its first reply meanwhile."""
+
+
+def many_values(count: int = ROWS) -> Message:
+    return GetParameterValuesResponse(
+        tuple(
+            ParameterValueStruct(f"Device.X_LOAD_Group.{i // 20 + 1}.Param{i % 20 + 1}", f"value number {i}", "string")
+            for i in range(count)
+        )
+    )
+
+
+def many_names(count: int = ROWS) -> Message:
+    return GetParameterNamesResponse(
+        tuple(ParameterInfoStruct(f"Device.X_LOAD_Group.{i // 20 + 1}.Param{i % 20 + 1}", True) for i in range(count))
+    )
+
+
+def wide_values() -> Message:
+    """A body of 1.5 MB in few rows."""
+    return GetParameterValuesResponse(
+        tuple(ParameterValueStruct(f"Device.P{i}", "x" * 10_000, "string") for i in range(150))
+    )
+
+
+async def asked(device: Device) -> str:
+    """The ID of what the ACS asks the device in a session that it opens."""
+    await device.inform()
+    return id_in(await device.post(None))
+
+
+def id_in(answer: Answer) -> str:
+    assert answer.status == 200, answer
+    envelope = decode(answer.body)
+    assert envelope.id is not None
+    return envelope.id
+
+
+def body_of(message: Message, id: str, urn: str = "urn:dslforum-org:cwmp-1-0") -> bytes:
+    return encode(Envelope(body=message, id=id, urn=urn))
+
+
+async def wait_for(bed: Bed, task: Any) -> Any:
+    """The task once it has ended."""
+    async with asyncio.timeout(20):
+        while (now := await bed.task_now(task))["status"] in ("queued", "running"):
+            await asyncio.sleep(0)
+    return now
+
+
+ASKS: dict[str, tuple[str, dict[str, Any], Callable[[], Message]]] = {
+    "values": ("GetParameterValues", {"parameter_names": ["Device."]}, many_values),
+    "names": ("GetParameterNames", {"parameter_path": "Device.", "next_level": False}, many_names),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ASKS)
+@played
+async def test_a_whole_tree_in_one_answer_is_kept_and_holds_nobody_up(tmp_path: Path, kind: str, packed: bool) -> None:
+    """Its rows are the task's result and the device's parameters; another device opens sessions all the time meanwhile."""
+    rpc, arguments, make = ASKS[kind]
+    async with acquainted(tmp_path) as (bed, device):
+        other = await bed.device("S2")
+        await other.session("1 BOOT")
+        for _ in range(2):
+            task = await bed.task(rpc, arguments)
+            body = body_of(make(), await asked(device))
+            sent = gzip.compress(body, 1) if packed else body
+            headers = {"Content-Encoding": "gzip"} if packed else {}
+            answering = asyncio.create_task(device.post(sent, **headers))
+            longest = 0.0
+            while not answering.done():
+                began = time.perf_counter()
+                assert (await other.inform()).status == 200
+                longest = max(longest, time.perf_counter() - began)
+                assert (await other.post(None)).status == 204
+            assert answering.result().status == 204
+            assert not HEAVY or longest < WITHIN
+            ended = await wait_for(bed, task)
+            assert (ended["status"], len(ended["result"]["parameter_list"])) == ("done", ROWS)
+        stored = await bed.app.store.values(id_of(), "Device.X_LOAD_Group.")
+        assert len(stored) == ROWS
+        first = stored["Device.X_LOAD_Group.1.Param1"]
+        assert (first.value, first.writable) == (("value number 0", None) if kind == "values" else (None, True))
+        assert bed.app.door.held.bytes == 0
+
+
+@played
+async def test_secrets_of_a_whole_tree_are_not_kept(tmp_path: Path) -> None:
+    """Neither in the task's result nor in the parameters."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        answer = many_values(6_000)
+        assert isinstance(answer, GetParameterValuesResponse)
+        secret = ParameterValueStruct("Device.X.Password", "hidden-away", "string")
+        whole = GetParameterValuesResponse((*answer.parameter_list, secret))
+        assert (await device.post(body_of(whole, await asked(device)))).status == 204
+        await wait_for(bed, task)
+        assert b"hidden-away" not in (await bed.rest("GET", f"tasks/{task['id']}")).body
+        assert (await bed.app.store.values(id_of(), "Device.X."))["Device.X.Password"].value == ""
+        assert b"hidden-away" not in b"".join(
+            file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".log"
+        )
+
+
+@played
+async def test_what_is_no_list_is_refused_and_the_next_session_works(tmp_path: Path) -> None:
+    """A single value of many megabytes: 413, and the task is asked again."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+        one = GetParameterValuesResponse((ParameterValueStruct("Device.X", "x" * 5_000_000, "string"),))
+        assert (await device.post(body_of(one, await asked(device)))).status == 413
+        await device.reconnect()
+        assert (await device.session(handler=values)).status == 204
+        assert (await wait_for(bed, task))["status"] == "done"
+
+
+# --- who may ---
+
+
+@played
+async def test_a_device_without_cookies_may_send_its_whole_tree(tmp_path: Path) -> None:
+    """Known by its connection, or on another one by the mark in its answer; nobody else at its address may, with or without a mark."""
+    async with acs(tmp_path) as bed:
+        device = await bed.device(cookies=False)
+        assert (await device.session("1 BOOT")).status == 204
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        id = await asked(device)
+        assert (await device.post(body_of(wide_values(), id))).status == 204
+        assert (await wait_for(bed, task))["status"] == "done"
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        id = await asked(device)
+        stranger = await bed.device("S2", cookies=False)
+        for wrong in ("1", id.replace("hp", "hq"), f"hp00000000n{id[-1]}"):
+            assert (await stranger.post(body_of(wide_values(), wrong))).status == 413
+            await stranger.reconnect()
+        await device.reconnect()
+        assert (await device.post(body_of(wide_values(), id))).status == 204
+        assert (await wait_for(bed, task))["status"] == "done"
+        assert bed.app.door.held.bytes == 0
+
+
+@played
+async def test_a_stranger_is_refused_by_the_head_alone(tmp_path: Path) -> None:
+    """Nobody at its address has a session without a cookie: no byte of its body is waited for, nor 100-continue said."""
+    async with acs(tmp_path) as bed:
+        for extra in ("", "Expect: 100-continue\r\n"):
+            connection = await Connection.to(bed.app.cwmp_url)
+            head = f"POST / HTTP/1.1\r\nHost: a\r\n{extra}Content-Length: 2000000\r\n\r\n"
+            connection.writer.write(head.encode())
+            assert (await connection.answer()).status == 413
+            await connection.close()
+
+
+@played
+async def test_a_session_goes_on_after_a_restart_with_a_whole_tree(tmp_path: Path) -> None:
+    """With its cookie and without one: what is written down says whose the body is, before it is read."""
+    for cookies in (True, False):
+        async with acs(tmp_path) as bed:
+            device = await bed.device(cookies=cookies)
+            assert (await device.session("1 BOOT")).status == 204
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+            id = await asked(device)
+            cookie = device.cookie
+        async with acs(tmp_path) as bed:
+            device = await bed.device(cookies=cookies)
+            device.cookie = cookie
+            stranger = await bed.device("S2", cookies=False)
+            assert (await stranger.post(body_of(wide_values(), "1"))).status == 413
+            expected = {"Expect": "100-continue"} if not cookies else {}
+            if expected:
+                # The parser's way: the body is sent when the ACS asks for it, and not before.
+                body = body_of(wide_values(), id)
+                head = f"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+                device.connection.writer.write(head.encode())
+                assert (await device.connection.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+                device.connection.writer.write(body)
+                assert (await device.connection.answer()).status == 204
+            else:
+                assert (await device.post(body_of(wide_values(), id))).status == 204
+            assert bed.app.hub.stats.continued == 1
+            assert (await wait_for(bed, task))["status"] == "done"
+
+
+@played
+async def test_only_so_many_large_bodies_are_read_at_once(tmp_path: Path) -> None:
+    """Further ones are told to come back; when one is done, or its connection is gone, there is room again."""
+    async with acquainted(tmp_path) as (bed, device):
+        await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        body = body_of(wide_values(), await asked(device))
+        bed.app.door.held._most = len(body) + 1_000
+        half = Connection(device.connection.reader, device.connection.writer, device.connection.authority)
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nCookie: {device.cookie}\r\nContent-Length: {len(body)}\r\n\r\n"
+        half.writer.write(head.encode() + body[:100_000])
+        async with asyncio.timeout(5):
+            while not bed.app.door.held.bytes:
+                await asyncio.sleep(0)
+        second = await bed.device("S2")
+        await second.session("1 BOOT")
+        await bed.task("GetParameterValues", {"parameter_names": ["Device."]}, serial="S2")
+        refused = await second.post(body_of(wide_values(), await asked(second)))
+        assert (refused.status, "retry-after" in refused.headers) == (503, True)
+        half.writer.transport.abort()
+        async with asyncio.timeout(5):
+            while bed.app.door.held.bytes:
+                await asyncio.sleep(0)
+        await second.reconnect()
+        answered = await second.post(body_of(wide_values(), await asked(second)))
+        assert answered.status == 204
+        assert bed.app.door.held.bytes == 0
+
+
+# --- set up without a bootstrap ---
+
+
+def tree(request: Message) -> Message | None:
+    if isinstance(request, GetParameterValues):
+        return values(request)
+    return GetParameterNamesResponse((ParameterInfoStruct("Device.A", False),))
+
+
+@pytest.mark.parametrize("discover", ["bootstrap", "first-contact"])
+@played
+async def test_a_device_that_is_approved_is_read_whatever_its_first_event_was(tmp_path: Path, discover: str) -> None:
+    """Once: not again at the next approval, nor by its later sessions."""
+    async with acs(tmp_path, cpe_auth="quarantine", discover=discover) as bed:
+        device = await bed.device()
+        assert (await device.session("2 PERIODIC", handler=tree)).status == 204
+        assert device.heard == []
+        for _ in range(2):
+            assert (await bed.rest("POST", f"devices/{id_of()}/approve")).json["state"] == "approved"
+            assert (await device.session("2 PERIODIC", handler=tree)).status == 204
+        assert [m.element for m in device.heard] == ["GetParameterNames", "GetParameterValues"]
+        assert (await bed.get_device())["wanted"] == []
+
+
+@pytest.mark.parametrize(("discover", "read"), [("bootstrap", False), ("first-contact", True), ("never", False)])
+@played
+async def test_a_new_device_without_a_bootstrap_is_read_where_that_is_wished(
+    tmp_path: Path, discover: str, read: bool
+) -> None:
+    """One that another ACS has managed, let in without a person: at its first contact, once."""
+    async with acs(tmp_path, discover=discover) as bed:
+        device = await bed.device()
+        for _ in range(2):
+            assert (await device.session("2 PERIODIC", handler=tree)).status == 204
+        assert [m.element for m in device.heard] == (["GetParameterNames", "GetParameterValues"] if read else [])
