@@ -12,7 +12,7 @@ import pytest
 
 from homeport.acs.records import StoredValue, TaskRecord
 from homeport.acs.storage.interface import TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.sql import postgres_channel, postgres_link, postgres_writer, rows
+from homeport.acs.storage.sql import archive, postgres, postgres_channel, postgres_link, postgres_writer, rows
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
@@ -224,6 +224,40 @@ def test_a_silent_database_is_told_after_one_time_limit_however_many_ask(
             await store.task("1")
             await store.commit(model("again"))
             assert store.trouble is None
+
+    run(scene())
+
+
+def test_a_long_change_of_the_layout_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the node that makes it and by those that start meanwhile: with workers, one that gave up would end them all, and it."""
+    short = shared_server().new_database()
+    steps = postgres.migrations(postgres.MIGRATIONS)
+    monkeypatch.setattr(postgres, "migrations", lambda _: [*steps, (steps[-1][0] + 1, "SELECT pg_sleep(0.3)")])
+    monkeypatch.setattr(postgres_link, "STATEMENT_TIMEOUT", 0.2)
+    monkeypatch.setitem(postgres_link._SETTINGS, "lock_timeout", "50ms")
+
+    async def scene() -> None:
+        stores = [PostgresStore(short, node=f"m{n}") for n in range(2)]
+        await asyncio.gather(*(store.open() for store in stores))
+        found = await stores[0]._link.fetch("SHOW lock_timeout")
+        assert found[0][0] == "50ms"
+        await asyncio.gather(*(store.close() for store in stores))
+
+    run(scene())
+
+
+def test_a_backup_to_a_slow_disk_is_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pieces it may wait longer than a node may stand still in a transaction: it holds nobody up."""
+    monkeypatch.setitem(postgres_link._SETTINGS, "idle_in_transaction_session_timeout", "20ms")
+    monkeypatch.setattr(archive, "_BATCH", 1)
+
+    async def scene() -> None:
+        async with nodes(url):
+            tables = set()
+            async for table, _ in archive.everything(url):
+                await asyncio.sleep(0.04)
+                tables.add(table)
+            assert {"device", "secret"} - tables <= {"secret"}
 
     run(scene())
 

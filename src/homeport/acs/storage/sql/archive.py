@@ -19,7 +19,7 @@ import msgspec
 from homeport.acs.records import due
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore, layout
-from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated
+from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated, unhurried
 from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.values import unpack_delta, unpack_paths
@@ -89,7 +89,7 @@ async def everything(database: Path | str) -> Rows:
         for item in _sqlite_rows(database):
             yield item
         return
-    connection = await Link(database).connect()
+    connection = await unhurried(await Link(database).connect())
     try:
         _known_layout(safe_url(database), await layout(connection), migrations(MIGRATIONS))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -267,7 +267,7 @@ async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
         async with _sqlite_target(database) as target:
             yield target
         return
-    connection = await Link(database).connect()
+    connection = await unhurried(await Link(database).connect())
 
     async def count(table: str) -> int:
         return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))

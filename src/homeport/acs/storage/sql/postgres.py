@@ -54,6 +54,9 @@ MIGRATIONS: Final = "postgres_migrations"
 MIGRATION_LOCK: Final = 0x484F4D45
 """The advisory lock that lets one node at a time bring the layout up to date."""
 
+MIGRATE_WITHIN: Final = 86_400.0
+"""Seconds that bringing the layout up to date may take, and that other nodes wait for it."""
+
 VIEW_AGE: Final = 0.25
 """Seconds for which what was read of a device may serve: the messages of one turn. Only while other nodes' notices arrive."""
 
@@ -611,7 +614,10 @@ def _unheeded(future: "asyncio.Future[None]") -> None:
 async def _migrate(connection: Connection, url: str) -> None:
     """Bring the layout up to date, one node at a time."""
     steps = migrations(MIGRATIONS)
-    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    # Another node may be at it, and a large table takes its time: who gave up here would end the one that works, and both begin anew.
+    await connection.execute("SET lock_timeout = 0")
+    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK, timeout=MIGRATE_WITHIN)
+    await connection.execute("RESET lock_timeout")
     try:
         version = await layout(connection)
         if version > steps[-1][0]:
@@ -622,7 +628,7 @@ async def _migrate(connection: Connection, url: str) -> None:
         for number, script in steps:
             if number > version:
                 async with connection.transaction():
-                    await connection.execute(script)
+                    await connection.execute(script, timeout=MIGRATE_WITHIN)
                     await fill(connection, number)
                     await connection.execute("INSERT INTO layout (number) VALUES ($1)", number)
     finally:

@@ -171,6 +171,12 @@ class Link:
             await farewell(self._idle.pop())
 
 
+async def unhurried(connection: Connection) -> Connection:
+    """The same, for a long transaction of a program that reads or writes a file meanwhile, in which it may have to wait."""
+    await connection.execute("SET idle_in_transaction_session_timeout = 0")
+    return connection
+
+
 async def farewell(connection: Connection) -> None:
     """Close a connection, politely where the server still listens."""
     try:
