@@ -100,7 +100,7 @@ def test_a_unit_that_cannot_be_written_by_a_mistake_of_ours_holds_nobody_up(
 # --- a server that ends connections ---
 
 
-@pytest.mark.parametrize("at", ["between", "within", "commit"])
+@pytest.mark.parametrize("at", ["between", "within", "commit", "standby"])
 def test_a_writing_connection_that_is_ended_costs_nobody_an_error(
     url: str, at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +135,9 @@ def test_a_writing_connection_that_is_ended_costs_nobody_an_error(
             monkeypatch.setattr(asyncpg.Connection, "execute", executed)
             if at == "between":
                 await end()
+            if at == "standby":  # another server has taken over, and this one only reads now
+                await store._writer._connection.execute("SET default_transaction_read_only = on")  # type: ignore[union-attr]
+                ended.clear()
             task = TaskChange(a_task("once"), None)
             await store.commit(unit(tasks=[task], patches=[(S1, {"model": "second"})]))
             monkeypatch.undo()

@@ -29,7 +29,7 @@ def work(number, tether):
         print("words for which there is no room")
         return 7
     tether.ready()
-    if plan == "dying" and number == 1:
+    if plan in ("dying", "poor") and number == 1:
         time.sleep(0.05)
         return 3
     if plan == "deaf":
@@ -39,7 +39,20 @@ def work(number, tether):
         time.sleep(0.05)
     return 0
 
+fork, forks = os.fork, []
+
+def poor_fork():
+    forks.append(1)
+    if len(forks) in (3, 5):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+if plan == "poor":
+    os.fork = poor_fork
+
 def changed(pids):
+    if plan == "poor" and "all" in book.read_text():
+        raise OSError(28, "No space left on device")
     with book.open("a") as out:
         out.write("all " + " ".join(map(str, pids)) + "\\n")
 
@@ -81,6 +94,19 @@ def test_a_worker_that_keeps_dying_is_started_again_and_again_and_the_other_is_l
     waits = [line.partition("again_in=")[2].split()[0] for line in said if "again_in=" in line]
     assert waits[:4] == ["0.0", "0.05", "0.1", "0.2"], "at once, then later and later"
     assert any("dies again and again" in line and "Look at memory, disk and database" in line for line in said)
+
+
+def test_a_machine_without_memory_and_disk_for_a_moment_does_not_end_the_workers_that_serve(tmp_path: Path) -> None:
+    """No process can be made, and nothing written: both is tried again, and the other worker is left alone."""
+    book = tmp_path / "book"
+    process = parent(book, "poor")
+    wait_for(lambda: len(lines(book, "1")) >= 3, "the third start")
+    assert len(lines(book, "0")) == len(lines(book, "all")) == 1
+    process.terminate()
+    assert process.wait(20) == 0
+    said = book.with_suffix(".log").read_text()
+    assert "cannot be started; it is tried again" in said
+    assert "No space left on device" in said
 
 
 def test_a_worker_that_cannot_even_start_ends_everything_with_its_code(tmp_path: Path) -> None:

@@ -118,9 +118,20 @@ def _watch(
             due[worker.number] = time.monotonic() + _wait(worker, status)
         for number in [n for n, at in due.items() if at <= time.monotonic()]:
             del due[number]
-            _start(workers[number], work, alive, hold)
+            try:
+                _start(workers[number], work, alive, hold)
+            except OSError as e:
+                _log.error("a worker cannot be started; it is tried again", worker=number + 1, reason=str(e))
+                due[number] = time.monotonic() + FIRST_WAIT
         if (news or not complete) and all(w.ready for w in workers):
-            changed([w.pid for w in workers])
+            try:
+                changed([w.pid for w in workers])
+            except OSError as e:
+                if not complete:
+                    raise
+                _log.error(
+                    "the process ids of the workers cannot be written", reason=str(e)
+                )  # the disk is full: they serve on
             complete = True
 
 
@@ -155,7 +166,12 @@ def _start(worker: _Worker, work: Work, alive: int, hold: int) -> None:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid == 0:
         code = 70
         try:

@@ -47,8 +47,9 @@ ENDED: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.DatabaseDroppedError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""The server's last word on a connection: it was told to stop, or to end this one."""
+"""The server's last word on a connection: it was told to stop, to end this one, or is no longer the one that writes."""
 
 Connection: TypeAlias = Any
 """An asyncpg.Connection; the package has no types."""
