@@ -40,6 +40,13 @@ _IN_COMMANDS: Final = tuple(
 """What the API tells programs to call, as a person types it."""
 
 
+def in_commands(message: str) -> str:
+    """A message of the API, with commands in place of calls."""
+    for spoken, typed in _IN_COMMANDS:
+        message = spoken.sub(typed, message)
+    return message
+
+
 class Body(Protocol):
     """A request's body that is read as it is sent. length: of all of it, bytes."""
 
@@ -275,8 +282,7 @@ class RestClient:
         if isinstance(details, str) and details not in message:
             message = f"{message} ({details})"
         message = message.strip().rstrip(".").replace("\n", " ")
-        for spoken, typed in _IN_COMMANDS:
-            message = spoken.sub(typed, message)
+        message = in_commands(message)
         if status == 401:
             return CliError(f"the ACS at {self.base} does not accept the token; {self._where_token}", ExitCode.REFUSED)
         if status in (403, 409, 423, 429):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, Device, Token, Yes, ask_password, confirm, connect, resolve
 from homeport.cli.exits import CliError, ExitCode
@@ -17,6 +18,7 @@ def approve(device: Device, acs: Acs = None, token: Token = None) -> None:
     found = resolve(client, device)
     client.call("POST", f"/devices/{quoted(found)}/approve")
     print(f"{found} is approved")
+    output.note("it is managed from its next contact on; to have it come now, restart it")
 
 
 def tag(

@@ -67,6 +67,16 @@ def fault_lines(fault: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def fault_line(fault: Mapping[str, Any]) -> str:
+    """A task's fault on one line: the refused parameters where it names some, at most three of them, else the fault itself."""
+    parameters = list(fault.get("parameters") or [])
+    if not parameters:
+        return fault_lines(fault)[0]
+    said = [f"{p['name']}: {_sentence(p.get('code'), str(p.get('string') or ''))}" for p in parameters[:3]]
+    more = len(parameters) - len(said)
+    return "; ".join(said) + (f"; and {more} more" if more else "")
+
+
 def _number(code: Any) -> int | None:
     text = str(code)
     return int(text) if text.isdigit() else None

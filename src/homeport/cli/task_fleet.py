@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli import output
-from homeport.cli.client import ENDED, RestClient, quoted
+from homeport.cli.client import ENDED, RestClient, in_commands, quoted
 from homeport.cli.common import Acs, AsJson, Later, Token, Yes, confirm, connect
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.faults import fault_lines
+from homeport.cli.faults import fault_line
 from homeport.cli.rpc_args import parse_args
 
 Where = Annotated[
@@ -81,7 +81,7 @@ def start(
     else:
         for task in ended:
             if task["status"] not in ("done", "queued", "running"):
-                said = fault_lines(task["fault"])[0] if task.get("fault") else task["status"]
+                said = fault_line(task["fault"]) if task.get("fault") else task["status"]
                 print(
                     f"{task['device']}: {task['status']}: {said}" if task.get("fault") else f"{task['device']}: {said}"
                 )
@@ -138,7 +138,10 @@ def _make(client: RestClient, body: dict[str, Any], key: str) -> tuple[list[dict
                     cure = f"the same command with --key {key} goes on"
                     raise CliError(f"{len(made)} tasks are made, then: {line['error']}; {cure}")
                 return made, refused
-            (refused if "error" in line else made).append(line)
+            if "error" in line:
+                refused.append(line | {"error": in_commands(line["error"])})
+            else:
+                made.append(line)
             shown(len(made), "")
     raise CliError(
         f"the ACS stopped after {len(made)} tasks; the same command with --key {key} goes on", ExitCode.UNREACHABLE
