@@ -254,7 +254,7 @@ def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) 
     assert code == ExitCode.FAULT
     assert "failed: 9005" in out and out.endswith("1 failed\n")
     wish = 'parameter_list=[{"name": "Device.Nope", "value": "1", "type": "string"}]'
-    assert "failed: Device.Nope: 9005" in say("task", "start", *everybody, "SetParameterValues", wish)[1]
+    assert "failed: Device.Nope: 9005" in say("task", "start", *everybody, "SetParameterValues", wish, "--yes")[1]
     waiting = (
         "task",
         "start",
