@@ -95,7 +95,7 @@ def test_touched_facts_are_seen_at_once_and_survive_a_flush(store: Store, run: R
     store.touch("00D0F1-X-S1", {"last_inform": 7.0}, {"Device.X": StoredValue("1", "int", None, 7.0)})
     store.touch("nobody", {"last_inform": 7.0}, {})
     assert run(store.device("00D0F1-X-S1")).last_inform == 7.0
-    assert run(store.reported("00D0F1-X-S1"))["Device.X"].value == "1"
+    assert run(store.reported("00D0F1-X-S1"))["Device.X"] == "1"
     assert run(store.values("00D0F1-X-S1"))["Device.X"].value == "1"
     run(store.flush())
     assert run(store.devices(None, limit=1, cursor=None)).items[0].last_inform == 7.0

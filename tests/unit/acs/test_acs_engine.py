@@ -91,7 +91,7 @@ def test_every_event_that_a_device_forgets_is_durable(event: str) -> None:
 
 def test_only_what_changed_is_kept() -> None:
     """Values that are known already are not written again."""
-    reported = {"Device.DeviceInfo.UpTime": StoredValue("5"), "Device.DeviceInfo.SoftwareVersion": StoredValue("1.0")}
+    reported = {"Device.DeviceInfo.UpTime": "5", "Device.DeviceInfo.SoftwareVersion": "1.0"}
     message = an_inform("2 PERIODIC", DeviceInfo_UpTime="6", DeviceInfo_SoftwareVersion="1.0")
     assert list(assess(message, KNOWN, reported).changed) == ["Device.DeviceInfo.UpTime"]
 

@@ -8,7 +8,16 @@ from homeport.acs.engine.effects import learnt, promoted
 from homeport.acs.records import Reading, StoredValue, TaskRecord
 from homeport.acs.storage.interface import ValuesChange
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.values import NO_PATHS, Column, Paths, apply_values, unpack_paths, unpack_values
+from homeport.acs.storage.values import (
+    NO_PATHS,
+    Column,
+    Delta,
+    Paths,
+    apply_values,
+    delta_of,
+    unpack_paths,
+    unpack_values,
+)
 from homeport.codec import messages as m
 
 PATHS = ("Device.", "Device.A.", "Device.A.B", "Device.A.C", "Device.D")
@@ -49,6 +58,36 @@ def test_a_column_is_what_a_dictionary_would_be(changes: list[ValuesChange]) -> 
         stored = unpack_paths(column.paths.blob)
         assert unpack_values(stored, column.packed()) == whole
         column = Column(Paths(stored, column.paths.blob), column.packed())
+
+
+@given(st.lists(a_change | a_reading, max_size=8))
+def test_a_delta_is_what_a_dictionary_would_be(changes: list[ValuesChange]) -> None:
+    """Its texts as well, over packing and unpacking between any two."""
+    delta, whole = Delta(), dict[str, StoredValue]()
+    for change in changes:
+        delta.apply(change)
+        apply_values(whole, change)
+        assert delta.column.unpacked() == whole
+        assert delta.texts == {path: value.value for path, value in whole.items()}
+        delta = Delta(Paths(delta.column.paths.rows, delta.column.paths.blob), delta.column.packed())
+        assert delta.column.unpacked() == whole and len(delta) == len(whole)
+
+
+def test_a_delta_takes_any_number_of_times() -> None:
+    """Each of 300 values with a time of its own, then one after the other changed again."""
+    whole = {f"Device.P{n:03}": StoredValue("1", "string", None, float(n)) for n in range(300)}
+    delta = delta_of(whole)
+    for n in range(0, 300, 7):
+        whole[f"Device.P{n:03}"] = StoredValue("2", "string", None, 1000.0 + n)
+        delta.apply(ValuesChange("S1", {f"Device.P{n:03}": whole[f"Device.P{n:03}"]}))
+    assert delta.column.unpacked() == whole
+    few = delta_of({path: StoredValue("1", "string", None, 5.0) for path in whole})
+    for n, path in enumerate(whole):
+        few.apply(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n))}))
+        few.apply(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n + 1))}))
+    told = few.column.unpacked()
+    assert [told[path].updated for path in whole] == [n + 1.0 for n in range(300)]
+    assert unpack_values(few.column.paths.rows, few.column.packed()) == told
 
 
 def test_a_change_of_values_leaves_the_path_list_alone() -> None:

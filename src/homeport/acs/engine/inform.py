@@ -68,7 +68,7 @@ def identity_problem(inform: Inform) -> str:
 
 def assess(
     known: DeviceRecord | None,
-    reported: Mapping[str, StoredValue],
+    reported: Mapping[str, str | None],
     inform: Inform,
     *,
     urn: str,
@@ -82,7 +82,7 @@ def assess(
     for p in inform.parameter_list:
         name, value = p.name, p.value
         before = last(name)
-        if before is None or before.value != value:
+        if before != value:
             if name.endswith(".") or not name or (is_secret(name) and before is not None):
                 continue
             changed[name] = StoredValue("" if is_secret(name) else value, p.type or "string", None, now)

@@ -283,8 +283,8 @@ class Store(Protocol):
     async def fresh(self, id: str) -> DeviceRecord | None:
         """The device with all that any process has committed: for people, who ask one process right after they told another one."""
 
-    async def reported(self, id: str) -> Mapping[str, StoredValue]:
-        """The values that changed lately, among them those of the last Inform: small and quick to get."""
+    async def reported(self, id: str) -> Mapping[str, str | None]:
+        """The texts of values that changed lately, among them those of the last Inform: small and quick to get."""
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
         """Devices by id, those that `where` selects."""

@@ -46,6 +46,9 @@ class _Packed(msgspec.Struct, array_like=True):
 
 _decode_values = msgspec.msgpack.Decoder(_Packed).decode
 
+DAMAGED: Final = (ValueError, LookupError, TypeError, msgspec.MsgspecError)
+"""What reading a damaged blob raises, or writing a text that is no Unicode."""
+
 PathList = tuple[tuple[str, str, bool | None], ...]
 """(path, type, writable) of everything a device has, sorted by path."""
 
@@ -73,10 +76,11 @@ _IN_PIECES: Final = b"\xc1"
 class Paths:
     """A path list with what is asked of it again and again. blob, hash: as it is stored."""
 
-    __slots__ = ("_readings", "blob", "hash", "places", "rows")
+    __slots__ = ("_readings", "blob", "hash", "names", "places", "rows")
 
     def __init__(self, rows: PathList, blob: bytes) -> None:
         self.rows = rows
+        self.names = tuple([row[0] for row in rows])
         self.places = {row[0]: place for place, row in enumerate(rows)}
         self.blob = blob
         self.hash = paths_hash(blob)
@@ -151,6 +155,20 @@ class Column:
             apply_values(whole, change)
             self._take(whole)
 
+    def put(self, path: str, new: StoredValue) -> bool:
+        """Whether this is only a value of a known path, and is done; for a few, as an Inform has them."""
+        place = self.paths.places.get(path)
+        if place is None or new.value is None or new.writable is not None or new.type != self.paths.rows[place][1]:
+            return False
+        self._values[place] = new.value
+        which = self._which
+        if which.count(which[place]) == 1:
+            self._kinds[which[place]] = new.updated  # nobody else has the old time
+        else:
+            number = self._time(new.updated)
+            self._which[place] = number  # which may be another by now
+        return True
+
     def _placed(self, changed: Mapping[str, StoredValue]) -> bool:
         """Whether the change was only of values of known paths, all at one time, and is done; else nothing was changed."""
         if isinstance(changed, Reading):
@@ -206,6 +224,11 @@ class Column:
         self._values = [v.value for _, v in ordered]
         self._number([v.updated for _, v in ordered])
 
+    @property
+    def texts(self) -> Sequence[str | None]:
+        """The values, in the order of the path list."""
+        return self._values
+
     def unpacked(self) -> dict[str, StoredValue]:
         """All values by path."""
         kinds = self._kinds
@@ -223,6 +246,46 @@ class Column:
             return _encode(_Packed(self._values, 0.0, None, kinds, bytes(which)))
         base = min(kinds)
         return _encode(_Packed(self._values, base, [kinds[number] - base for number in which]))
+
+
+class Delta:
+    """What a device has told since its values were written. texts: the value of each path, None of what has none.
+
+    blob: of the column, None where there is nothing yet.
+    """
+
+    __slots__ = ("column", "texts")
+
+    def __init__(self, paths: "Paths | None" = None, blob: bytes | None = None) -> None:
+        self.column = Column(paths if paths is not None else NO_PATHS, blob)
+        self.texts: dict[str, str | None] = dict(zip(self.column.paths.names, self.column.texts, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def apply(self, change: ValuesChange) -> None:
+        """Bring a change in."""
+        column, texts = self.column, self.texts
+        if change.removed:
+            column.apply(change)
+            self.texts = dict(zip(column.paths.names, column.texts, strict=True))
+            return
+        others: dict[str, StoredValue] = {}
+        for path, new in change.changed.items():
+            if not column.put(path, new):
+                others[path] = new
+            if new.value is not None or path not in texts:
+                texts[path] = new.value
+        if others:
+            column.apply(ValuesChange(change.device, others))
+
+
+def delta_of(values: Mapping[str, StoredValue]) -> Delta:
+    """A delta that is not packed as a column."""
+    delta = Delta()
+    if values:
+        delta.apply(ValuesChange("", values))
+    return delta
 
 
 _made: dict[PathList, Paths] = {}

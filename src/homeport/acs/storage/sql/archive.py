@@ -20,9 +20,9 @@ from homeport.acs.records import due
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore, layout
 from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated, unhurried
-from homeport.acs.storage.sql.queries import migrations
+from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
-from homeport.acs.storage.values import unpack_delta, unpack_paths
+from homeport.acs.storage.values import DAMAGED, pack_delta, unpack_delta, unpack_paths, unpack_values
 from homeport.errors import StoreError
 
 FORMAT: Final = 3
@@ -118,6 +118,16 @@ def _known_layout(name: str, found: int, steps: Sequence[tuple[int, str]]) -> No
         )
 
 
+def _plain_delta(device: int, blob: bytes, paths: bytes | None) -> tuple[int, bytes]:
+    """The row of a delta that names its paths itself, as both databases read it; a damaged one as it is."""
+    if paths is None:
+        return device, blob
+    try:
+        return device, pack_delta(unpack_values(unpack_paths(paths), blob))
+    except DAMAGED:
+        return device, blob
+
+
 def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
     if not path.exists():
         raise StoreError(f"there is no database {path}; choose another with --data-dir or --database")
@@ -128,6 +138,9 @@ def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
             _known_layout(str(path), int(found), migrations())
             connection.execute("BEGIN")  # one snapshot: the write-ahead log keeps it while others write
             for table, columns in TABLES.items():
+                if table == "device_delta":
+                    yield from ((table, _plain_delta(*row)) for row in connection.execute(QUERIES["deltas"]))
+                    continue
                 for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
                     yield table, row
         finally:

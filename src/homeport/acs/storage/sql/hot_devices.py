@@ -20,7 +20,7 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.sql.reads import SqliteReads
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
-from homeport.acs.storage.values import merged, pack_delta, unpack_delta
+from homeport.acs.storage.values import DAMAGED, Delta, Paths, delta_of, pack_delta, unpack_delta, unpack_paths
 from homeport.errors import StoreError, StoreUnavailable
 
 DELTA_MOST: Final = 128
@@ -38,6 +38,9 @@ ROWS_AT_ONCE: Final = 64
 MOST_DIRTY: Final = 1_000
 """Devices with something unwritten before it is written early: they cannot leave the cache."""
 
+MOST_FORMS: Final = 1_000
+"""Lists of paths that deltas share: a model has one or a few. About 1 KB each, for ever."""
+
 MOST_DEFERRED: Final = 2_000
 """Units of histories that wait while the medium does not work; those beyond are lost."""
 
@@ -47,17 +50,17 @@ _log = structlog.get_logger("homeport.acs.storage")
 class Hot:
     """A device in the cache, and what of it is not on the disk yet."""
 
-    __slots__ = ("changed", "doubtful", "key", "merging", "record", "reported", "seen_only", "tasks", "waiting")
+    __slots__ = ("changed", "delta", "doubtful", "key", "merging", "record", "seen_only", "tasks", "waiting")
 
-    def __init__(self, key: int, record: DeviceRecord, reported: dict[str, StoredValue]) -> None:
+    def __init__(self, key: int, record: DeviceRecord, delta: Delta) -> None:
         self.key = key  # 0: not known yet
         self.record = record
-        self.reported = reported
+        self.delta = delta
         self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
         self.waiting = 0  # units on their way to the disk
         self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
         self.seen_only = True  # of what is dirty, only last_inform changed in the record
-        self.changed = False  # `reported` is dirty
+        self.changed = False  # `delta` is dirty
         self.doubtful = False  # it holds what is not true: read anew as soon as nothing of it is on its way
 
 
@@ -72,6 +75,9 @@ class HotDevices(SqliteReads):
             str, dict[str, Hot]
         ] = {}  # what was dirty and is on its way: the batch in which it went last
         self._deferred: list[list[Statement]] = []
+        self._forms: dict[int, Paths] = {}
+        self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
+        self._form_seen: dict[bytes, int] = {}  # how often others were written
         self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -117,9 +123,7 @@ class HotDevices(SqliteReads):
             return
         hot.record = replace(hot.record, **fields)
         if changed:
-            reported = hot.reported
-            for path, value in changed.items():
-                reported[path] = merged(reported.get(path), value)
+            hot.delta.apply(ValuesChange(device, changed))
             hot.changed = True
         if len(fields) > 1 or "last_inform" not in fields:
             hot.seen_only = False
@@ -175,7 +179,7 @@ class HotDevices(SqliteReads):
                 self._take(writer, rows_of, hot)
             except StoreUnavailable:
                 self._dirty[id] = hot
-            except (StoreError, ValueError) as e:
+            except (StoreError, *DAMAGED) as e:
                 _log.error(
                     "what a device told cannot be stored; it is read from the disk again", device=id, reason=str(e)
                 )
@@ -199,15 +203,15 @@ class HotDevices(SqliteReads):
             if row is None:
                 return  # deleted
             hot.key = row[0]
-        if hot.changed and len(hot.reported) > DELTA_MOST:
+        if hot.changed and len(hot.delta) > DELTA_MOST:
             self._fold(writer, hot)
             hot.changed = False
         if not hot.seen_only:
             waiting.records.append(rows.whole_row(hot.record))
             if hot.changed:
-                waiting.deltas.append((pack_delta(hot.reported), hot.key))
+                waiting.deltas.append((*self._packed(hot.delta), hot.key))
         elif hot.changed:
-            waiting.told.append((hot.record.last_inform, pack_delta(hot.reported), hot.key))
+            waiting.told.append((hot.record.last_inform, *self._packed(hot.delta), hot.key))
         else:
             waiting.seen.append((hot.record.last_inform, hot.key))
         hot.seen_only, hot.changed = True, False
@@ -227,13 +231,13 @@ class HotDevices(SqliteReads):
     def _fold(self, writer: Writer, hot: Hot) -> None:
         """Bring a delta that has grown long into the values."""
         id = hot.record.id
-        change = ValuesChange(id, hot.reported)
-        hot.reported = {}
+        change = ValuesChange(id, hot.delta.column.unpacked())
+        hot.delta = Delta()
         hot.merging.append(change)
         hot.waiting += 1
         statements = [
             Statement(Mode.MERGE, "", change),
-            Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta({}))),
+            Statement(Mode.ONE, QUERIES["put_delta"], (None, None, id)),
         ]
         writer.submit(statements, lambda error: self._settle(id, error))
 
@@ -282,18 +286,62 @@ class HotDevices(SqliteReads):
             row = self._hot_row(id)
             if row is None:
                 return None
-            key, rest, last_inform, delta, busy = row
+            key, rest, last_inform, delta, form, busy = row
             record = rows.whole_device(rest, last_inform)
             older = record is None  # the next write brings it into the form that is read in one step
             if record is None:
                 record = rows.device(self._one("device", id))
-            hot = self._hots[id] = Hot(key, record, unpack_delta(delta) if delta else {})
+            hot = self._hots[id] = Hot(key, record, self._unpacked(delta, form, self._read))
             hot.seen_only = not older
             if not busy:
                 hot.tasks = ()
             if len(self._hots) - len(self._dirty) - len(self._drained) > CACHED_DEVICES + EVICTED_AT_ONCE:
                 self._evict()
         return hot
+
+    def _packed(self, delta: Delta) -> tuple[bytes, int | None]:
+        """The columns `delta` and `delta_form`."""
+        column = delta.column
+        form = self._form_ids.get(column.paths.hash)
+        if form is None:
+            self._learn_form(column.paths)
+            return pack_delta(column.unpacked()), None
+        return column.packed(), form
+
+    def _unpacked(self, blob: bytes | None, form: int | None, connection: sqlite3.Connection) -> Delta:
+        """The delta of these columns. One that is damaged is empty: the device tells it again."""
+        if not blob:
+            return Delta()
+        try:
+            if form is None:
+                return delta_of(unpack_delta(blob))
+            paths = self._forms.get(form)
+            if paths is None:
+                (found,) = connection.execute(QUERIES["delta_form"], (form,)).fetchone() or (b"\x90",)
+                paths = self._forms[form] = Paths(unpack_paths(found), found)
+                self._form_ids[paths.hash] = form
+            return Delta(paths, blob)
+        except DAMAGED as e:
+            _log.error("what a device told lately cannot be read; run homeport acs db check", reason=str(e))
+            return Delta()
+
+    def _learn_form(self, paths: Paths) -> None:
+        """Give the paths of a delta a number, where they come more than once: most devices of a model tell the same."""
+        seen = self._form_seen.get(paths.hash, 0)
+        if len(self._form_seen) >= MOST_FORMS:
+            self._form_seen.clear()
+        self._form_seen[paths.hash] = seen + 1
+        if seen == 0:
+            self._find_form(paths)  # it may be there from another day
+        elif seen == 1:
+            statement = Statement(Mode.ONE, QUERIES["insert_delta_form"], (paths.hash, paths.blob, MOST_FORMS))
+            self._working().submit([statement], lambda error: self._find_form(paths) if error is None else None)
+
+    def _find_form(self, paths: Paths) -> None:
+        row = self._one("delta_form_id", paths.hash)
+        if row is not None:
+            self._forms[row[0]] = paths
+            self._form_ids[paths.hash] = row[0]
 
     def _hot_row(self, id: str) -> Any:
         """What `_load` needs of the disk.

@@ -402,15 +402,11 @@ class PostgresStore(PostgresTasks):
         self._forget(id)  # a notice of another node's commit may still be on its way
         return await self.device(id)
 
-    async def reported(self, id: str) -> Mapping[str, StoredValue]:
+    async def reported(self, id: str) -> Mapping[str, str | None]:
         view = await self._view(id)
-        fresh = self._fresh(id) if view.record is not None else []
-        if not fresh:
-            return view.reported
-        out = dict(view.reported)
-        for _, values in fresh:
-            for path, value in values.items():
-                out[path] = merged(out.get(path), value)
+        out = {path: value.value for path, value in view.reported.items()}
+        for _, values in self._fresh(id) if view.record is not None else ():
+            out.update((path, value.value) for path, value in values.items() if value.value is not None)
         return out
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:

@@ -2,7 +2,7 @@
 
 -- One device and its delta, and whether it has open tasks, in one step and in few columns: what an Inform needs.
 -- name: hot_device
-SELECT d.key, d.rest, d.last_inform, d.delta,
+SELECT d.key, d.rest, d.last_inform, d.delta, d.delta_form,
        EXISTS (SELECT 1 FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown'))
 FROM device d WHERE d.id = ?;
 
@@ -42,7 +42,7 @@ UPDATE device SET last_inform = ? WHERE key = ?;
 
 -- The same with what changed in it: by far the most frequent write.
 -- name: told_device
-UPDATE device SET last_inform = ?, delta = ? WHERE key = ?;
+UPDATE device SET last_inform = ?, delta = ?, delta_form = ? WHERE key = ?;
 
 -- The number of a device.
 -- name: device_key
@@ -58,7 +58,7 @@ DELETE FROM credential WHERE device = ?;
 
 -- The values of one device with their path list and its delta.
 -- name: values
-SELECT v.path_list, v.vals, d.delta FROM device d LEFT JOIN device_values v ON v.device = d.key WHERE d.id = ?;
+SELECT v.path_list, v.vals, d.delta, d.delta_form FROM device d LEFT JOIN device_values v ON v.device = d.key WHERE d.id = ?;
 
 -- A shared path list.
 -- name: path_list
@@ -91,11 +91,27 @@ UPDATE device_values SET vals = ? WHERE device = ?;
 
 -- What changed since the values were written.
 -- name: put_delta
-UPDATE device SET delta = ?2 WHERE id = ?1;
+UPDATE device SET delta = ?, delta_form = ? WHERE id = ?;
 
 -- The same, of a device whose number is known.
 -- name: put_delta_at
-UPDATE device SET delta = ? WHERE key = ?;
+UPDATE device SET delta = ?, delta_form = ? WHERE key = ?;
+
+-- The paths of a form of deltas.
+-- name: delta_form
+SELECT paths FROM delta_form WHERE id = ?;
+
+-- The number of a form.
+-- name: delta_form_id
+SELECT id FROM delta_form WHERE hash = ?;
+
+-- A new form, while there are not too many.
+-- name: insert_delta_form
+INSERT OR IGNORE INTO delta_form (hash, paths) SELECT ?, ? WHERE (SELECT count(*) FROM delta_form) < ?;
+
+-- All deltas, for a backup.
+-- name: deltas
+SELECT d.key, d.delta, f.paths FROM device d LEFT JOIN delta_form f ON f.id = d.delta_form WHERE d.delta IS NOT NULL;
 
 -- One task.
 -- name: task

@@ -40,12 +40,11 @@ from homeport.acs.storage.sql.statements import plain_statements, task_statement
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
 from homeport.acs.storage.values import (
+    Delta,
     PathList,
     apply_values,
     below,
     merged,
-    pack_delta,
-    unpack_delta,
     unpack_paths,
     unpack_values,
 )
@@ -220,7 +219,7 @@ class SqliteStore(HotDevices):
         for device in unit.devices:
             out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.whole_row(device)))
             if self._load(device.id) is None:
-                self._hots[device.id] = Hot(0, device, {})
+                self._hots[device.id] = Hot(0, device, Delta())
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
@@ -269,20 +268,19 @@ class SqliteStore(HotDevices):
 
         What the delta holds is never older than the values: a change of both is brought into both.
         """
-        id, changed, reported = hot.record.id, change.changed, hot.reported
+        id, changed, delta = hot.record.id, change.changed, hot.delta
         small = not change.removed and len(changed) <= SMALL_CHANGE
-        if small and len(reported) + len(changed) <= DELTA_MOST:
-            for path, value in changed.items():
-                reported[path] = merged(reported.get(path), value)
+        if small and len(delta) + len(changed) <= DELTA_MOST:
+            delta.apply(change)
             hot.changed = False
-            return [Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(reported)))]
+            return [Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id))]
         hot.merging.append(change)
         out = [Statement(Mode.MERGE, "", change)]
-        told = {path: changed[path] for path in reported if path in changed}
+        told = {path: changed[path] for path in delta.texts if path in changed}
         if told or change.removed:
-            apply_values(reported, ValuesChange(id, told, change.removed))
+            delta.apply(ValuesChange(id, told, change.removed))
             hot.changed = False
-            out.append(Statement(Mode.ONE, QUERIES["put_delta"], (id, pack_delta(reported))))
+            out.append(Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id)))
         return out
 
     def _full(self, hot: Hot) -> dict[str, StoredValue]:
@@ -290,7 +288,7 @@ class SqliteStore(HotDevices):
         full = self._stored_values(hot.record.id, self._read, self._paths)
         for change in hot.merging:
             apply_values(full, change)  # once more where it has arrived already: the same in the same order
-        for path, value in hot.reported.items():
+        for path, value in hot.delta.column.unpacked().items():
             full[path] = merged(full.get(path), value)
         return full
 
@@ -300,7 +298,7 @@ class SqliteStore(HotDevices):
         row = connection.execute(QUERIES["values"], (id,)).fetchone()
         if row is None:
             return {}
-        path_list, values, delta = row
+        path_list, values, delta, form = row
         full: dict[str, StoredValue] = {}
         if path_list is not None:
             paths = cache.get(path_list)
@@ -311,7 +309,7 @@ class SqliteStore(HotDevices):
                 paths = cache[path_list] = unpack_paths(blob)
             full = unpack_values(paths, values)
         if delta is not None:
-            for path, value in unpack_delta(delta).items():
+            for path, value in self._unpacked(delta, form, connection).column.unpacked().items():
                 full[path] = merged(full.get(path), value)
         return full
 
@@ -324,9 +322,9 @@ class SqliteStore(HotDevices):
     async def fresh(self, id: str) -> DeviceRecord | None:
         return await self.device(id)
 
-    async def reported(self, id: str) -> Mapping[str, StoredValue]:
+    async def reported(self, id: str) -> Mapping[str, str | None]:
         hot = self._hots.get(id) or self._load(id)
-        return hot.reported if hot is not None else {}
+        return hot.delta.texts if hot is not None else {}
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
         if self._dirty:
@@ -384,7 +382,7 @@ class SqliteStore(HotDevices):
         (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
         if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
             _, paths, vals = await self._stored_blobs(id)
-            return await in_slices(read_all(paths, vals, dict(hot.reported), tuple(hot.merging), path))
+            return await in_slices(read_all(paths, vals, hot.delta.column.unpacked(), tuple(hot.merging), path))
         full = self._full(hot)
         return {p: full[p] for p in sorted(full) if below(p, path)}
 
