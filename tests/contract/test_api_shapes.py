@@ -433,3 +433,25 @@ def test_the_description_says_which_scope_each_call_needs_and_it_is_so(tmp_path:
                         is_error(await bed.rest(method.upper(), where, token=tokens[scope]), 403, "forbidden")
 
     run(scene())
+
+
+def test_a_body_that_is_no_json_is_told_as_such(tmp_path: Path) -> None:
+    """Without its header, as curl -d sends it, and with a mistake in it, at its place."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for kind, body, says in (
+                (
+                    "application/x-www-form-urlencoded",
+                    b'{"name": "x"}',
+                    "Content-Type: application/json (not application/x-www",
+                ),
+                ("", b'{"name": "x"}', "none was sent"),
+                ("application/json", b'{"name" "x"}', "not JSON, at character 9"),
+            ):
+                headers = {"Authorization": f"Bearer {bed.token}"} | ({"Content-Type": kind} if kind else {})
+                answer = await bed.rest_connection.request("POST", "/api/v1/tokens", body, headers)
+                is_error(answer, 422, "invalid")
+                assert says in answer.json["error"]["message"]
+
+    run(scene())

@@ -115,9 +115,13 @@ async def known_query(request: Request) -> None:
     for name in given:
         if name not in known:
             there = f"there {'are' if len(known) > 1 else 'is'} {', '.join(known)}" if known else "there are none"
-            raise RequestValidationError([{"loc": ("query", name), "msg": f"this call has no such parameter; {there}"}])
+            raise RequestValidationError(
+                [{"loc": ("query", name), "type": "unknown", "msg": f"this call has no such parameter; {there}"}]
+            )
         if len(request.query_params.getlist(name)) > 1 and not several[name]:
-            raise RequestValidationError([{"loc": ("query", name), "msg": "this is given more than once"}])
+            raise RequestValidationError(
+                [{"loc": ("query", name), "type": "several", "msg": "this is given more than once"}]
+            )
 
 
 def _query_of(dependant: Dependant) -> dict[str, bool]:

@@ -74,9 +74,13 @@ def install(app: FastAPI) -> None:
     async def unwritable(_: Request, e: Exception) -> JSONResponse:
         return answer(422, "a text holds half of a surrogate pair (such as \\ud800), which is no character")
 
-    async def invalid(_: Request, e: Exception) -> JSONResponse:
+    async def invalid(request: Request, e: Exception) -> JSONResponse:
         assert isinstance(e, RequestValidationError)
-        problems = [{"where": ".".join(str(p) for p in x["loc"]), "what": x["msg"]} for x in e.errors()]
+        problems = [_problem(x) for x in e.errors()]
+        kind = request.headers.get("content-type", "")
+        if problems and problems[0]["where"] == "body" and "json" not in kind:
+            sent = f"not {kind[:80]}" if kind else "none was sent"
+            problems[0]["what"] = f"send JSON, with the header Content-Type: application/json ({sent})"
         first = problems[0] if problems else {"where": "", "what": "invalid"}
         return answer(422, f"{first['where']}: {first['what']}", problems)
 
@@ -88,3 +92,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(UnicodeEncodeError, unwritable)
     app.add_exception_handler(Exception, broken)
+
+
+def _problem(error: Any) -> dict[str, str]:
+    """Where a request is wrong, and what with it."""
+    where = [str(part) for part in error["loc"]]
+    if error["type"] == "json_invalid":
+        why = error.get("ctx", {}).get("error", "")
+        return {"where": "body", "what": f"this is not JSON, at character {int(where[-1]) + 1}: {why or error['msg']}"}
+    return {"where": ".".join(where), "what": error["msg"]}
