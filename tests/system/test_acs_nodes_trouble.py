@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from homeport.acs.storage.sql import postgres_channel
 from homeport.codec.envelope import decode
 from homeport.codec.messages import GetParameterValues, Reboot, RebootResponse
 from support.acs_nodes import a_hopping_device, nodes, stream
-from support.acs_wire import Bed, id_of, values
+from support.acs_wire import Bed, acs, id_of, values
 from support.postgres import needs_postgres, shared_server
 
 pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
@@ -102,6 +103,22 @@ def test_an_event_stream_that_missed_something_says_so_and_goes_on(pair: Pair, m
         channel.lost()  # what a node could not say it owns up to as soon as it can speak again
         a.app.hub.peers.own_up()  # type: ignore[union-attr]
         await told(reader, "gap")
+
+    pair.play(scene)
+
+
+def test_a_node_that_has_just_started_tells_its_events_at_once(pair: Pair, tmp_path: Path) -> None:
+    """It asks who reads the stream, and does not wait until that is told anew: restarted every few seconds it would never speak."""
+
+    async def scene(a: Bed, b: Bed) -> None:
+        reader = await stream(b)
+        async with acs(tmp_path, database=a.app.settings.database) as young:
+            assert young.app.store.channel.listening  # type: ignore[union-attr]
+            async with asyncio.timeout(1):
+                while not young.app.hub.bus.listening:
+                    await asyncio.sleep(0)
+            await (await young.device("N10")).session("0 BOOTSTRAP")
+            assert (await told(reader, "inform"))["device"] == id_of("N10")
 
     pair.play(scene)
 

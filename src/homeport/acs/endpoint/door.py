@@ -249,9 +249,8 @@ class Door:
             async with self._large:
                 return await self._go_on(live, request, body)
         except asyncio.CancelledError:
-            spoilt = (
-                True  # what it has come to is not known: it is not given to another process, but ends with this one
-            )
+            # What it has come to is not known: it is not given to another process, but ends with this one.
+            spoilt = True
             raise
         except Exception as e:
             # What the session has come to is not known for sure: the device begins a new one, and lost answers are settled there.

@@ -30,19 +30,29 @@ class Relay:
         hub.peers.on("event", lambda word: self._bus.deliver(word["e"]))
         hub.peers.on("listening", lambda _: self._bus.heard_elsewhere(HEARD_FOR))
         hub.peers.on("detail", self._detail)
+        hub.peers.on("who", lambda _: self._answer())
         hub.peers.on_gap(self._bus.missed)
+        hub.peers.on_gap(self._ask)
         hub.bus.far = self._tell
         hub.bus.first = self._announce
         hub.noted = self._note
         if udp is not None:
             udp.carry = self._carry
             hub.peers.on("udp", self._carried)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Who reads the event stream? A process that has just started must not keep its events to itself until it is told."""
+        self._peers.say("who")
+
+    def _answer(self) -> None:
+        if self._bus.local:
+            self._announce()
 
     async def announce(self) -> None:
         """Say that somebody reads the event stream here; called every `ANNOUNCE_EVERY` seconds."""
         self._peers.own_up()
-        if self._bus.local:
-            self._announce()
+        self._answer()
 
     def _announce(self) -> None:
         self._peers.say("listening")

@@ -135,7 +135,7 @@ class PostgresStore(PostgresTasks):
         self._beating = self._writer.submit(self._beat())
         await self._beating
         self._next_beat = time.monotonic() + BEAT
-        self.channel.start()
+        await self.channel.start()
         self._arm()
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ Two kinds of notices: what was committed (sent with the commit, by the writer), 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Final
@@ -35,6 +36,9 @@ PROBE_WITHIN: Final = 5.0
 CLOCKS_AGREE: Final = 1.0
 """Seconds by which this machine's clock may differ from the database server's before that is heeded."""
 
+FIRST_WITHIN: Final = 2.0
+"""Seconds that a start waits until this process listens."""
+
 LAST_WORDS: Final = 2.0
 """Seconds for what was said just before the end."""
 
@@ -56,6 +60,7 @@ class PostgresChannel:
         self.lost: Callable[[], None] | None = None
         self.ahead = 0.0
         self.listening = False
+        self._begun = asyncio.Event()
         self._link = link
         self._node = node
         self._noted = noted
@@ -64,9 +69,11 @@ class PostgresChannel:
         self._words: list[str] = []
         self._sending: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to listen."""
+    async def start(self) -> None:
+        """Begin to listen; returns when that works, or after a moment: a process that does not listen counts as dead to the others."""
         self._listener = asyncio.get_running_loop().create_task(self._listen())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), FIRST_WITHIN)
 
     async def stop(self) -> None:
         """End; what was said before still goes out where the database answers."""
@@ -146,6 +153,7 @@ class PostgresChannel:
                 await connection.add_listener(SAID, self._received)
                 self._cleared()
                 self.listening = True
+                self._begun.set()
                 if self.resumed is not None:
                     self.resumed()
                 while not ended.is_set():
