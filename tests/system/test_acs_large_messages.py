@@ -85,8 +85,7 @@ ASKS: dict[str, tuple[str, dict[str, Any], Callable[[], Message]]] = {
 }
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", ASKS)
+@pytest.mark.parametrize(("kind", "packed"), [("values", False), ("values", True), ("names", False)])
 @played
 async def test_a_whole_tree_in_one_answer_is_kept_and_holds_nobody_up(tmp_path: Path, kind: str, packed: bool) -> None:
     """Its rows are the task's result and the device's parameters; another device opens sessions all the time meanwhile."""
@@ -277,3 +276,17 @@ async def test_a_new_device_without_a_bootstrap_is_read_where_that_is_wished(
         for _ in range(2):
             assert (await device.session("2 PERIODIC", handler=tree)).status == 204
         assert [m.element for m in device.heard] == (["GetParameterNames", "GetParameterValues"] if read else [])
+
+
+@played
+async def test_an_inform_of_a_megabyte_is_read_in_slices_too(tmp_path: Path) -> None:
+    """Anybody may send one; its values are kept, and others go on meanwhile."""
+    told = {f"Device.X_LOAD_Group.{i}.Parameter": "x" * 40 for i in range(5_000)}
+    async with acquainted(tmp_path) as (bed, device):
+        other = await bed.device("S2")
+        informing = asyncio.create_task(device.inform("1 BOOT", parameters=told))
+        while not informing.done():
+            assert (await other.inform()).status == 200
+        assert informing.result().status == 200
+        assert (await device.post(None)).status == 204
+        assert len(await bed.app.store.values(id_of(), "Device.X_LOAD_Group.")) == 5_000

@@ -45,7 +45,7 @@ _LIST: Final = re.compile(rb"</?(?:[\w.-]+:)?ParameterList[\s/>]")
 
 _QUIRKS: Final = {str(quirk): quirk for quirk in Quirk}
 
-Lists = m.GetParameterValuesResponse | m.GetParameterNamesResponse | m.GetParameterAttributesResponse
+Lists = m.GetParameterValuesResponse | m.GetParameterNamesResponse | m.GetParameterAttributesResponse | m.Inform
 
 Step = Callable[[], Any] | None
 """What a reader asks for between two pieces of work: None a rest, a function that it be called elsewhere and its value given back."""
@@ -130,7 +130,7 @@ class _Cutter:
         self._tag = b"</" + row + b">"
         # What hides a `<`, whole or with no end; and the last tag of a row.
         self._marks = re.compile(
-            rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|(<!|<\?)|(</%b\s*>)" % re.escape(row), re.DOTALL
+            rb"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>|([!?])|(/%b\s*>))" % re.escape(row), re.DOTALL
         )
         end = text.rfind(self._tag, max(begin, len(text) - _HEAD))
         if end < 0:
@@ -153,8 +153,10 @@ class _Cutter:
 
     def _careful_cut(self, begin: int) -> int:
         """The end of a part, not inside of anything."""
-        cut = 0
-        for found in self._marks.finditer(self._text, begin, min(begin + LONGEST_PART, self.end)):
+        cut, limit = 0, min(begin + LONGEST_PART, self.end)
+        if self._text.find(self._tag[:-1], begin, limit) < 0:
+            raise _NotInParts  # one row that is longer than any may be
+        for found in self._marks.finditer(self._text, begin, limit):
             if found[1] is not None:
                 raise _NotInParts
             if found[2] is not None:

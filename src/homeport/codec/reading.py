@@ -28,6 +28,9 @@ XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 XSI_TYPE: Final = f"{{{XSI}}}type"
 SOAP_ENCODING: Final = "http://schemas.xmlsoap.org/soap/encoding/"
 ARRAY_TYPE: Final = f"{{{SOAP_ENCODING}}}arrayType"
+_LONG_LISTS: Final = ("ParameterInfoStruct", "ParameterAttributeStruct")
+"""Entries of lists that may be read in parts, beside those of values."""
+
 _COUNT: Final = re.compile(r"\[\s*([0-9]*)\s*\]\s*$")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _TYPES: Final = {str(t): str(t) for t in ValueType}
@@ -297,7 +300,7 @@ def _array_reader(kind: Array) -> Reader:
     else:
         item = _PART_READERS[kind.item]
 
-    check = _check_array_type if isinstance(kind.item, Text) else _check_list
+    check = _check_list if entry in _LONG_LISTS else _check_array_type
 
     def read(container: Element, reading: Reading) -> tuple[Any, ...]:
         places, count = reading.ahead(container, entry)

@@ -39,6 +39,16 @@ def value(number: int, text: str = "", inside: str = "", type: str = ' xsi:type=
     )
 
 
+def inform(rows: str, count: int = COUNT) -> bytes:
+    return (
+        f'<s:Envelope {NAMES}><s:Header><cwmp:ID s:mustUnderstand="1">7</cwmp:ID></s:Header><s:Body><cwmp:Inform><DeviceId>'
+        "<Manufacturer>M</Manufacturer><OUI>00D0F1</OUI><ProductClass>P</ProductClass><SerialNumber>S</SerialNumber></DeviceId>"
+        '<Event e:arrayType="cwmp:EventStruct[1]"><EventStruct><EventCode>1 BOOT</EventCode><CommandKey/></EventStruct></Event>'
+        "<MaxEnvelopes>1</MaxEnvelopes><CurrentTime>2026-01-01T00:00:00Z</CurrentTime><RetryCount>0</RetryCount>"
+        f'<ParameterList e:arrayType="cwmp:ParameterValueStruct[{count}]">{rows}</ParameterList></cwmp:Inform></s:Body></s:Envelope>'
+    ).encode()
+
+
 def values(change: Callable[[int], str] = value) -> str:
     return "".join(map(change, range(COUNT)))
 
@@ -61,6 +71,9 @@ def some(odd: str) -> Callable[[int], str]:
 
 
 MESSAGES = {
+    "an Inform": inform(values()),
+    "an Inform with a wrong count": inform(values(), 7),
+    "an Inform with comments": inform(values(lambda n: value(n, inside="<!-- </ParameterValueStruct> -->"))),
     "values": message(values()),
     "names": message(values(info), kind="Info"),
     "attributes": message(values(attributes), kind="Attribute"),
@@ -124,7 +137,9 @@ def test_parts_say_what_the_whole_says(name: str, part: int, monkeypatch: pytest
     assert outcome(in_parts, MESSAGES[name]) == outcome(decode, MESSAGES[name])
 
 
-@pytest.mark.parametrize("name", ["values", "names", "attributes", "a comment in rows", "CDATA", "letters", "utf-16"])
+@pytest.mark.parametrize(
+    "name", ["an Inform", "values", "names", "attributes", "a comment in rows", "CDATA", "letters", "utf-16"]
+)
 def test_a_long_list_is_really_cut(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No part of it is longer than asked for, and the whole is never read in one go."""
     monkeypatch.setattr(long_messages, "PART", 400)

@@ -112,6 +112,7 @@ class Door:
             max_list=max(50_000, self.session_body_limit // 64),
         )
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large_informs = asyncio.Semaphore(1)  # of anybody: they do not stand in the way of admitted devices
         self.held = Held(LARGE_TOGETHER * self.session_body_limit)
         self.live = live if live is not None else LiveSessions()
         self._mistakes: dict[tuple[str, str], float] = {}
@@ -284,7 +285,11 @@ class Door:
         session = Session(Role.ACS, timeout=self._timeout, limits=self._limits, style=self._style)
         now = self._clock()
         try:
-            events = session.receive(body, now=now, content_type=request.content_type)
+            if len(body) < LARGE:
+                events = session.receive(body, now=now, content_type=request.content_type)
+            else:
+                async with self._large_informs:
+                    events = await in_slices(session.receive_in_parts(body, now=now, content_type=request.content_type))
         except RemoteProtocolError as e:
             return self._refused(session, e, request, now)
         return await self._inform(session, events, login, request, body)
@@ -436,10 +441,10 @@ class Door:
             case ResponseReceived(response=response):
                 if len(body) < LARGE:
                     clean = self._trace(live, "cpe", response, body)
-                else:
-                    clean = await in_slices(without_secrets_in_parts(response))
-                    self._trace(live, "cpe", response, body, clean=clean)
-                return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean))
+                    return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean))
+                clean = await in_slices(without_secrets_in_parts(response))
+                self._trace(live, "cpe", response, body, clean=clean)
+                return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean, large=True))
             case FaultReceived(fault=fault):
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))

@@ -109,6 +109,11 @@ class Run:
         """End the program where it stands."""
         self._program.close()
 
+    @property
+    def rows(self) -> int:
+        """Rows of lists in the answers so far."""
+        return sum(len(getattr(reply, "parameter_list", ())) for reply in self.replies)
+
     def told(self) -> list[Any]:
         """The answers so far as plain values, for `resumed`."""
         return [freeze(reply) for reply in self.replies]

@@ -14,6 +14,9 @@ VERSION: Final = 1
 MOST_BYTES: Final = 8_388_608
 """A session that is larger is not handed over: the device begins a new one, which costs less than this row."""
 
+MOST_ROWS: Final = 20_000
+"""Rows of lists in a session that is handed over: more would hold up the other devices while they are written down."""
+
 MOST_TRACE: Final = 1_048_576
 """Bytes of message bodies that go with a session; of further ones only the names go."""
 

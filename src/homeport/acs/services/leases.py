@@ -12,7 +12,7 @@ import structlog
 from homeport.acs.engine import settle
 from homeport.acs.engine.recipes import resumed
 from homeport.acs.records import DeviceState, LeaseRecord, MessageTrace, SessionRecord, TaskRecord, TaskStatus
-from homeport.acs.services.continuation import SessionState, pack, shortened, unpack
+from homeport.acs.services.continuation import MOST_ROWS, SessionState, TooLarge, pack, shortened, unpack
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork
@@ -33,6 +33,8 @@ class Leases:
     def lease(self, work: Work, node: str, *, stored: TaskStatus, messages: Sequence[MessageTrace] = ()) -> LeaseRecord:
         """The session as it stands; stored: the status that the task's row has then. Raises TooLarge."""
         run = work.run
+        if run is not None and run.rows > MOST_ROWS:
+            raise TooLarge(f"the device has told {run.rows} rows in this session; {MOST_ROWS} may be written down")
         state = SessionState(
             session=work.record(),
             id=work.id,

@@ -70,7 +70,7 @@ def without_secrets_in_parts(message: m.Message) -> Generator[None, None, bool]:
     """The same for a long message, with rests."""
     if not isinstance(message, m.GetParameterValuesResponse):
         return without_secrets(message)
-    for rows in pieces(message.parameter_list):
+    for rows in pieces(message.parameter_list, 50):
         if not without_secrets(m.GetParameterValuesResponse(tuple(rows))):
             return False
         yield

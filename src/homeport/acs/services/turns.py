@@ -66,10 +66,12 @@ class Turns:
         self._gives_logins = hub.settings.cpe_login == "provision"
         self._keep = frozenset(pair.partition(":")[0] for pair in hub.settings.connection_request_users)
 
-    async def turn(self, work: Work, answer: steps.Reply | None = None, *, clean: bool = False) -> Call | None:
+    async def turn(
+        self, work: Work, answer: steps.Reply | None = None, *, clean: bool = False, large: bool = False
+    ) -> Call | None:
         """What we ask the device next, after its answer to the last; None where we have no more. Raises StoreUnavailable.
 
-        clean: the answer surely holds no secret.
+        clean: the answer surely holds no secret. large: it is of megabytes.
         """
         if not work.manage:
             return None
@@ -78,6 +80,7 @@ class Turns:
         work.weighty = True
         work.clean = work.clean and clean
         unit = UnitOfWork()
+        unit.large = large
         if answer is not None and work.request is not None:
             await self._learn(work, work.request, answer, unit)
         reply = answer if work.run is not None else None
@@ -177,7 +180,7 @@ class Turns:
         task = work.task
         if self._hub.peers is not None or task is None or task.rpc not in settle.READS:
             return False
-        if came.status is not TaskStatus.DONE or came.learnt or any(len(v.changed) > MANY for v in unit.values):
+        if came.status is not TaskStatus.DONE or came.learnt or unit.large:
             return False
         if [t.id for t in await self._store.open_tasks(work.device)] != [task.id]:
             return False

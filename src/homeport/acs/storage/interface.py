@@ -130,6 +130,7 @@ class UnitOfWork:
         "events",
         "faults",
         "files",
+        "large",
         "leases",
         "moved",
         "patches",
@@ -141,6 +142,7 @@ class UnitOfWork:
     )
 
     def __init__(self) -> None:
+        self.large = False  # megabytes: to be made ready with rests
         self.devices: list[DeviceRecord] = []  # new devices
         self.patches: list[tuple[str, dict[str, Any]]] = []  # fields of known devices: id, field -> value
         self.values: list[ValuesChange] = []

@@ -34,10 +34,14 @@ from homeport.acs.storage.values import (
 BULK: Final = 5_000
 """Values of a change that is prepared; merging them takes 10 ms."""
 
+SMALL: Final = 32
+"""Values that go to what is told between two readings, however long they are."""
+
 BULK_BYTES: Final = 100_000
 """Values of a device, packed, from which on they are read in slices: some 5,000."""
 
 _AT_ONCE: Final = 1_000
+_ROWS_AT_ONCE: Final = 100  # each may have 100 KB
 _SORTED_AT_ONCE: Final = 2_048
 
 T = TypeVar("T")
@@ -79,9 +83,9 @@ class PreparedColumn(Column):
         return super().packed() if self._change is None else self._change.packed
 
 
-def is_bulk(change: ValuesChange) -> bool:
-    """Whether the change is long enough to be prepared."""
-    return len(change.changed) + len(change.removed) > BULK
+def is_bulk(change: ValuesChange, large: bool = False) -> bool:
+    """Whether the change is long enough to be prepared. large: it is of megabytes, as its unit says."""
+    return len(change.changed) + len(change.removed) > (SMALL if large else BULK)
 
 
 def prepared(
@@ -207,24 +211,28 @@ def read_all(
     return found
 
 
-def is_long(task: TaskRecord) -> bool:
-    """Whether packing the task takes so long that it is done with rests."""
-    return task.result is not None and len(task.result.get("parameter_list", ())) > BULK
+def is_long(task: TaskRecord, large: bool = False) -> bool:
+    """Whether packing the task takes so long that it is done with rests. large: it may have megabytes, as its unit says."""
+    return task.result is not None and len(task.result.get("parameter_list", ())) > (0 if large else BULK)
 
 
 def packed_task(task: TaskRecord) -> Work[bytes]:
     """What `rows.pack_task` gives, with rests."""
-    if len(task.args.get("parameter_names", ())) > 1:
+    if len(task.args.get("parameter_names", ())) > 1 or len(task.result["parameter_list"]) < 16:  # type: ignore[index]
         return (yield lambda: rows.pack_task(task))  # type: ignore[no-any-return]
     result = dict(task.result or {})
     listed: Sequence[Any] = result["parameter_list"]
     parts = [b"\xdd" + len(listed).to_bytes(4, "big")]  # MessagePack: an array, and how many entries it has
-    for at in range(0, len(listed), _AT_ONCE):
-        some = listed[at : at + _AT_ONCE]
+    for at in range(0, len(listed), _ROWS_AT_ONCE):
+        some = listed[at : at + _ROWS_AT_ONCE]
         parts.append(rows.encode(some)[1 if len(some) < 16 else 3 :])
         yield None
     if len(listed) < 65_536:
         parts[0] = b"\xdc" + len(listed).to_bytes(2, "big")
-    result["parameter_list"] = msgspec.Raw(b"".join(parts))
-    plain = rows.encode(msgspec.structs.replace(task, result=result))
-    return (yield lambda: rows.packed(plain))  # type: ignore[no-any-return]
+
+    def whole() -> bytes:
+        # Joining and compressing need no interpreter, so a thread does not stand in anybody's way.
+        result["parameter_list"] = msgspec.Raw(b"".join(parts))
+        return rows.packed(rows.encode(msgspec.structs.replace(task, result=result)))
+
+    return (yield whole)  # type: ignore[no-any-return]

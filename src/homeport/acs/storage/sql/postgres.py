@@ -215,11 +215,11 @@ class PostgresStore(PostgresTasks):
         if unit.moved:
             await self.flush()  # what waits names the old id, and must be there before it goes
         for place, change in enumerate(unit.values):
-            if is_bulk(change) and storable(change.device):
+            if is_bulk(change, unit.large) and storable(change.device):
                 path_list, paths, vals, _ = await self._stored_blobs(change.device)
                 unit.values[place] = await in_slices(prepared(change, path_list, paths, vals))
         for place, task in enumerate(unit.tasks):
-            if is_long(task.record):
+            if is_long(task.record, unit.large):
                 unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
         # It is written also where the one who waits goes away; what was read of its devices is dropped then, and no sooner.
         await asyncio.shield(self._submit(unit))

@@ -141,10 +141,10 @@ class SqliteStore(HotDevices):
         if unit.moved:
             self._drain(writer)  # what waits names the old id, and must be there before it goes
         for place, change in enumerate(unit.values):
-            if is_bulk(change):
+            if is_bulk(change, unit.large):
                 unit.values[place] = await self._prepared(change)
         for place, task in enumerate(unit.tasks):
-            if is_long(task.record):
+            if is_long(task.record, unit.large):
                 unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
         touched = touched_by(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
