@@ -435,6 +435,19 @@ def test_the_description_says_which_scope_each_call_needs_and_it_is_so(tmp_path:
     run(scene())
 
 
+def test_a_method_that_does_not_go_is_told_with_all_that_do(tmp_path: Path) -> None:
+    """RFC 9110 15.5.6: Allow lists every method of the address."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            answer = await bed.rest("POST", f"devices/{id_of()}")
+            is_error(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == "DELETE, GET, PATCH"
+            assert "it takes DELETE, GET, PATCH" in answer.json["error"]["message"]
+
+    run(scene())
+
+
 def test_a_body_that_is_no_json_is_told_as_such(tmp_path: Path) -> None:
     """Without its header, as curl -d sends it, and with a mistake in it, at its place."""
 

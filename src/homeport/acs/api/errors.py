@@ -1,5 +1,6 @@
 """One shape for every error: `{"error": {"code", "message", "details"}}`."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -50,6 +51,16 @@ def answer(status: int, message: str, details: Any = None, headers: dict[str, st
     return JSONResponse({"error": error}, status, headers=headers)
 
 
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """The methods of all calls with this path, as the application describes itself."""
+    found: set[str] = set()
+    for template, calls in app.openapi()["paths"].items():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path):
+            found.update(method.upper() for method in calls)
+    return sorted(found)
+
+
 def install(app: FastAPI) -> None:
     """Give every error of the application this shape."""
 
@@ -66,7 +77,10 @@ def install(app: FastAPI) -> None:
         if text == "Not Found":  # starlette's own, for an address without a route
             text = f"there is nothing at {request.url.path}; what there is says /api/openapi.json"
         elif text == "Method Not Allowed":
-            text = f"{request.method} does not go with {request.url.path}; it takes {(headers or {}).get('Allow', 'others')}"
+            # Starlette tells only of the first route with this path.
+            known = ", ".join(methods_of(request.app, request.url.path))
+            headers = {"Allow": known or (headers or {}).get("Allow", "GET")}
+            text = f"{request.method} does not go with {request.url.path}; it takes {headers['Allow']}"
         elif text == "There was an error parsing the body":
             text = "the body is not JSON, or is nested too deeply"
         return answer(e.status_code, text, headers=headers)
