@@ -7,7 +7,8 @@ import dataclasses
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -84,7 +85,21 @@ def load_settings(cls: type[T], program: str, flags: ParsedFlags) -> T:
     if config is None:
         named = os.environ.get(f"HOMEPORT_{program.upper()}_CONFIG") or os.environ.get("HOMEPORT_CONFIG")
         config = Path(named).expanduser() if named else None
+    for name, near in misspelt(cls, program, os.environ):
+        print(f"homeport: the environment has {name}, which is no setting; did you mean {near}?", file=sys.stderr)
     return load(cls, program=program, flags=flags.values, environment=os.environ, file=config)
+
+
+def misspelt(cls: type, program: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, what was meant) of variables of this program that are nearly a setting. Others may be somebody's own."""
+    prefix = f"HOMEPORT_{program}_".upper()
+    known = {row.environment_name(program) for row in describe(cls)} | {f"{prefix}CONFIG"}
+    found = []
+    for name in sorted(n for n in names if n.startswith(prefix) and n not in known):
+        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.9)
+        if near:
+            found.append((name, near[0]))
+    return found
 
 
 def help_text(row: Setting) -> str:

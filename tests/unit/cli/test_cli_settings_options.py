@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from homeport.acs.config import AcsSettings
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.settings_options import ParsedFlags, load_settings, negative, parse_flags, typer_command
+from homeport.cli.settings_options import ParsedFlags, load_settings, misspelt, negative, parse_flags, typer_command
 from homeport.cpe.config import CpeSettings
 from homeport.errors import ConfigError
 from homeport.settings import describe, setting
@@ -121,3 +121,16 @@ def test_a_value_from_the_environment_is_blamed_on_the_environment(monkeypatch: 
     result: Any = CliRunner().invoke(app, [])
     assert isinstance(result.exception, ConfigError)
     assert "HOMEPORT_SMALL_PORT" in str(result.exception)
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told() -> None:
+    """A misspelt password would leave the door open without a word; what is nobody's setting is left alone."""
+    names = [
+        "HOMEPORT_SMALL_NAEM",
+        "HOMEPORT_SMALL_NAME",
+        "HOMEPORT_SMALL_CONFIG",
+        "HOMEPORT_SMALL_X",
+        "HOMEPORT_ACS",
+        "PATH",
+    ]
+    assert misspelt(Small, "small", names) == [("HOMEPORT_SMALL_NAEM", "HOMEPORT_SMALL_NAME")]
