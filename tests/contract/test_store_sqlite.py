@@ -72,6 +72,26 @@ def test_everything_is_there_after_closing_and_opening(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_closing_writes_all_devices_that_tell_the_same_for_the_first_time(tmp_path: Path) -> None:
+    """Also while it is being learnt that they share their paths."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        await store.commit(unit(devices=[a_device(f"S{i}") for i in range(4)]))
+        for i in range(4):
+            store.touch(f"S{i}", {"last_inform": 3.0}, {"Device.A": StoredValue(str(i), updated=3.0)})
+        await store.close()
+        again = await reopened(tmp_path / "acs.db")
+        for i in range(4):
+            found = await again.device(f"S{i}")
+            assert found is not None and found.last_inform == 3.0
+            assert await again.reported(f"S{i}") == {"Device.A": str(i)}
+        await again.close()
+
+    asyncio.run(scene())
+
+
 def test_what_is_on_its_way_to_the_disk_is_read_already(tmp_path: Path) -> None:
     """Between the moment when what waited is given to the writer and the end of its commit, who reads waits for it."""
 

@@ -71,9 +71,8 @@ class HotDevices(SqliteReads):
         self._write_behind = write_behind
         self._hots: dict[str, Hot] = {}
         self._dirty: dict[str, Hot] = {}
-        self._drained: dict[
-            str, dict[str, Hot]
-        ] = {}  # what was dirty and is on its way: the batch in which it went last
+        # What was dirty and is on its way: the batch in which it went last.
+        self._drained: dict[str, dict[str, Hot]] = {}
         self._deferred: list[list[Statement]] = []
         self._forms: dict[int, Paths] = {}
         self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
@@ -333,9 +332,9 @@ class HotDevices(SqliteReads):
         self._form_seen[paths.hash] = seen + 1
         if seen == 0:
             self._find_form(paths)  # it may be there from another day
-        elif seen == 1:
+        elif seen == 1 and self._writer is not None:  # there is none any more at the end
             statement = Statement(Mode.ONE, QUERIES["insert_delta_form"], (paths.hash, paths.blob, MOST_FORMS))
-            self._working().submit([statement], lambda error: self._find_form(paths) if error is None else None)
+            self._writer.submit([statement], lambda error: self._find_form(paths) if error is None else None)
 
     def _find_form(self, paths: Paths) -> None:
         row = self._one("delta_form_id", paths.hash)
