@@ -1,15 +1,17 @@
 """Devices that send their whole tree in one message: what becomes of it, who may do so, and what others notice of it.
 
-HOMEPORT_LARGE_ROWS=200000 asks for as many rows (32 MB), and then holds the ACS to its word that nobody waits for long.
+HOMEPORT_LARGE_ROWS=200000 asks for as many rows (30 MB), and then measures closely.
 """
 
 import asyncio
 import gzip
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,13 +25,14 @@ from homeport.codec.messages import (
     ParameterValueStruct,
 )
 from support.acs_wire import Answer, Bed, Connection, Device, acquainted, acs, id_of, played, values
+from support.ends import Acs
 
 pytestmark = pytest.mark.system
 
 ROWS = int(os.environ.get("HOMEPORT_LARGE_ROWS", "7000"))
-HEAVY = ROWS > 50_000
-WITHIN = 0.05
-"""Seconds in which another device has its first reply meanwhile."""
+WITHIN = 0.05 if ROWS >= 200_000 else 0.5
+"""Seconds in which another device has its first reply meanwhile, beyond what it takes on this machine without; where the rows are few,
+a machine with other work must not decide the test."""
 
 
 def many_values(count: int = ROWS) -> Message:
@@ -99,14 +102,9 @@ async def test_a_whole_tree_in_one_answer_is_kept_and_holds_nobody_up(tmp_path: 
             sent = gzip.compress(body, 1) if packed else body
             headers = {"Content-Encoding": "gzip"} if packed else {}
             answering = asyncio.create_task(device.post(sent, **headers))
-            longest = 0.0
             while not answering.done():
-                began = time.perf_counter()
-                assert (await other.inform()).status == 200
-                longest = max(longest, time.perf_counter() - began)
-                assert (await other.post(None)).status == 204
+                assert (await other.session()).status == 204
             assert answering.result().status == 204
-            assert not HEAVY or longest < WITHIN
             ended = await wait_for(bed, task)
             assert (ended["status"], len(ended["result"]["parameter_list"])) == ("done", ROWS)
         stored = await bed.app.store.values(id_of(), "Device.X_LOAD_Group.")
@@ -114,6 +112,53 @@ async def test_a_whole_tree_in_one_answer_is_kept_and_holds_nobody_up(tmp_path: 
         first = stored["Device.X_LOAD_Group.1.Param1"]
         assert (first.value, first.writable) == (("value number 0", None) if kind == "values" else (None, True))
         assert bed.app.door.held.bytes == 0
+
+
+def test_the_first_replies_of_others_do_not_wait_for_a_whole_tree(tmp_path: Path) -> None:
+    """An ACS in its own process: the longest of them while the answer is sent, read, learnt and stored, beside the longest before."""
+    body = body_of(many_values(), "ID")
+    options = ("--cpe-auth", "open", "--discover", "never", "--connection-request-credentials", "keep")
+    program = Acs(tmp_path, *options).start()
+
+    async def longest_until(device: Device, over: Callable[[], bool]) -> float:
+        longest = 0.0
+        while not over():
+            began = time.perf_counter()
+            assert (await device.inform()).status == 200
+            longest = max(longest, time.perf_counter() - began)
+            assert (await device.post(None)).status == 204
+        return longest
+
+    async def scene() -> None:
+        other, device = [Device(await Connection.to(program.cwmp_url), serial) for serial in ("S2", "S1")]
+        assert (await device.session("1 BOOT")).status == (await other.session("1 BOOT")).status == 204
+        task = program.task(id_of(), "GetParameterValues", {"parameter_names": ["Device."]}, connection_request=False)
+        id = await asked(device)
+        sent = body.replace(b">ID<", f">{id}<".encode(), 1)
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nCookie: {device.cookie}\r\nContent-Length: {len(sent)}\r\n\r\n"
+        began = time.perf_counter()
+        before = await longest_until(other, lambda: time.perf_counter() > began + 0.2)
+        answers: list[bytes] = []
+
+        def send() -> None:
+            with socket.create_connection(urlsplit(program.cwmp_url).netloc.split(":")) as wire:  # type: ignore[arg-type]
+                wire.sendall(head.encode())
+                wire.sendall(sent)
+                answers.append(wire.recv(100))
+
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        meanwhile = await longest_until(other, sending.done)
+        await sending
+        assert answers[0].startswith(b"HTTP/1.1 204")
+        assert meanwhile < before + WITHIN
+        assert program.task_status(task) == "done"
+        for each in (other, device):
+            await each.close()
+
+    try:
+        asyncio.run(scene())
+    finally:
+        program.stop()
 
 
 @played
