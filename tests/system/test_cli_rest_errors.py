@@ -227,6 +227,25 @@ def test_a_wait_ends_when_the_task_does(scripted: Callable[..., Scripted]) -> No
     assert wait_for(RestClient(server.url, "t"), task("queued"), wait=10)["status"] == "done"
 
 
+def test_a_wait_outlives_a_restart_of_the_acs(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is on its disk: who waits for it asks again, for a while; then the error says how to go on."""
+    before = scripted(None, None)
+    client = RestClient(before.url, "t")
+    seen = client.follow({"id": "7", "status": "queued"}, seconds=10, every=0.01)
+    next(seen)
+    assert next(seen)["status"] == "queued", "nobody answers"
+    client.base = scripted(http("200 OK", {"id": "7", "status": "done"})).url
+    after = RestClient(client.base, "t")
+    monkeypatch.setattr(client, "task", after.task)
+    assert [task["status"] for task in seen] == ["done"]
+    monkeypatch.setattr("homeport.cli.client.RESTART", 0.0)
+    with pytest.raises(CliError, match="homeport task wait 7") as caught:
+        list(RestClient("http://127.0.0.1:1", "t").follow({"id": "7", "status": "queued"}, seconds=10, every=0.01))
+    assert caught.value.code == ExitCode.UNREACHABLE
+
+
 def test_faults_are_told_per_parameter(capsys: pytest.CaptureFixture[str]) -> None:
     """A refused SetParameterValues names each parameter with code, meaning, the device's words and what to try."""
     parameters = [{"name": "Device.A", "code": 9008, "string": "ro"}, {"name": "Device.B", "code": 9899, "string": ""}]

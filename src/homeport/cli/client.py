@@ -28,6 +28,9 @@ ENDED = frozenset({"done", "failed", "unknown", "expired", "cancelled"})
 """The statuses of a task that will not change any more (`unknown` may still be settled by the ACS)."""
 
 
+RESTART: Final = 20.0
+"""Seconds within which an ACS that is restarted answers again."""
+
 _IN_COMMANDS: Final = tuple(
     (re.compile(spoken), typed)
     for spoken, typed in (
@@ -315,15 +318,27 @@ class RestClient:
         return self.get(f"/tasks/{quoted(str(task_id))}")
 
     def follow(self, task: Json, *, seconds: float, every: float = 0.15) -> Iterator[Json]:
-        """The task each time it was looked at, until it has ended or the time is over; the last one given is the outcome."""
+        """The task each time it was looked at, until it has ended or the time is over; the last one given is the outcome.
+
+        An ACS that is restarted meanwhile is waited for: the task is on its disk.
+        """
         deadline = time.monotonic() + seconds
+        heard = time.monotonic()
         while True:
             yield task
             if task["status"] in ENDED or time.monotonic() >= deadline:
                 return
             time.sleep(min(every, max(0.0, deadline - time.monotonic())))
             every = min(every * 1.2, 1.0)
-            task = self.task(task["id"])
+            try:
+                task = self.task(task["id"])
+            except CliError as e:
+                if e.code != ExitCode.UNREACHABLE:
+                    raise
+                if time.monotonic() > min(deadline, heard + RESTART):
+                    raise CliError(f"{e}; the task is kept there: homeport task wait {task['id']}", e.code) from None
+            else:
+                heard = time.monotonic()
 
 
 def quoted(segment: str) -> str:
