@@ -193,3 +193,19 @@ def test_a_handshake_that_fails_is_told_with_its_cure(tmp_path: Path) -> None:
             assert 'homeport_tls_failures_total{reason="TLSV1_ALERT_UNKNOWN_CA"} 2' in metrics
 
     run(scene())
+
+
+def test_a_handshake_that_never_begins_ends_with_the_read_timeout(tmp_path: Path) -> None:
+    """On both listeners; nobody counts such connections, so they must not gather."""
+    chain, private = make_certificate(tmp_path)
+
+    async def scene() -> None:
+        settings = {"tls_certificate": chain, "tls_key": private, "cpe_auth": "open", "read_timeout": 0.2}
+        async with acs(tmp_path / "data", **settings) as bed:
+            for url in (bed.app.cwmp_url, bed.app.file_url):
+                silent = await Connection.to(url.replace("https", "http"))
+                async with asyncio.timeout(5):
+                    assert await silent.reader.read() == b""
+                await silent.close()
+
+    run(scene())

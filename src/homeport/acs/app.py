@@ -27,7 +27,7 @@ from homeport.acs.endpoint.server import CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
 from homeport.acs.logs import configure
-from homeport.acs.ports import Ports, file_base, take_directory
+from homeport.acs.ports import Ports, allow_connections, file_base, take_directory
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
@@ -413,6 +413,7 @@ def main(settings: AcsSettings) -> int:
     configure(settings.log_format, settings.log_level, sys.stderr)
     try:
         settings.check()
+        allow_connections(settings)
         if settings.workers > 1:
             return _run_workers(settings)
         _run_one(settings)

@@ -8,15 +8,22 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
+import structlog
 from msgspec import Struct
 
 from homeport.acs.config import AcsSettings, host_port
 from homeport.errors import ConfigError
+
+SPARE_FILES: Final = 512
+"""Open files beside connections of devices and transfers: the database, REST, calls of devices."""
+
+_log = structlog.get_logger("homeport.acs")
 
 
 class Ports(Struct, frozen=True):
@@ -139,6 +146,25 @@ def _own_address(peer: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
+
+
+def allow_connections(settings: AcsSettings) -> None:
+    """Have the system allow as many open files as the settings promise connections; a shell's own limit is often 1,024.
+
+    Says in the log where it allows fewer: at the limit nobody can connect any more, operators included.
+    """
+    wanted = settings.max_connections + settings.file_max_transfers + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning(
+            "the system allows fewer open files than there may be connections",
+            allowed=allowed,
+            wanted=wanted,
+            advice="raise the limit (ulimit -Hn, LimitNOFILE=), or lower max_connections",
+        )
 
 
 def take_directory(directory: Path) -> IO[str]:

@@ -1,14 +1,16 @@
 """The settings of the ACS: what does not go together is refused with the cure."""
 
 import errno
+import resource
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from homeport.acs.config import AcsSettings, host_port
-from homeport.acs.ports import why_not
+from homeport.acs.ports import SPARE_FILES, allow_connections, why_not
 from homeport.errors import ConfigError
 from homeport.settings import describe, load
 
@@ -92,3 +94,20 @@ def test_the_public_host_may_have_a_port(host: str) -> None:
 def test_a_port_that_cannot_be_had_is_told_with_its_own_cure(error: OSError, cure: str) -> None:
     """Another port does not help where the address is not this machine's."""
     assert cure in why_not(error)
+
+
+def test_as_many_files_may_be_open_as_connections_are_promised() -> None:
+    """Under a shell's limit of 1,024 a thousand idle devices would keep everybody out; what the system refuses is in the log."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with capture_logs() as logs:
+            allow_connections(AcsSettings(max_connections=1_000))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_000 + AcsSettings().file_max_transfers + SPARE_FILES
+        assert not logs
+        if before[1] != resource.RLIM_INFINITY:
+            with capture_logs() as logs:
+                allow_connections(AcsSettings(max_connections=before[1] + 1))
+            assert "max_connections" in logs[0]["advice"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -108,7 +108,14 @@ class CwmpServer:
             )
             self._server.start(4_096)
             return
-        self._server = await self._loop.create_server(partial(Connection, self), sock=listening, ssl=tls, backlog=4_096)
+        self._server = await self._loop.create_server(
+            partial(Connection, self),
+            sock=listening,
+            ssl=tls,
+            backlog=4_096,
+            # Until its handshake is done nobody counts a connection: one that never begins it must not stay for a minute.
+            ssl_handshake_timeout=self.read_timeout if tls is not None else None,
+        )
 
     def full(self) -> bool:
         """Whether there are as many connections as there may be, with those elsewhere."""

@@ -97,7 +97,13 @@ class FileServer:
             )
             self._server.start(1_024)
             return
-        self._server = await asyncio.start_server(self._connected, sock=listening, ssl=tls, backlog=1_024)
+        self._server = await asyncio.start_server(
+            self._connected,
+            sock=listening,
+            ssl=tls,
+            backlog=1_024,
+            ssl_handshake_timeout=self._settings.read_timeout if tls is not None else None,
+        )
 
     async def stop(self) -> None:
         """Take no more connections and cut those that are open: a device asks again, and goes on where it was."""
