@@ -16,6 +16,7 @@ refused beyond: nobody could do anything else for as long as it took.
 
 import re
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -30,6 +31,9 @@ from homeport.terms import FaultCode
 
 PART: Final = 65_536
 """Bytes of a part: some 400 rows, which take a millisecond."""
+
+USUAL_PART: Final = 262_144
+"""Bytes of a part that is read at once; a longer one holds a row of an unusual length, which may be anything."""
 
 LONGEST_PART: Final = 2_097_152
 """Bytes of a part that is a single row: the longest text that is read, were each of its characters written as a reference."""
@@ -86,7 +90,7 @@ def decode_in_parts(
 
 def _in_parts(
     text: bytes, limits: CodecLimits, quirks: dict[Quirk, None], expect: type[m.Message] | None
-) -> Generator[None, None, Envelope]:
+) -> Generator[Step, Any, Envelope]:
     first = _FIRST.search(text, 0, _HEAD)
     if first is None:
         raise _NotInParts
@@ -106,13 +110,17 @@ def _in_parts(
             raise too_many_elements(limits)
         framed = b"".join((head, part, tail))
         name_markup(framed, quirks)
-        envelope = decode_part(framed, limits=limits, quirks=quirks, expect=expect, elsewhere=None)
+        read = partial(decode_part, framed, limits=limits, quirks=quirks, expect=expect, elsewhere=None)
+        if len(part) <= USUAL_PART:
+            envelope = read()
+        else:
+            envelope = yield read
         if type(envelope.body) is not type(message):
             raise _NotInParts
         rows += envelope.body.parameter_list
         if len(envelope.quirks) > len(quirks):
             quirks.update((_QUIRKS[name], None) for name in envelope.quirks)
-        yield
+        yield None
     envelope = decode_part(frame, limits=limits, quirks=quirks, expect=expect, elsewhere=len(rows))
     assert envelope.body is not None
     return replace(envelope, body=replace(envelope.body, parameter_list=tuple(rows)))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import weakref
 from collections.abc import Generator
 from typing import Any
 
@@ -66,6 +67,31 @@ def test_an_error_in_long_work_is_raised() -> None:
 
     with pytest.raises(KeyError):
         done(work())
+
+
+def test_an_error_does_not_keep_what_was_read() -> None:
+    """It tells where it was raised; the tree of a refused message is gone at once, while somebody still has the error."""
+
+    class Tree:
+        pass
+
+    seen: list[weakref.ref[Tree]] = []
+
+    def read() -> None:
+        tree = Tree()
+        seen.append(weakref.ref(tree))
+        try:
+            raise KeyError(str(tree))
+        except KeyError as e:
+            raise ValueError("no message") from e
+
+    def work() -> Generator[Any, Any, None]:
+        yield read
+
+    with pytest.raises(ValueError, match="no message") as found:
+        done(work())
+    assert seen[0]() is None
+    assert found.traceback[-1].name == "read"
 
 
 def test_paths_are_sorted_in_parts() -> None:

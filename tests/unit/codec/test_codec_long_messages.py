@@ -180,6 +180,22 @@ def test_what_is_no_list_is_read_up_to_a_length(monkeypatch: pytest.MonkeyPatch)
     assert (found.value.http_status, found.value.fault_code) == (413, FaultCode.RESOURCES_EXCEEDED)
 
 
+def test_a_row_of_unusual_length_is_read_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever is asked to: it may hold a hundred thousand elements."""
+    monkeypatch.setattr(long_messages, "USUAL_PART", 1_000)
+    body = message(f"{value(1, inside='<a/>' * 300)}{value(2)}", "2")
+    monkeypatch.setattr(long_messages, "PART", 100)
+    steps = 0
+    work, given = decode_in_parts(body, limits=DEFAULT_LIMITS), None
+    with pytest.raises(StopIteration) as found:
+        while True:
+            step = work.send(given)
+            steps += step is not None
+            given = step() if step is not None else None
+    assert steps == 1
+    assert found.value.value == decode(body)
+
+
 def test_one_value_of_many_megabytes_is_refused_at_once() -> None:
     """It can be cut nowhere; nobody reads it to its end."""
     body = message(value(1, "x" * (5 * 2**20)))

@@ -8,7 +8,9 @@ In slices nobody waits for longer than one of them.
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from traceback import clear_frames
 from typing import Any, Final, TypeVar
 
 SLICE: Final = 0.002
@@ -16,6 +18,9 @@ SLICE: Final = 0.002
 
 ROWS: Final = 1_000
 """Rows of a list in one piece of work: well under a millisecond."""
+
+_beside: Final = ThreadPoolExecutor(1, thread_name_prefix="homeport-beside")
+"""One thread is enough: such messages are few, and each takes memory."""
 
 T = TypeVar("T")
 
@@ -35,12 +40,24 @@ async def in_slices(work: Work[T]) -> T:
             return result
         given = None
         if step is not None:
-            given = await asyncio.to_thread(step)
+            given = await asyncio.get_running_loop().run_in_executor(_beside, _called, step)
         elif time.perf_counter() < until:
             continue
         else:
             await asyncio.sleep(0)
         until = time.perf_counter() + SLICE
+
+
+def _called(step: Callable[[], Any]) -> Any:
+    """Its value. An error takes along where it was raised, but not what was read there, which may be a tree of many megabytes."""
+    try:
+        return step()
+    except Exception as e:
+        error: BaseException | None = e
+        while error is not None:
+            clear_frames(error.__traceback__)
+            error = error.__context__
+        raise
 
 
 def pieces(rows: Iterable[T], length: int = ROWS) -> Iterator[list[T]]:
