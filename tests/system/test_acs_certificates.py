@@ -209,3 +209,30 @@ def test_a_handshake_that_never_begins_ends_with_the_read_timeout(tmp_path: Path
                 await silent.close()
 
     run(scene())
+
+
+def test_connections_that_say_nothing_keep_no_device_of_another_port_out(tmp_path: Path) -> None:
+    """More than max_connections that never begin TLS: the rest is cut at once, and those that were taken go with the read timeout."""
+    chain, private = make_certificate(tmp_path)
+
+    async def scene() -> None:
+        settings = {"tls_certificate": chain, "tls_key": private, "cpe_auth": "open", "max_connections": 5}
+        async with acs(tmp_path / "data", read_timeout=0.5, **settings) as bed:
+            silent = [await Connection.to(bed.app.cwmp_url.replace("https", "http")) for _ in range(8)]
+            async with asyncio.timeout(5):
+                cut = {asyncio.create_task(one.reader.read()): one for one in silent}
+                done, _ = await asyncio.wait(cut, return_when=asyncio.FIRST_COMPLETED)
+                assert 1 <= len(done) <= 3
+                await asyncio.wait(cut)
+                while True:
+                    try:
+                        await (await connect(bed.app.cwmp_url, trusting())).close()
+                        break
+                    except (ssl.SSLError, OSError):
+                        await asyncio.sleep(0.1)
+            metrics = (await bed.rest("GET", "/metrics")).body.decode()
+            assert 'homeport_tls_failures_total{reason="TOO_MANY_HANDSHAKES"}' in metrics
+            for one in silent:
+                await one.close()
+
+    run(scene())

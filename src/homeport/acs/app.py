@@ -115,7 +115,12 @@ class AcsApp:
         self._file_server: FileServer | None = None
         self._renewal = tls.Renewal(settings)
         stats = self.hub.stats
-        self._handshakes = tls.Handshakes(lambda why: stats.count(stats.tls_failures, why), time.monotonic)
+        self._handshakes = tls.Handshakes(
+            lambda why: stats.count(stats.tls_failures, why),
+            time.monotonic,
+            most=settings.max_connections,
+            within=settings.read_timeout + 1.0,
+        )
         self._looking: asyncio.Task[None] | None = None
 
     def _make_store(self) -> Store:

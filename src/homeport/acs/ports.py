@@ -153,7 +153,8 @@ def allow_connections(settings: AcsSettings) -> None:
 
     Says in the log where it allows fewer: at the limit nobody can connect any more, operators included.
     """
-    wanted = settings.max_connections + settings.file_max_transfers + SPARE_FILES
+    https = bool(settings.cwmp_tls_listen or settings.tls_certificate)  # handshakes that are not done count beside
+    wanted = settings.max_connections * (1 + https) + settings.file_max_transfers + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:

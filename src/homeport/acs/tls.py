@@ -19,6 +19,8 @@ LOOKED_AT_EVERY: Final = 60.0
 SOON: Final = datetime.timedelta(days=14)
 """How long before the end of a certificate the log begins to say so."""
 
+TOO_MANY: Final = "TOO_MANY_HANDSHAKES"
+
 TOLD_AGAIN: Final = 60.0
 """Seconds after which the log says again that handshakes fail for the same reason."""
 
@@ -53,38 +55,69 @@ def context(settings: AcsSettings, *, laboratory: bool = False) -> ssl.SSLContex
 
 
 class Handshakes:
-    """Tells of handshakes that fail: of a device that does not trust our certificate nothing else is ever seen here.
+    """Tells of handshakes that fail: of a device that does not trust our certificate nothing else is ever seen here. And limits how
+    many are under way: before its handshake is done a connection is counted nowhere else.
 
-    count: counts a reason. clock: seconds, monotonic.
+    count: counts a reason. clock: seconds, monotonic. most: at once. within: seconds after which one that does not go on is cut.
     """
 
-    def __init__(self, count: Callable[[str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, count: Callable[[str], None], clock: Callable[[], float], *, most: int = 10_000, within: float = 60.0
+    ) -> None:
         self._count = count
         self._clock = clock
+        self._most = most
+        self._within = within
+        self._begun: dict[ssl.SSLObject, float] = {}  # the oldest first
         self._told: dict[str, float] = {}
         self._untold: dict[str, int] = {}
 
     def watch(self, context: ssl.SSLContext) -> None:
-        """From now on tell of this context's."""
-        failed = self.failed
+        """From now on look at this context's."""
+        hands = self
 
         class Watched(ssl.SSLObject):
             """A connection's TLS, whose handshake is looked at."""
 
-            told = False  # what the loop still tries afterwards fails for other reasons
+            stage = 0  # 1: it has begun; 2: it is over, and what the loop still tries fails for other reasons
 
             def do_handshake(self) -> None:
+                if self.stage == 2:
+                    return super().do_handshake()
                 try:
+                    if self.stage == 0:
+                        self.stage = 1
+                        hands.begin(self)
                     super().do_handshake()
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     raise
                 except ssl.SSLError as e:
-                    if not self.told:
-                        self.told = True
-                        failed(e)
+                    self.stage = 2
+                    hands.over(self)
+                    hands.failed(e)
                     raise
+                self.stage = 2
+                hands.over(self)
 
         context.sslobject_class = Watched
+
+    def begin(self, one: ssl.SSLObject) -> None:
+        """A handshake begins. Raises SSLError where there are too many."""
+        now = self._clock()
+        while self._begun:
+            oldest = next(iter(self._begun))
+            if now - self._begun[oldest] <= self._within and len(self._begun) < self._most:
+                break
+            if now - self._begun[oldest] <= self._within:
+                error = ssl.SSLError(1, "too many handshakes at once")
+                error.reason = TOO_MANY
+                raise error
+            del self._begun[oldest]
+        self._begun[one] = now
+
+    def over(self, one: ssl.SSLObject) -> None:
+        """It is done, or has failed."""
+        self._begun.pop(one, None)
 
     def failed(self, error: ssl.SSLError) -> None:
         """One has failed: counted, and told once a minute for each reason."""
@@ -100,6 +133,10 @@ class Handshakes:
 
 
 _ADVICE: Final = (
+    (
+        TOO_MANY,
+        "somebody connects and says nothing, or all devices come at once: look where the connections are from (ss -tn)",
+    ),
     ("HTTP_REQUEST", "somebody speaks http to the https port; correct the URL of the device"),
     ("CERTIFICATE_VERIFY_FAILED", "the device's own certificate is not good here; see tls_client_ca, and its end"),
     (
