@@ -20,9 +20,8 @@ class SilentNetwork:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path}?host={directory}"
         self._carries = asyncio.Event()
         self._carries.set()
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[None] | None] = set()
         self._open: set[asyncio.StreamWriter] = set()
-        self.connections = 0  # how many were begun
 
     def cut(self) -> None:
         """From now on nothing arrives: not on the connections that stand, and no new one gets an answer."""
@@ -36,9 +35,9 @@ class SilentNetwork:
         self._carries.set()
 
     async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         self._open.add(writer)
-        with contextlib.suppress(OSError):
+        self._jobs.add(asyncio.current_task())
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             there, server = await asyncio.open_unix_connection(str(self._server))
             self._open.add(server)
             await asyncio.gather(self._carry(reader, server), self._carry(there, writer))
@@ -60,7 +59,10 @@ class SilentNetwork:
         self._listener.close()
         for writer in self._open:
             writer.transport.abort()
-        self._carries.set()
+        jobs = [job for job in self._jobs if job is not None]
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
