@@ -1,6 +1,7 @@
 """What the ACS does by itself goes on after whatever went wrong once: the clockwork, calls, words, webhooks."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from homeport.acs.services import hub as hubs
 from homeport.acs.services.contacts import Contacts
 from homeport.acs.services.hub import Hub, keep_detail
 from homeport.acs.services.peers import Peers
+from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.webhooks import Webhooks
 from homeport.acs.storage.interface import DocumentChange, TaskChange, UnitOfWork
 from homeport.acs.storage.memory import MemoryStore
+from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.worker import Worker
 from homeport.errors import StoreUnavailable
 
@@ -226,3 +229,47 @@ def test_a_slow_webhook_is_left_to_the_process_that_has_taken_it_over() -> None:
         assert 3 <= len(posted) <= 5, "it stops within half its lease"
 
     asyncio.run(scene())
+
+
+def test_one_wish_told_three_times_is_one_task_also_where_the_first_failed(tmp_path: Path) -> None:
+    """The second waits for the first, and the third must wait for the second, though the first has gone with an error."""
+
+    async def scene() -> None:
+        store: Any = SqliteStore(tmp_path / "acs.db")
+        await store.open()
+        unit = UnitOfWork()
+        unit.devices.append(DEVICE)
+        await store.commit(unit)
+        tasks = Tasks(Hub(store, AcsSettings()), lambda *_: None, NoFiles())  # type: ignore[arg-type]
+        commit = store.commit
+        tries: list[int] = []
+        entered = asyncio.Event()
+
+        async def slow(unit: UnitOfWork) -> None:
+            tries.append(1)
+            if len(tries) == 1:
+                await asyncio.sleep(0.01)
+                raise StoreUnavailable("away for a moment")
+            entered.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            await commit(unit)
+
+        store.commit = slow
+        wishes = [asyncio.ensure_future(tasks.create(DEVICE.id, "Reboot", {}, key="k")) for _ in range(2)]
+        await entered.wait()
+        wishes.append(asyncio.ensure_future(tasks.create(DEVICE.id, "Reboot", {}, key="k")))
+        failed, *made = await asyncio.gather(*wishes, return_exceptions=True)
+        assert isinstance(failed, StoreUnavailable)
+        assert len({task.id for task in made if isinstance(task, TaskRecord)}) == 1
+        assert len(await store.open_tasks(DEVICE.id)) == 1
+        await store.close()
+
+    asyncio.run(scene())
+
+
+class NoFiles:
+    """Tasks without files."""
+
+    async def checked(self, rpc: str, args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return args, args

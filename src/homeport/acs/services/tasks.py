@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any, Final, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -36,7 +37,8 @@ class Tasks:
         self._store = hub.store
         self._ask = ask
         self._files = files
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        """By device and idempotency key: of those who are making a task now, or wait to."""
 
     async def create(
         self,
@@ -59,23 +61,17 @@ class Tasks:
             return await self._create(device, rpc, args, priority, expires_in, after, connection_request)
         wish = hashlib.sha256(msgspec.json.encode((rpc, args, priority, expires_in, after), order="sorted")).hexdigest()
         lock = self._locks.setdefault((device, key), asyncio.Lock())
-        try:
-            async with lock:
-                old = await self._same(device, key, wish)
-                if old is not None:
-                    return old
-                try:
-                    return await self._create(
-                        device, rpc, args, priority, expires_in, after, connection_request, key, wish
-                    )
-                except NotFound:
-                    old = await self._same(device, key, wish)  # another process was told the same in this moment
-                    if old is None:
-                        raise
-                    return old
-        finally:
-            if not lock.locked():
-                self._locks.pop((device, key), None)
+        async with lock:
+            old = await self._same(device, key, wish)
+            if old is not None:
+                return old
+            try:
+                return await self._create(device, rpc, args, priority, expires_in, after, connection_request, key, wish)
+            except NotFound:
+                old = await self._same(device, key, wish)  # another process was told the same in this moment
+                if old is None:
+                    raise
+                return old
 
     async def _same(self, device: str, key: str, wish: str) -> TaskRecord | None:
         """The task that this wish has become already. Raises Refused where the key belongs to another wish."""
