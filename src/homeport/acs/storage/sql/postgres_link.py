@@ -125,7 +125,8 @@ class Link:
                     # In a task of its own: a device's request takes its first steps in none, and the driver's time limit needs one.
                     connection = self._idle.pop() if used else await asyncio.create_task(self.connect())
                 except StoreUnavailable as e:
-                    self._silent = str(e)
+                    if isinstance(e.__cause__, TimeoutError):
+                        self._silent = str(e)
                     raise
                 try:
                     found: list[Row] = await connection.fetch(sql, *values)
