@@ -151,6 +151,23 @@ def test_a_long_change_is_merged_as_a_short_one(known: int) -> None:
     assert below == {p: v for p, v in column.unpacked().items() if p.startswith("Device.T.")}
 
 
+@pytest.mark.parametrize("other", [{}, {"type": "int"}, {"writable": True}, {"value": None}])
+def test_a_tree_that_is_read_again_keeps_its_list(other: dict[str, Any]) -> None:
+    """The common case, done without unpacking the list; a change of anything but values is merged as ever."""
+    from msgspec.structs import replace
+
+    old = {f"Device.T.{i}.Param": StoredValue(f"o{i}", "string", i % 2 == 0, 1.0) for i in range(MANY)}
+    before = Column(NO_PATHS, None)
+    before.apply(ValuesChange("d", old))
+    changed = {f"Device.T.{i}.Param": StoredValue(f"v{i}", "string", None, 3.0) for i in range(MANY - 100)}
+    changed["Device.T.7.Param"] = replace(changed["Device.T.7.Param"], **other)
+    made = done(prepared(ValuesChange("d", changed), 4, before.paths.blob, before.packed()))
+    assert (made.paths == before.paths.blob) is (other in ({}, {"value": None}))
+    before.apply(ValuesChange("d", changed))
+    assert unpack_values(unpack_paths(made.paths), made.packed) == before.unpacked()
+    assert made.hash == before.paths.hash
+
+
 def test_a_long_answer_teaches_in_parts_what_it_teaches() -> None:
     """Values, secrets left out; names with what is gone below them."""
     secret = m.ParameterValueStruct("Device.X.Password", "secret", "string")

@@ -389,8 +389,13 @@ def unpack_paths(blob: bytes) -> PathList:
 def unpacked_paths(blob: bytes) -> Iterator[list[tuple[str, str, bool | None]]]:
     """The rows of a stored path list, in the pieces that it has."""
     intern = sys.intern
-    for piece in _decode_pieces(blob[1:]) if blob[:1] == _IN_PIECES else (blob,):
-        yield [(intern(p), intern(t), w) for p, t, w in _decode_paths(piece)]
+    for piece in packed_pieces(blob):
+        yield [(intern(p), intern(t), w) for p, t, w in piece]
+
+
+def packed_pieces(blob: bytes) -> Iterator[list[tuple[str, str, bool | None]]]:
+    """The same for who looks at each row once and keeps none."""
+    return map(_decode_paths, _decode_pieces(blob[1:]) if blob[:1] == _IN_PIECES else (blob,))
 
 
 def unpack_values(paths: PathList, blob: bytes) -> dict[str, StoredValue]:

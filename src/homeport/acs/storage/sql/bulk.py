@@ -25,6 +25,7 @@ from homeport.acs.storage.values import (
     merged,
     pack_paths,
     pack_values,
+    packed_pieces,
     paths_hash,
     unpack_column,
     unpack_paths,
@@ -94,6 +95,12 @@ def prepared(
     """The change, prepared. path_list, paths, vals: what the device has, None where it has nothing."""
     whole: Mapping[str, StoredValue] = change.changed
     if paths is not None and vals is not None:
+        placed = yield from _placed(change, paths, vals)
+        if placed is not None:
+            known_hash = yield lambda: paths_hash(paths)
+            return PreparedChange(
+                change.device, change.changed, change.removed, path_list, vals, known_hash, paths, placed
+            )
         known = yield from _unpacked(paths, vals)
         yield from _applied(known, change)
         whole = known
@@ -114,6 +121,26 @@ def prepared(
     values_blob = pack_values(values, times)
     yield None
     return PreparedChange(change.device, change.changed, change.removed, path_list, vals, hash, list_blob, values_blob)
+
+
+def _placed(change: ValuesChange, paths: bytes, vals: bytes) -> Rests[bytes | None]:
+    """The values after a change of nothing but values of known paths, as when a tree is read again; None for another change."""
+    if change.removed or len(change.changed) < BULK // 10:
+        return None
+    values, times = unpack_column(vals)
+    changed, left, at = change.changed, len(change.changed), 0
+    yield
+    for piece in packed_pieces(paths):
+        for path, type, _ in piece:
+            new = changed.get(path)
+            if new is not None:
+                if new.value is None or new.writable is not None or new.type != type:
+                    return None
+                values[at], times[at] = new.value, new.updated
+                left -= 1
+            at += 1
+        yield
+    return pack_values(values, times) if not left else None
 
 
 def _unpacked(paths: bytes, vals: bytes) -> Rests[dict[str, StoredValue]]:
