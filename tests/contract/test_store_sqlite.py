@@ -451,6 +451,13 @@ def test_what_takes_long_runs_beside_the_event_loop(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_damaged_database_is_told_with_the_cure(tmp_path: Path) -> None:
+    """Who starts the ACS reads what to do."""
+    (tmp_path / "acs.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="damaged: put it aside .* homeport acs db restore"):
+        asyncio.run(SqliteStore(tmp_path / "acs.db").open())
+
+
 def test_a_database_of_a_newer_homeport_is_left_alone(tmp_path: Path) -> None:
     """An unknown layout is refused with the cure, not guessed at."""
     connection = sqlite3.connect(tmp_path / "acs.db")

@@ -49,8 +49,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_asked",
         "_asking",
-        "_asked",
-        "_asking",
         "_busy",
         "_certificate",
         "_close",
@@ -65,7 +63,6 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_length",
         "_limit",
-        "_owes_continue",
         "_owes_continue",
         "_parser",
         "_parts",

@@ -57,6 +57,8 @@ SMALL_CHANGE: Final = 32
 DELETED_AT_ONCE: Final = 500
 """Old rows that go in one transaction."""
 
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 
 class SqliteStore(HotDevices):
     """One database file. write_behind: seconds. pragmas: further settings of every connection, for tests and tuning."""
@@ -94,7 +96,10 @@ class SqliteStore(HotDevices):
             self._search = self._connect()
             self._rows = self._connect()
         except (sqlite3.Error, OSError) as e:
-            raise StoreError(f"cannot open the database {self._path}: {e}") from e
+            cure = ""
+            if getattr(e, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                cure = "; it is damaged: put it aside and fill a new one from a backup, homeport acs db restore"
+            raise StoreError(f"cannot open the database {self._path}: {e}{cure}") from e
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="homeport-store-search")
         self._writer = Writer(self._connect, asyncio.get_running_loop(), self._let_go)
         self._writer.start()
