@@ -454,7 +454,7 @@ def test_what_takes_long_runs_beside_the_event_loop(tmp_path: Path) -> None:
 def test_a_damaged_database_is_told_with_the_cure(tmp_path: Path) -> None:
     """Who starts the ACS reads what to do."""
     (tmp_path / "acs.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match="damaged: put it aside .* homeport acs db restore"):
+    with pytest.raises(StoreError, match=r"damaged: put it aside .* homeport acs db restore"):
         asyncio.run(SqliteStore(tmp_path / "acs.db").open())
 
 
