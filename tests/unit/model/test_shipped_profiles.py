@@ -25,9 +25,9 @@ def test_a_profile_opens_with_values_that_fit(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_all_of_a_profile_reads_with_a_simulated_device(name: str) -> None:
-    """GetParameterValues of the root answers every parameter, each with a text that its own type allows."""
+    """GetParameterValues of the root answers every parameter, each with a text that its own type allows, after months as well."""
     model = DataModel(load_profile(name))
-    SimulatedDevice(product_class="x", clock=SystemClock(), started=0.0).attach(model)
+    SimulatedDevice(product_class="x", clock=SystemClock(), started=-1e7).attach(model)
     values = model.get(model.root)
     assert len(values) == model.count("") > 100
     for value in values:

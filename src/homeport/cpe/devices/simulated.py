@@ -14,6 +14,7 @@ from homeport.cpe.clock import Clock, date_time
 from homeport.cpe.devices.device import Device
 from homeport.errors import Fault
 from homeport.model.tree import DataModel
+from homeport.terms import ValueType
 
 RECEIVE_LEVEL: Final = -17_500
 TRANSMIT_LEVEL: Final = -2_000
@@ -177,7 +178,11 @@ class SimulatedDevice(Device):
             if port not in counted:
                 counted[port] = _counters(port, self._seconds_up(model, port))
             if name in counted[port]:
-                values[path] = counted[port][name]
+                count = counted[port][name]
+                short = (
+                    model.definition(path).syntax.base is ValueType.UNSIGNED_INT
+                )  # TR-098's counters begin anew at 4 G
+                values[path] = count & 0xFFFFFFFF if short else count
         return values
 
     def _totals(self, model: DataModel, paths: Sequence[str]) -> Mapping[str, object]:
