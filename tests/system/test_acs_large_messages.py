@@ -191,6 +191,39 @@ async def test_what_is_no_list_is_refused_and_the_next_session_works(tmp_path: P
         assert (await wait_for(bed, task))["status"] == "done"
 
 
+@pytest.mark.parametrize("when", ["waits", "is read", "is learnt"])
+@played
+async def test_a_session_that_is_over_before_its_answer_is_read_takes_nothing_up(tmp_path: Path, when: str) -> None:
+    """The device has begun another meanwhile: that one does what is to be done, and the old one does not begin it, too."""
+    async with acquainted(tmp_path) as (bed, device):
+        door = bed.app.door
+        read = await bed.task("GetParameterValues", {"parameter_names": ["Device.P"]})
+        change = {"name": "Device.A", "value": "1", "type": "string"}
+        written = await bed.task("SetParameterValues", {"parameter_list": [change]})
+        body = body_of(many_values(20_000), await asked(device))
+        again = await bed.device()
+        if when == "waits":
+            await door._large.acquire()
+            await door._large.acquire()
+        answering = asyncio.create_task(device.post(body))
+        live = door.live.of_device(id_of())
+        assert live is not None
+        traced = len(live.trace)
+        async with asyncio.timeout(5):
+            while not live.busy or (when == "is learnt" and len(live.trace) == traced):
+                await asyncio.sleep(0)
+        assert (await again.inform()).status == 200
+        if when == "waits":
+            door._large.release()
+            door._large.release()
+        assert (await answering).status == 400
+        assert [(await bed.task_now(task))["status"] for task in (read, written)] == ["queued", "queued"]
+        assert not bed.app.hub.asking
+        assert (await again.serve(await again.post(None), values)).status == 204
+        assert [(await wait_for(bed, task))["status"] for task in (read, written)] == ["done", "done"]
+        assert [m.element for m in again.heard] == ["GetParameterValues", "SetParameterValues"]
+
+
 # --- who may ---
 
 
@@ -256,6 +289,46 @@ async def test_a_session_goes_on_after_a_restart_with_a_whole_tree(tmp_path: Pat
                 assert (await device.post(body_of(wide_values(), id))).status == 204
             assert bed.app.hub.stats.continued == 1
             assert (await wait_for(bed, task))["status"] == "done"
+
+
+@pytest.mark.parametrize("expected", ["", "Expect: 100-continue\r\n"])
+@played
+async def test_a_body_that_is_here_before_it_is_admitted_is_answered(tmp_path: Path, expected: str) -> None:
+    """Where strangers may send so little that a large body comes in one piece: nothing that follows would bring it on."""
+    async with acs(tmp_path, body_limit=8_192) as bed:
+        device = await bed.device(cookies=False)
+        assert (await device.session("1 BOOT")).status == 204
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        body = body_of(many_values(100), await asked(device))
+        await device.reconnect()
+        head = f"POST / HTTP/1.1\r\nHost: a\r\n{expected}Content-Length: {len(body)}\r\n\r\n"
+        device.connection.writer.write(head.encode() + body)
+        async with asyncio.timeout(5):
+            answer = await device.connection.answer()
+            if answer.status == 100:
+                answer = await device.connection.answer()
+        assert answer.status == 204
+        assert (await wait_for(bed, task))["status"] == "done"
+        assert bed.app.door.held.bytes == 0
+
+
+@played
+async def test_large_bodies_that_are_sent_ahead_are_counted_until_they_are_answered(tmp_path: Path) -> None:
+    """The answer to the first gives back no room that the second still takes."""
+    async with acquainted(tmp_path) as (bed, device):
+        await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        held = bed.app.door.held
+        body = body_of(wide_values(), await asked(device))
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nCookie: {device.cookie}\r\nContent-Length: {len(body)}\r\n\r\n"
+        device.connection.writer.write(head.encode() + body + head.encode() + body[:100_000])
+        assert (await device.connection.answer()).status == 204
+        async with asyncio.timeout(5):
+            while not any(c._whole is not None for server in bed.app._cwmp for c in server.connections):
+                await asyncio.sleep(0)
+        assert held.bytes >= len(body)
+        device.connection.writer.write(body[100_000:])
+        assert (await device.connection.answer()).status == 400
+        assert held.bytes == 0
 
 
 @played

@@ -238,6 +238,8 @@ class Session:
 
     def receive_in_parts(self, body: bytes, *, now: float, content_type: str = "") -> Generator[Step, Any, list[Event]]:
         """As `receive`, for a long body, with rests between pieces of work that take a few milliseconds: see `decode_in_parts`."""
+        if body.isspace():
+            return self.receive(body, now=now)
         expect = self._expected()
         try:
             envelope = yield from decode_in_parts(body, content_type=content_type, limits=self._limits, expect=expect)

@@ -69,6 +69,19 @@ def test_an_error_in_long_work_is_raised() -> None:
         done(work())
 
 
+def test_the_work_hears_what_went_wrong_with_what_it_has_asked_for() -> None:
+    """As it would, had it called that itself: it may do something else, or say more of it."""
+
+    def work() -> Generator[Any, Any, Any]:
+        try:
+            yield lambda: 1 // 0
+        except ZeroDivisionError:
+            return (yield lambda: "another way")
+        raise AssertionError("it was not told")
+
+    assert done(work()) == "another way"
+
+
 def test_an_error_does_not_keep_what_was_read() -> None:
     """It tells where it was raised; the tree of a refused message is gone at once, while somebody still has the error."""
 
@@ -147,6 +160,8 @@ def test_a_long_change_is_merged_as_a_short_one(known: int) -> None:
     )
     assert list(read) == sorted(column.unpacked())
     assert read["Device.T.100.Param"].value == "d"
+    one = done(read_all(made.paths, made.packed, {}, (), "Device.T.100.Par"))
+    assert one == {}  # no object, and no parameter of that name
     below = done(read_all(stored[1], stored[2], {}, (change,), "Device.T."))
     assert below == {p: v for p, v in column.unpacked().items() if p.startswith("Device.T.")}
 

@@ -34,6 +34,8 @@ MOST_WAITING: Final = 4
 LINGER: Final = 2.0
 """Seconds that what a refused peer still sends is thrown away before its connection is cut."""
 
+AHEAD: Final = "requests came before their answers"
+
 _NEVER: Final = float("inf")
 UNEXPECTED: Final = (
     "only addresses in trusted_proxies may send one, and only to a listener that stands in proxy_protocol"
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_unsure",
         "_waiting",
         "_whole",
+        "_whole_here",
         "overdue_at",
     )
 
@@ -92,6 +95,7 @@ class Connection(asyncio.Protocol):
         self._whole: BytesIO | None = None  # what is here of a large body
         self._unsure = False  # whether it may be so large has to be asked
         self._asked = self._asking = False  # and was asked once, is being asked
+        self._whole_here: tuple[HttpRequest, bool] | None = None  # a request that is, before that was answered
         self._owes_continue = False
 
     def _begin(self) -> None:
@@ -198,15 +202,23 @@ class Connection(asyncio.Protocol):
         else:
             whole.write(more)
         self._size += len(more)
-        if self._unsure:
-            self._ask(self._request(head, b""))
-        elif len(data) >= missing:
+        if len(data) < missing:
+            if self._unsure:
+                self._ask(self._request(head, b""))
+        else:
             self._coming, self._fresh = None, True
             if whole is None:
                 body, self._parts = b"".join(self._parts), []
             else:
                 body, self._whole = whole.getvalue(), None
-            self._serve(self._request(head, body), True)
+            if not self._unsure:
+                self._serve(self._request(head, body), True)
+            elif len(data) > missing:
+                self._refuse(plain(400, AHEAD, close=True))
+            else:
+                self._whole_here = self._request(head, body), True
+                self._ask(self._whole_here[0])
+                return
             if len(data) > missing:
                 self.data_received(data[missing:])
 
@@ -258,12 +270,17 @@ class Connection(asyncio.Protocol):
 
         The first time with whatever that is, so that most strangers are refused at once.
         """
-        if self._asking or (self._asked and self._size < ENOUGH):
+        here = self._whole_here
+        if self._asking or (here is None and self._asked and self._size < ENOUGH):
             return
-        assert self._whole is not None
+        if here is not None:
+            start = here[0].body
+        else:
+            assert self._whole is not None
+            start = self._whole.getvalue()
         self._asking = self._asked = True
         self._transport.pause_reading()
-        self._server.finish(self._ask_door(request, self._whole.getvalue()[:ENOUGH]))
+        self._server.finish(self._ask_door(request, start[:ENOUGH]))
 
     async def _ask_door(self, request: HttpRequest, start: bytes) -> None:
         door = self._server.door
@@ -272,17 +289,22 @@ class Connection(asyncio.Protocol):
         if self._close or self._transport.is_closing():
             return
         self._transport.resume_reading()  # also where it is refused: what still comes is thrown away
+        here, self._whole_here = self._whole_here, None
+        owes, self._owes_continue = self._owes_continue, False
         try:
-            if admitted is False:
+            if not admitted and (here is not None or admitted is False):
                 raise _Refused(plain(413, f"the body is over {door.body_limit} bytes", close=True))
             if admitted:
-                self._hold(self._coming[0] if self._coming is not None else self._length)
                 self._unsure = self._asked = False
+                if here is not None:
+                    self._hold(len(here[0].body))
+                    self._arrived(*here)
+                    return
+                self._hold(self._coming[0] if self._coming is not None else self._length)
         except _Refused as e:
             self._refuse(e.reply)
             return
-        if self._owes_continue:
-            self._owes_continue = False
+        if owes:
             self._transport.write(_CONTINUE)
 
     # --- httptools and its callbacks ---
@@ -307,9 +329,11 @@ class Connection(asyncio.Protocol):
             if not self._limit and self._head > MOST_HEAD:
                 self._refuse(plain(431, f"the headers are over {MOST_HEAD} bytes", close=True))
             elif self._unsure:
-                self._ask(self._parsed(b""))
+                self._ask(self._whole_here[0] if self._whole_here is not None else self._parsed(b""))
 
     def on_url(self, url: bytes) -> None:
+        if self._whole_here is not None:
+            self._stop(plain(400, AHEAD, close=True))
         self._target += url
         if len(self._target) > MOST_HEAD:
             self._stop(plain(414, "the address is too long", close=True))
@@ -373,8 +397,6 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         parser, parts, whole = self._parser, self._parts, self._whole
         assert parser is not None
-        if self._unsure:
-            self._stop(plain(413, f"the body is over {self._server.door.body_limit} bytes", close=True))
         if whole is not None:
             body, self._whole = whole.getvalue(), None
         else:
@@ -383,13 +405,20 @@ class Connection(asyncio.Protocol):
         keep = parser.should_keep_alive()
         self._begin()
         self._fresh = True
+        if self._unsure:
+            self._whole_here = request, keep
+        else:
+            self._arrived(request, keep)
+
+    def _arrived(self, request: HttpRequest, keep: bool) -> None:
+        """Answer a request that is here whole, after those before it. Raises _Refused."""
         if not self._busy:
             self._serve(request, keep)
             return
         if self._waiting is None:
             self._waiting = deque()
         if len(self._waiting) >= MOST_WAITING:
-            self._stop(plain(400, "requests came before their answers", close=True))
+            self._stop(plain(400, AHEAD, close=True))
         self._waiting.append((request, keep))
 
     @staticmethod
@@ -404,6 +433,7 @@ class Connection(asyncio.Protocol):
             # The peer waits for another answer, which this one must not overtake.
             self._close = True
             return
+        self._whole = None
         self._reply(reply, False, linger=True)
 
     def _serve(self, request: HttpRequest, keep: bool) -> None:
@@ -430,8 +460,8 @@ class Connection(asyncio.Protocol):
         linger: the peer may still be sending; closing at once would make its system throw our answer away.
         """
         transport, server = self._transport, self._server
-        if self._held:
-            self._let_go()
+        if self._held and (transport.is_closing() or (self._whole is None and not self._waiting)):
+            self._let_go()  # else others that were sent ahead are in memory still
         if transport.is_closing():
             return
         close = reply.close or not keep or self._close or server.stopping

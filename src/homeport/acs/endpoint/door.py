@@ -74,6 +74,7 @@ MOST_MISTAKEN: Final = 1_000
 
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
+_ANOTHER: Final = "the device has begun another session meanwhile"
 
 _log = structlog.get_logger("homeport.acs.cwmp")
 
@@ -424,9 +425,10 @@ class Door:
             if reply.status != 200:
                 await self._give_up(live, "failed", str(e))
             return reply
-        reply = await self._react(live, events, body)
+        # Another may have begun while this message waited, or was read: then nothing comes of it.
+        reply = await self._react(live, events, body) if not live.over else plain(400, _ANOTHER)
         if live.over and reply.status == 200:
-            return plain(400, "the device has begun another session meanwhile")
+            return plain(400, _ANOTHER)
         return reply
 
     async def _react(self, live: Live, events: list[Event], body: bytes) -> HttpReply:
@@ -473,7 +475,7 @@ class Door:
     async def _our_turn(self, live: Live, request: Request | VendorMessage | None) -> HttpReply:
         """The next request to the device, or the end."""
         if live.over:
-            return plain(400, "the device has begun another session meanwhile")
+            return plain(400, _ANOTHER)
         while request is not None:
             try:
                 return self._sent(live, request)

@@ -339,6 +339,7 @@ class Sessions(Turns):
         hub.stats.count(hub.stats.sessions, outcome)
         hub.stats.session_lasted(hub.clock() - work.started)
         task, mending, stored = work.task, work.mending, work.stored
+        work.over = True
         work.clear(self._hub.asking)
         begun = task is not None and not mending and task.status is TaskStatus.RUNNING
         if begun and work.leased and hub.peers is not None and not await self._leases.held(work):

@@ -83,6 +83,8 @@ class Turns:
         unit.large = large
         if answer is not None and work.request is not None:
             await self._learn(work, work.request, answer, unit)
+            if work.over:
+                return None  # the device is asked for it anew, in the session that it has begun meanwhile
         reply = answer if work.run is not None else None
         step: steps.Step | None = None
         while True:
@@ -208,7 +210,7 @@ class Turns:
     async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
         record = await self._store.device(work.device)
-        if record is None or self._overtaken(work, record):
+        if record is None or work.over or self._overtaken(work, record):
             return False
         if await self._pick_task(work, unit):
             return True

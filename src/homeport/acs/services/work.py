@@ -13,7 +13,7 @@ class Work:
 
     manage: whether the device may get tasks (it is approved). weighty: whether the session is worth a row in the history.
     cookie, patience, record: of the protocol's session: its name, seconds that the device may be silent, how it stands as plain values.
-    place: the address of a device that sends no cookie.
+    place: the address of a device that sends no cookie. over: the session has ended, perhaps while an answer is still worked on.
     """
 
     __slots__ = (
@@ -26,6 +26,7 @@ class Work:
         "leased",
         "manage",
         "mending",
+        "over",
         "patience",
         "place",
         "record",
@@ -47,6 +48,7 @@ class Work:
         self.address = address
         self.events = events
         self.manage = False
+        self.over = False
         self.weighty = False
         self.cookie = ""
         self.place = ""

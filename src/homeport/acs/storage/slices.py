@@ -25,27 +25,33 @@ _beside: Final = ThreadPoolExecutor(1, thread_name_prefix="homeport-beside")
 T = TypeVar("T")
 
 Work = Generator[Callable[[], Any] | None, Any, T]
-"""Yields None where it may rest, or a function that is to be called in a thread, whose value it is given."""
+"""Yields None where it may rest, or a function that is to be called in a thread, whose value or error it is given."""
 
 
 async def in_slices(work: Work[T]) -> T:
     """What the work returns; raises what it raises."""
+    loop = asyncio.get_running_loop()
     until = time.perf_counter() + SLICE
-    given: Any = None
-    while True:
-        try:
-            step = work.send(given)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        given = None
-        if step is not None:
-            given = await asyncio.get_running_loop().run_in_executor(_beside, _called, step)
-        elif time.perf_counter() < until:
-            continue
-        else:
-            await asyncio.sleep(0)
-        until = time.perf_counter() + SLICE
+    try:
+        step = work.send(None)
+        while True:
+            if step is None:
+                if time.perf_counter() >= until:
+                    await asyncio.sleep(0)
+                    until = time.perf_counter() + SLICE
+                step = work.send(None)
+                continue
+            try:
+                given = await loop.run_in_executor(_beside, _called, step)
+            except Exception as e:
+                until = time.perf_counter() + SLICE
+                step = work.throw(e)
+            else:
+                until = time.perf_counter() + SLICE
+                step = work.send(given)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 def _called(step: Callable[[], Any]) -> Any:

@@ -21,6 +21,7 @@ from homeport.acs.storage.values import (
     PackedPaths,
     Paths,
     apply_values,
+    below,
     join_paths,
     merged,
     pack_paths,
@@ -221,7 +222,7 @@ def read_all(
 ) -> Rests[dict[str, StoredValue]]:
     """All values of a device by path, with rests.
 
-    delta: told since. changes: on their way. under: of which path or object.
+    delta: told since. changes: on their way. under: the parameter or the object that they are of, "" for all.
     """
     known: dict[str, StoredValue] = {}
     if paths is not None and vals is not None:
@@ -230,7 +231,7 @@ def read_all(
         yield from _applied(known, change)
     for path, value in delta.items():
         known[path] = merged(known.get(path), value)
-    order = yield from sorted_in_parts([p for p in known if not under or p.startswith(under)])
+    order = yield from sorted_in_parts([p for p in known if below(p, under)])
     found: dict[str, StoredValue] = {}
     for piece in _in_pieces(order):
         found.update((path, known[path]) for path in piece)
