@@ -9,13 +9,14 @@ from typing import Any
 from support.acs_wire import Connection
 
 
-def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed ECDSA certificate for 127.0.0.1."""
+def make_certificate(directory: Path, *, rsa: bool = False) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, ECDSA or RSA."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = generate_private_key(65_537, 2_048) if rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     certificate = (

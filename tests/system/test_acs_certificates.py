@@ -2,9 +2,14 @@
 
 import asyncio
 import datetime
+import gc
 import os
+import pty
+import select
+import signal
 import socket
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +19,8 @@ from structlog.testing import capture_logs
 
 from homeport.acs import laboratory
 from homeport.acs.config import AcsSettings
-from support.acs_wire import Connection, acs, run
-from support.tls import connect, make_certificate, trusting
+from support.acs_wire import OUI, Connection, Device, acs, run
+from support.tls import Authority, connect, make_certificate, trusting
 
 pytestmark = pytest.mark.system
 
@@ -62,6 +67,76 @@ def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path) -> 
             await old.close()
 
     run(scene())
+
+
+def test_a_renewed_certificate_may_have_another_kind_of_key(tmp_path: Path) -> None:
+    """RSA in place of ECDSA: no device is shown the old one any more. Client certificates still count, and log their devices in."""
+    chain, private = make_certificate(tmp_path)
+    (tmp_path / "makers").mkdir()
+    makers = Authority(tmp_path / "makers")
+    other = tmp_path / "other"
+    other.mkdir()
+
+    async def scene() -> None:
+        settings = {"tls_certificate": chain, "tls_key": private, "tls_client_ca": makers.file, "cpe_auth": "required"}
+        async with acs(tmp_path / "data", **settings) as bed:
+            new_chain, new_private = make_certificate(other, rsa=True)
+            new = ssl.PEM_cert_to_DER_cert(new_chain.read_text())
+            os.replace(new_chain, chain)
+            os.replace(new_private, private)
+            await bed.app._renewal.look()
+            assert await shown(bed.app.cwmp_url) == new
+            assert await shown(bed.app.file_url) == new
+            device = Device(await connect(bed.app.cwmp_url, makers.client(f"{OUI}-SN1")), serial="SN1")
+            assert (await device.inform("1 BOOT")).status == 200
+            await device.close()
+
+    run(scene())
+
+
+LOOKS = """
+import asyncio, pathlib, sys
+from homeport.acs import config, tls
+from support.tls import make_certificate
+place = pathlib.Path(sys.argv[1])
+chain, key = make_certificate(place)
+renewal = tls.Renewal(config.AcsSettings(data_dir=place, tls_certificate=chain, tls_key=key))
+key.write_bytes((place / "sealed.pem").read_bytes())
+asyncio.run(renewal.look())
+"""
+
+
+def test_a_new_key_with_a_password_is_refused_and_asks_nobody(tmp_path: Path) -> None:
+    """OpenSSL would ask for it at the terminal, and all devices would wait for the answer."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    sealed = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "sealed.pem").write_bytes(sealed)
+    script = tmp_path / "looks.py"
+    script.write_text(LOOKS)
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        os.execv(sys.executable, [sys.executable, str(script), str(tmp_path)])
+    said = b""
+    try:
+        while select.select([terminal], [], [], 20)[0]:
+            try:
+                said += os.read(terminal, 4_096)
+            except OSError:
+                break  # it has ended
+            if b"pass phrase" in said:
+                break
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+    assert b"the new certificate cannot be used" in said
 
 
 def test_a_certificate_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
@@ -234,5 +309,27 @@ def test_connections_that_say_nothing_keep_no_device_of_another_port_out(tmp_pat
             assert 'homeport_tls_failures_total{reason="TOO_MANY_HANDSHAKES"}' in metrics
             for one in silent:
                 await one.close()
+
+    run(scene())
+
+
+def test_handshakes_that_were_left_keep_no_device_out(tmp_path: Path) -> None:
+    """More than max_connections that begin TLS and go: none of them is under way any more, long before the read timeout."""
+    chain, private = make_certificate(tmp_path)
+
+    async def scene() -> None:
+        settings = {"tls_certificate": chain, "tls_key": private, "cpe_auth": "open", "max_connections": 5}
+        async with acs(tmp_path / "data", **settings) as bed:
+            for _ in range(8):
+                left = await Connection.to(bed.app.cwmp_url.replace("https", "http"))
+                await left.close()
+            async with asyncio.timeout(10):
+                while True:
+                    gc.collect()  # asyncio's own loop leaves a circle, that of the product none
+                    try:
+                        await (await connect(bed.app.cwmp_url, trusting())).close()
+                        break
+                    except (ssl.SSLError, OSError):
+                        await asyncio.sleep(0.05)
 
     run(scene())

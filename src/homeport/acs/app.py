@@ -249,7 +249,7 @@ class AcsApp:
         made = tls.context(self.settings, laboratory=laboratory)
         if made is not None:
             self._handshakes.watch(made)
-            self._renewal.contexts.append(made)
+            self._renewal.follow(made)
         return made
 
     async def stop(self) -> None:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -68,7 +69,8 @@ class Handshakes:
         self._clock = clock
         self._most = most
         self._within = within
-        self._begun: dict[ssl.SSLObject, float] = {}  # the oldest first
+        # The oldest first. Of a connection that is closed meanwhile nobody tells: it goes out of this with its object.
+        self._begun: WeakKeyDictionary[ssl.SSLObject, float] = WeakKeyDictionary()
         self._told: dict[str, float] = {}
         self._untold: dict[str, int] = {}
 
@@ -156,16 +158,25 @@ _ADVICE: Final = (
 
 
 class Renewal:
-    """Takes up the operator's certificate when its files have changed, for new connections; those that are open go on.
-
-    contexts: the listeners' own.
-    """
+    """Takes up the operator's certificate when its files have changed, for new connections; those that are open go on."""
 
     def __init__(self, settings: AcsSettings) -> None:
+        self._settings = settings
         self._files = (settings.tls_certificate, settings.tls_key)
-        self.contexts: list[ssl.SSLContext] = []
+        self._newest: ssl.SSLContext | None = None
         self._known = self._looks()
         self._told = datetime.date.min
+
+    def follow(self, listening: ssl.SSLContext) -> None:
+        """From now on connections of this listener begin with what is newest."""
+        listening.sni_callback = self._begin
+
+    def _begin(self, connection: ssl.SSLObject, name: str | None, listening: ssl.SSLContext) -> None:
+        """Called by OpenSSL when a device has said hello, also without a name."""
+        # Not loaded into the listener's own context: that has a place for each kind of key, and would go on showing the old
+        # certificate where the new one has a key of another kind.
+        if self._newest is not None:
+            connection.context = self._newest
 
     async def look(self) -> None:
         """Load what is new. A certificate that cannot be used is told of and left alone; the one before goes on serving."""
@@ -187,16 +198,15 @@ class Renewal:
         if chain is None or key is None or not self._known:
             return
         try:
-            # First beside: a chain without its key would spoil the context that serves.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
-            for context in self.contexts:
-                context.load_cert_chain(chain, key)
-        except OSError as e:
+            # First so: OpenSSL would ask at the terminal for the password of a key that has one, and all devices would wait.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
+            self._newest = context(self._settings)
+        except (OSError, ConfigError) as e:
             _log.error(
                 "the new certificate cannot be used; the one before goes on serving",
                 tls_certificate=str(chain),
                 reason=str(e),
-                advice="write tls_certificate and tls_key so that they belong together",
+                advice="write tls_certificate and tls_key so that they belong together, the key without a password",
             )
             return
         self._told = datetime.date.min
