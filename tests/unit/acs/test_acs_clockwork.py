@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from homeport.acs.config import AcsSettings
-from homeport.acs.records import ConnectionRequestDetail, DeviceRecord, Document, TaskRecord
+from homeport.acs.records import ConnectionRequestDetail, DeviceRecord, Document, TaskRecord, TaskStatus
 from homeport.acs.services import hub as hubs
 from homeport.acs.services.contacts import Contacts
 from homeport.acs.services.hub import Hub, keep_detail
@@ -264,6 +264,23 @@ def test_one_wish_told_three_times_is_one_task_also_where_the_first_failed(tmp_p
         assert len({task.id for task in made if isinstance(task, TaskRecord)}) == 1
         assert len(await store.open_tasks(DEVICE.id)) == 1
         await store.close()
+
+    asyncio.run(scene())
+
+
+def test_who_waits_for_a_task_is_answered_in_time_though_the_clock_was_put_back() -> None:
+    """The time to wait is the caller's, who knows nothing of our time of day."""
+
+    async def scene() -> None:
+        now = [1e9]
+        task = TaskRecord(id="t", device=DEVICE.id, rpc="Reboot", args={})
+        hub = Hub(await a_store(tasks=[TaskChange(task, None)]), AcsSettings(), clock=lambda: now[0])
+        tasks = Tasks(hub, lambda *_: None, NoFiles())  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(tasks.wait("t", 0.05))
+        await asyncio.sleep(0)
+        now[0] -= 3_600.0
+        async with asyncio.timeout(5):
+            assert (await waiting).status is TaskStatus.QUEUED
 
     asyncio.run(scene())
 

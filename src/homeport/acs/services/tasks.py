@@ -211,10 +211,11 @@ class Tasks:
 
     async def wait(self, id: str, seconds: float) -> TaskRecord:
         """The task when it has ended, or as it stands after so many seconds. Raises NotFound."""
-        deadline = self._hub.clock() + seconds
+        time = asyncio.get_running_loop().time  # not the time of day, which may be put back meanwhile
+        deadline = time() + seconds
         while True:
             task = await self.get(id)
-            left = deadline - self._hub.clock()
+            left = deadline - time()
             if task.status not in OPEN_STATUSES or left <= 0 or self._hub.bus.ended:
                 return task
             over = settle.over_at(task, patience=self._hub.patience)
