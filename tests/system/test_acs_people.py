@@ -107,6 +107,8 @@ def test_guessing_is_slowed_down_and_tells_nothing(tmp_path: Path) -> None:
         ({"name": "eve", "password": "short"}, 422),
         ({"name": "eve", "password": PASSWORD, "role": "king"}, 422),
         ({"name": "eve"}, 422),
+        ({"name": "eve", "password": PASSWORD, "full_name": "Eve\x1b[31m"}, 422),
+        ({"name": "eve", "password": PASSWORD, "full_name": "Eve\x9b31m"}, 422),
     ],
 )
 def test_a_user_that_cannot_be_is_refused(tmp_path: Path, body: dict[str, Any], status: int) -> None:

@@ -24,7 +24,7 @@ from homeport.acs.storage.interface import SessionChange
 Json = dict[str, Any]
 
 
-ONE_LINE: Final = r"^[^\x00-\x1f\x7f]*$"
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What people write for people: no control characters, which a terminal would obey."""
 
 
