@@ -90,10 +90,10 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CliError("nothing was done")
 
 
-def ask_password(question: str) -> str:
-    """What the person types, unseen. Raises CliError where nobody can be asked."""
+def ask_password(question: str, *, otherwise: str = "give it with --password or its variable") -> str:
+    """What the person types, unseen. otherwise: what to do where nobody can be asked. Raises CliError with that."""
     if not sys.stdin.isatty():
-        raise CliError(f"{question}: nobody is here to ask; give it with --password or its variable", ExitCode.USAGE)
+        raise CliError(f"{question}: nobody is here to ask; {otherwise}", ExitCode.USAGE)
     return str(typer.prompt(question, hide_input=True))
 
 

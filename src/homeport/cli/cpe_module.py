@@ -85,9 +85,7 @@ def install(
 
 @module.command()
 def update(
-    name: Annotated[
-        str, typer.Argument(metavar="[MODULE]", help="Name, DUID or UUID; every module when left out.")
-    ] = "",
+    name: Annotated[str, typer.Argument(metavar="MODULE", help="Name, DUID or UUID; every module when left out.")] = "",
     package: Annotated[
         str, typer.Option("--from", metavar="PACKAGE", help="A file or URL; default where it came from.")
     ] = "",

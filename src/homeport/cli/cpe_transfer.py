@@ -26,7 +26,7 @@ Wait = Annotated[
     float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the end; 0: do not wait.")
 ]
 Which = Annotated[
-    str, typer.Argument(metavar="[TRANSFER]", help="Its number or CommandKey; not needed where only one asks.")
+    str, typer.Argument(metavar="TRANSFER", help="Its number or CommandKey; not needed where only one asks.")
 ]
 
 LOOK = 0.2
@@ -111,7 +111,7 @@ def refuse(which: Which = "", state_dir: StateDir = None) -> None:
 def request_download(
     file_type: Annotated[str, typer.Argument(metavar="FILE_TYPE", help="For example '1 Firmware Upgrade Image'.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARG=VALUE]", help="What the ACS is told besides: Version=2.0.")
+        list[str] | None, typer.Argument(metavar="ARG=VALUE", help="What the ACS is told besides: Version=2.0.")
     ] = None,
     state_dir: StateDir = None,
 ) -> None:

@@ -75,7 +75,7 @@ def change(
 @app.command()
 def passwd(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The user's name; default: whose login it is.")
+        str | None, typer.Argument(metavar="NAME", help="The user's name; default: whose login it is.")
     ] = None,
     password: Annotated[
         str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
@@ -86,7 +86,8 @@ def passwd(
     """Give yourself another password, or as admin another user; all logins of the user end."""
     client = connect(acs, token)
     if name is None:
-        old = ask_password("Your password")
+        admins = "type it at a terminal, or have an admin do it: homeport user passwd NAME --password TEXT"
+        old = ask_password("Your password", otherwise=admins)
         chosen = password if password is not None else ask_password("New password (at least 10 characters)")
         client.call("POST", "/me/password", body={"old_password": old, "password": chosen})
         print("you have a new password; log in with it")

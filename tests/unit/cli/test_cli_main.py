@@ -57,6 +57,7 @@ def test_wrong_flag_of_the_agent_is_found_without_typer_and_rich() -> None:
         (["option43", "encode", "ftp://x/"], "http"),
         (["cpe", "run", "--acs-ulr", "x"], "did you mean --acs-url?"),
         (["device", "list", "--acs", "http://127.0.0.1:x", "--token", "t"], "port"),
+        (["user", "passwd", "--acs", "http://127.0.0.1:1", "--token", "t"], "homeport user passwd NAME"),
         (["device", "set", "D", "novalue", "--acs", "http://127.0.0.1:1", "--token", "t"], "PATH=VALUE"),
         (["device", "delete", "D", "Device.X", "--acs", "http://127.0.0.1:1", "--token", "t"], "ends with a dot"),
     ],
