@@ -156,10 +156,17 @@ def test_an_address_that_cannot_be_posted_to_is_refused(tmp_path: Path, url: str
 
 
 def test_a_password_in_an_address_is_shown_to_nobody(tmp_path: Path) -> None:
-    """Not in the list, and what the list shows is not taken for it."""
+    """Not in the list, nor with what came of a delivery, and what the list shows is not taken for it."""
 
     async def scene() -> None:
         async with acs(tmp_path) as bed:
+            assert (
+                await bed.rest("POST", "webhooks", {"name": "y", "url": "http://u:geheim@m\u00fcn..de/"})
+            ).status == 201
+            last = (await bed.rest("POST", "webhooks/y/ping")).json["last"]
+            assert "geheim" not in last["trouble"]
+            assert "host" in last["trouble"]
+            assert (await bed.rest("DELETE", "webhooks/y")).status == 204
             made = await bed.rest("POST", "webhooks", {"name": "x", "url": "https://u:geheim@x.example/y"})
             assert made.status == 201
             listed = await bed.rest("GET", "webhooks")

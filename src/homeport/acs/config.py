@@ -266,7 +266,8 @@ class AcsSettings:
             host_port(self.stun_listen, "stun_listen")
         if self.tftp_listen:
             host_port(self.tftp_listen, "tftp_listen")
-        if self.public_host and not _PUBLIC_HOST.fullmatch(self.public_host):
+        public = _PUBLIC_HOST.fullmatch(self.public_host)
+        if self.public_host and (public is None or not 0 < int((public[2] or ":1")[1:]) < 65_536):
             raise ConfigError(
                 f"public_host is {self.public_host!r}; write HOST or HOST:PORT, such as files.example.net:7567, without http://"
             )
@@ -278,7 +279,9 @@ class AcsSettings:
             if row.type not in (int, float):
                 continue
             value, zero = getattr(self, row.name), row.name in MAY_BE_ZERO
-            if not (value >= 0 if zero else value > 0) or math.isinf(value):
+            if math.isinf(value):
+                raise ConfigError(f"{row.name} is {value}; write a number, such as 36500 for a hundred years in days")
+            if not (value >= 0 if zero else value > 0):
                 least = "0 or more" if zero else "at least 1" if row.type is int else "more than 0"
                 raise ConfigError(f"{row.name} is {value}; it must be {least}")
 

@@ -1,6 +1,7 @@
 """The settings of the ACS: what does not go together is refused with the cure."""
 
 import errno
+import math
 import resource
 import socket
 from pathlib import Path
@@ -38,6 +39,8 @@ def test_the_defaults_go_together() -> None:
         {"keep_tasks_days": -1.0},
         {"public_host": "http://files.example.net/"},
         {"public_host": "user@files.example.net"},
+        {"public_host": "files.example.net:99999"},
+        {"public_host": "[::1]:0"},
         {"proxy_protocol": ("cwmp",), "trusted_proxies": ("192.0.2.1",)},
         {"proxy_protocol": ("cwmp_tls_listen",), "trusted_proxies": ("192.0.2.1",)},
     ],
@@ -79,6 +82,12 @@ def test_every_setting_says_what_it_is_and_comes_from_the_environment() -> None:
 def test_the_public_host_may_have_a_port(host: str) -> None:
     """Names and addresses, with or without."""
     AcsSettings(public_host=host, file_rate=0, keep_audit_days=0.0, write_behind=0.0).check()
+
+
+def test_days_without_end_are_refused_with_what_to_write() -> None:
+    """`inf` is more than 0, so that alone would be no answer."""
+    with pytest.raises(ConfigError, match="keep_tasks_days is inf.*36500"):
+        AcsSettings(keep_tasks_days=math.inf).check()
 
 
 @pytest.mark.parametrize(

@@ -350,5 +350,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: fl
             return answer.status
     except TimeoutError:
         raise OSError(f"it did not answer within {seconds:g} s") from None
+    except aiohttp.InvalidURL:  # its text is the whole address, with a password
+        raise OSError("the host in its address is no name; correct the address") from None
     except (aiohttp.ClientError, ValueError) as e:
         raise OSError(str(e) or type(e).__name__) from e
