@@ -86,7 +86,7 @@ def test_the_public_host_may_have_a_port(host: str) -> None:
 
 def test_days_without_end_are_refused_with_what_to_write() -> None:
     """`inf` is more than 0, so that alone would be no answer."""
-    with pytest.raises(ConfigError, match="keep_tasks_days is inf.*36500"):
+    with pytest.raises(ConfigError, match=r"keep_tasks_days is inf.*36500"):
         AcsSettings(keep_tasks_days=math.inf).check()
 
 
