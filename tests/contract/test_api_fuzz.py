@@ -21,7 +21,7 @@ schemathesis = pytest.importorskip("schemathesis")
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "4"))
 """Requests of each kind to each route; CI sends more."""
 ENDLESS = "/api/v1/events"
 DEVICE = "00D0F1-XR500-S1"

@@ -18,6 +18,9 @@ LIMIT = 30.0
 
 STEPS = 8
 
+MORE = [(signal.SIGHUP, 2), (signal.SIGKILL, 1), (signal.SIGKILL, 5)] if "HOMEPORT_TEST_CUTS" in os.environ else []
+"""Further ways to end it, where there is time for them."""
+
 
 def processes_of(directory: Path) -> dict[int, str]:
     """The running processes whose command line names the directory: pid -> command line."""
@@ -136,14 +139,7 @@ def test_what_a_person_sees(demo: Callable[..., Demo]) -> None:
 
 @pytest.mark.parametrize(
     ("number", "step"),
-    [
-        (signal.SIGINT, 3),
-        (signal.SIGTERM, 4),
-        (signal.SIGHUP, 2),
-        (signal.SIGKILL, 1),
-        (signal.SIGKILL, 3),
-        (signal.SIGKILL, 5),
-    ],
+    [(signal.SIGINT, 3), (signal.SIGTERM, 4), (signal.SIGKILL, 3), *MORE],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_nothing_is_left_when_it_is_ended_on_the_way(
