@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from homeport.cli import task_fleet
 from homeport.cli.client import RestClient
 from homeport.cli.common import outcome, wait_for
 from homeport.cli.exits import CliError, ExitCode
@@ -243,6 +244,20 @@ def test_a_wait_outlives_a_restart_of_the_acs(
     monkeypatch.setattr("homeport.cli.client.RESTART", 0.0)
     with pytest.raises(CliError, match="homeport task wait 7") as caught:
         list(RestClient("http://127.0.0.1:1", "t").follow({"id": "7", "status": "queued"}, seconds=10, every=0.01))
+    assert caught.value.code == ExitCode.UNREACHABLE
+
+
+def test_a_job_of_many_devices_outlives_a_restart_of_the_acs(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ACS that is stopped answers at once, and then nobody does for a while; when that is too long the error says how to go on."""
+    made = [{"device": "d", "task": "t1"}]
+    server = scripted(http("200 OK", task("running")), None, None, http("200 OK", task("done")))
+    [ended] = task_fleet._follow(RestClient(server.url, "t"), made, 10.0, "job-1", "take it back")
+    assert ended["status"] == "done"
+    monkeypatch.setattr("homeport.cli.task_fleet.RESTART", 0.0)
+    with pytest.raises(CliError, match="--key job-1 goes on") as caught:
+        task_fleet._follow(RestClient("http://127.0.0.1:1", "t"), made, 10.0, "job-1", "take it back")
     assert caught.value.code == ExitCode.UNREACHABLE
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli import output
-from homeport.cli.client import ENDED, RestClient, in_commands, quoted
+from homeport.cli.client import ENDED, RESTART, RestClient, in_commands, quoted
 from homeport.cli.common import Acs, AsJson, Later, Token, Yes, confirm, connect
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_line
@@ -23,6 +23,9 @@ Where = Annotated[
 ]
 LONGEST_CALL = 20.0
 """Seconds that one question after a task waits for its end."""
+
+PAUSE = 0.2
+"""Seconds between two questions: an ACS that is being stopped answers at once."""
 
 
 def start(
@@ -149,8 +152,9 @@ def _make(client: RestClient, body: dict[str, Any], key: str) -> tuple[list[dict
 
 
 def _follow(client: RestClient, made: list[dict[str, Any]], wait: float, key: str, cure: str) -> list[dict[str, Any]]:
-    """The tasks when they have ended, or as they are when the time is over."""
+    """The tasks when they have ended, or as they are when the time is over. An ACS that is restarted meanwhile is waited for."""
     deadline = time.monotonic() + wait
+    heard = time.monotonic()
     tasks: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     try:
@@ -159,9 +163,18 @@ def _follow(client: RestClient, made: list[dict[str, Any]], wait: float, key: st
                 while True:
                     left = deadline - time.monotonic()
                     query = {"wait": round(min(LONGEST_CALL, left), 3)} if left > 0 else None
-                    task = client.get(f"/tasks/{quoted(line['task'])}", query)
-                    if task["status"] in ENDED or left <= 0:
-                        break
+                    try:
+                        task = client.get(f"/tasks/{quoted(line['task'])}", query)
+                    except CliError as e:
+                        if e.code != ExitCode.UNREACHABLE:
+                            raise
+                        if time.monotonic() > min(deadline, heard + RESTART):
+                            raise CliError(f"{e}; the same command with --key {key} goes on", e.code) from None
+                    else:
+                        heard = time.monotonic()
+                        if task["status"] in ENDED or left <= 0:
+                            break
+                    time.sleep(PAUSE)
                 tasks.append(task)
                 counts[task["status"]] += 1
                 shown(len(tasks), ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
