@@ -53,6 +53,26 @@ def test_long_changes_of_one_device_at_once_are_all_kept(store: Store, run: Run)
     assert found["Device.C.7.X"] == StoredValue("C7", "string", None, 1.0)
 
 
+@pytest.mark.parametrize("count", [5, 300])
+def test_what_is_told_while_a_long_change_is_prepared_stays(store: Store, run: Run, count: int) -> None:
+    """It is newer than the values that were read before it, and its access is what these say of it."""
+    device = a_device()
+    run(store.commit(unit(devices=[device])))
+    run(store.commit(a_unit(ValuesChange(device.id, changed("A", 1.0)))))
+    read = changed("A", 2.0) | {f"Device.A.{i}.X": StoredValue(None, "string", True, 2.0) for i in range(2)}
+    told = {path: replace(value, value="told") for path, value in changed("A", 3.0, count).items()}
+
+    async def both() -> None:
+        await asyncio.gather(*(store.commit(a_unit(ValuesChange(device.id, values))) for values in (read, told)))
+
+    run(both())
+    found = run(store.values(device.id))
+    assert {found[path].value for path in told} == {"told"}
+    assert {found[path].updated for path in told} == {3.0}
+    assert (found["Device.A.1.X"].writable, found["Device.A.2.X"].writable) == (True, None)
+    assert found[f"Device.A.{count}.X"] == StoredValue(f"A{count}", "string", None, 2.0)
+
+
 @pytest.mark.parametrize("names", [["Device."], [f"Device.P{i}" for i in range(MANY)]])
 def test_a_long_result_is_kept(store: Store, run: Run, names: list[str]) -> None:
     """As dictionaries, whatever it was made of."""

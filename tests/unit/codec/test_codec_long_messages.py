@@ -118,14 +118,18 @@ def in_parts(body: bytes, *, limits: CodecLimits = DEFAULT_LIMITS) -> Envelope:
 
 
 def driven(work: Generator[Any, Any, Envelope]) -> Envelope:
-    given = None
-    while True:
-        try:
-            step = work.send(given)
-        except StopIteration as stop:
-            envelope: Envelope = stop.value
-            return envelope
-        given = step() if step is not None else None
+    try:
+        step = work.send(None)
+        while True:
+            try:
+                given = step() if step is not None else None
+            except RemoteProtocolError as e:
+                step = work.throw(e)
+            else:
+                step = work.send(given)
+    except StopIteration as stop:
+        envelope: Envelope = stop.value
+        return envelope
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -1,7 +1,8 @@
 """A change of very many values, merged before it is written, in slices beside the event loop's other work.
 
 What a device has is read, merged with the change and packed while others go on writing; inside the writer's transaction it is only looked
-whether the device's row is still the one that was read. Where it is not, the change is merged there, as every short one is.
+whether the device's row is still the one that was read. Where it is not, the change is merged there, as every short one is, but behind
+what was told meanwhile.
 """
 
 from bisect import bisect_right
@@ -41,6 +42,9 @@ SMALL: Final = 32
 
 BULK_BYTES: Final = 100_000
 """Values of a device, packed, from which on they are read in slices: some 5,000."""
+
+OVERTAKEN: Final = 600.0
+"""Seconds between a change and what was told while it was prepared: what is newer by more has its time of a clock that was set back."""
 
 _AT_ONCE: Final = 1_000
 _ROWS_AT_ONCE: Final = 100  # each may have 100 KB
@@ -83,6 +87,21 @@ class PreparedColumn(Column):
 
     def packed(self) -> bytes:
         return super().packed() if self._change is None else self._change.packed
+
+
+def behind(change: ValuesChange, known: Mapping[str, StoredValue]) -> ValuesChange:
+    """The change as it is brought in where others were written while it was prepared: what is known since then stays.
+
+    known: the values that there are.
+    """
+    if not isinstance(change, PreparedChange):
+        return change
+    told: dict[str, StoredValue] = {}
+    for path, value in known.items():
+        new = change.changed.get(path)
+        if new is not None and 0.0 < value.updated - new.updated < OVERTAKEN:
+            told[path] = merged(new, value)
+    return ValuesChange(change.device, {**change.changed, **told}, change.removed) if told else change
 
 
 def is_bulk(change: ValuesChange, large: bool = False) -> bool:

@@ -8,7 +8,7 @@ import sqlite3
 import msgspec
 
 from homeport.acs.storage.interface import ValuesChange
-from homeport.acs.storage.sql.bulk import PreparedChange
+from homeport.acs.storage.sql.bulk import PreparedChange, behind
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.values import MOST_LISTS, NO_PATHS, Column, Paths, unpack_paths
 from homeport.errors import StoreError
@@ -36,7 +36,7 @@ class Merger:
             column = Column(before, blob)
         except msgspec.MsgspecError as e:
             raise StoreError(f"the values of {change.device} cannot be read: {e}; run homeport acs db check") from e
-        column.apply(change)
+        column.apply(behind(change, column.unpacked()) if isinstance(change, PreparedChange) else change)
         if column.paths is before and path_list is not None:
             execute(QUERIES["update_values"], (column.packed(), device))
         else:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from homeport.acs.records import DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.bulk import PreparedChange, behind
 from homeport.acs.storage.sql.postgres_link import cleaned
 from homeport.acs.storage.values import NO_PATHS, Column, apply_values, merged, pack_delta
 
@@ -177,9 +178,14 @@ class Sheet:
             for path, value in change.changed.items():
                 delta[path] = merged(delta.get(path), value)
             return
-        self.full[id].apply(change)  # `wants_values` names every device that can come here
+        column = self.full[id]  # `wants_values` names every device that can come here
+        changed = change.changed
+        if isinstance(change, PreparedChange):
+            changed = behind(change, delta).changed
+            change = behind(change, column.unpacked())
+        column.apply(change)
         self.folded.add(id)
-        told = {path: change.changed[path] for path in delta if path in change.changed}
+        told = {path: changed[path] for path in delta if path in changed}
         apply_values(delta, ValuesChange(id, told, change.removed))
 
     # --- what is to be written ---

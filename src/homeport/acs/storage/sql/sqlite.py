@@ -32,7 +32,16 @@ from homeport.acs.storage.interface import (
 from homeport.acs.storage.moves import held, united, unknown_values
 from homeport.acs.storage.slices import in_slices
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
+from homeport.acs.storage.sql.bulk import (
+    BULK_BYTES,
+    PreparedChange,
+    behind,
+    is_bulk,
+    is_long,
+    packed_task,
+    prepared,
+    read_all,
+)
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.queries import QUERIES, migrations
@@ -151,6 +160,7 @@ class SqliteStore(HotDevices):
         for place, task in enumerate(unit.tasks):
             if is_long(task.record, unit.large):
                 unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
+        writer = self._working()  # the store may have been closed meanwhile
         touched = touched_by(unit)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         statements = self._made(unit, touched)
@@ -282,6 +292,9 @@ class SqliteStore(HotDevices):
         hot.merging.append(change)
         out = [Statement(Mode.MERGE, "", change)]
         told = {path: changed[path] for path in delta.texts if path in changed}
+        if told and isinstance(change, PreparedChange):
+            late = behind(change, delta.column.unpacked()).changed
+            told = {path: late[path] for path in told}
         if told or change.removed:
             delta.apply(ValuesChange(id, told, change.removed))
             hot.changed = False
