@@ -25,7 +25,7 @@ from homeport.acs.records import (
 )
 from homeport.acs.storage.interface import DocumentChange, SessionChange, Store, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import hot_devices as module
-from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql import merging, rows
 from homeport.acs.storage.sql.archive import backup, check, restore
 from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
@@ -446,6 +446,39 @@ def test_what_takes_long_runs_beside_the_event_loop(tmp_path: Path) -> None:
         await asyncio.gather(*(store._write(statements) for statements in writes))
         assert threads == ["MainThread", "homeport-store-writer", "MainThread"]
         assert store._read.execute("SELECT model FROM device").fetchone() == ("abc",)
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_change_of_a_device_with_a_very_large_tree_is_merged_in_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop answers other devices meanwhile; a device with an ordinary tree stays on it."""
+    monkeypatch.setattr(merging, "LONG_BLOB", 10_000)
+    threads: list[str] = []
+
+    class Seen(merging.Column):
+        def apply(self, change: ValuesChange) -> None:
+            threads.append(f"{change.device} {threading.current_thread().name}")
+            super().apply(change)
+
+    monkeypatch.setattr(merging, "Column", Seen)
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+        for id, count in (("S1", 2_000), ("S2", 100)):
+            whole = {f"Device.P{n:04}": StoredValue(f"value {n}") for n in range(count)}
+            await store.commit(unit(values=[ValuesChange(id, whole)]))
+        threads.clear()
+        some = {f"Device.P{n:04}": StoredValue("new", updated=2.0) for n in range(50)}
+        await store.commit(unit(values=[ValuesChange("S1", some)]))
+        await store.commit(unit(values=[ValuesChange("S2", some)]))
+        assert threads == ["S1 homeport-store-writer", "S2 MainThread"]
+        for id, count in (("S1", 2_000), ("S2", 100)):
+            found = await store.values(id)
+            assert (len(found), [v.value for v in found.values()].count("new")) == (count, 50)
         await store.close()
 
     asyncio.run(scene())

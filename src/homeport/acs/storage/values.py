@@ -288,11 +288,16 @@ def delta_of(values: Mapping[str, StoredValue]) -> Delta:
     return delta
 
 
+LONGEST_MADE: Final = 5_000
+"""Rows of a path list that is remembered by its rows."""
+
 _made: dict[PathList, Paths] = {}
 
 
 def _paths(rows: PathList) -> Paths:
     """The path list of these rows; the devices of a model come to the same one again and again."""
+    if len(rows) > LONGEST_MADE:
+        return Paths(rows, pack_paths(rows))
     paths = _made.get(rows)
     if paths is None:
         if len(_made) >= MOST_LISTS:

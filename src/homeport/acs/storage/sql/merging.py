@@ -4,6 +4,7 @@ So no session waits for the reading, and what is merged is what is stored, whate
 """
 
 import sqlite3
+from typing import Final
 
 import msgspec
 
@@ -13,16 +14,28 @@ from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.values import MOST_LISTS, NO_PATHS, Column, Paths, unpack_paths
 from homeport.errors import StoreError
 
+LONG_BLOB: Final = 100_000
+"""Bytes of a device's values, some 5,000 of them, from which on merging takes more than 10 ms."""
+
+MOST_ROWS: Final = 200_000
+"""Paths in all lists that are remembered."""
+
+
+class TakesLong(Exception):
+    """The unit is for the thread: on the event loop it would hold everybody up."""
+
 
 class Merger:
-    """Brings changes into `device_values`, on the writer's connection."""
+    """Brings changes into `device_values`, on the writer's connection. patient: it may take long."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.patient = True
         self._connection = connection
         self._lists: dict[int, Paths] = {}
+        self._rows = 0  # in all of them
 
     def merge(self, change: ValuesChange) -> None:
-        """Write the change; nothing where the device is gone. Raises sqlite3.Error, StoreError."""
+        """Write the change; nothing where the device is gone. Raises sqlite3.Error, StoreError, TakesLong."""
         execute = self._connection.execute
         row = execute(QUERIES["values_to_merge"], (change.device,)).fetchone()
         if row is None:
@@ -31,6 +44,8 @@ class Merger:
         if isinstance(change, PreparedChange) and path_list == change.path_list and blob == change.vals:
             execute(QUERIES["put_values"], (device, self._stored(change.hash, change.paths), change.packed))
             return
+        if not self.patient and blob is not None and len(blob) > LONG_BLOB:
+            raise TakesLong
         before = self._paths(path_list) if path_list is not None else NO_PATHS
         try:
             column = Column(before, blob)
@@ -45,14 +60,17 @@ class Merger:
     def forget(self) -> None:
         """A transaction was taken back, and with it perhaps a path list whose id the next one gets."""
         self._lists.clear()
+        self._rows = 0
 
     def _paths(self, id: int) -> Paths:
         paths = self._lists.get(id)
         if paths is None:
             (blob,) = self._connection.execute(QUERIES["path_list"], (id,)).fetchone()
-            if len(self._lists) >= MOST_LISTS:
-                self._lists.clear()
-            paths = self._lists[id] = Paths(unpack_paths(blob), blob)
+            paths = Paths(unpack_paths(blob), blob)
+            if len(self._lists) >= MOST_LISTS or self._rows + len(paths.rows) > MOST_ROWS:
+                self.forget()
+            self._lists[id] = paths
+            self._rows += len(paths.rows)
         return paths
 
     def _id(self, paths: Paths) -> int:

@@ -19,7 +19,7 @@ import structlog
 
 from homeport.acs.storage.interface import Conflict, Done
 from homeport.acs.storage.sql.bulk import PreparedChange
-from homeport.acs.storage.sql.merging import Merger
+from homeport.acs.storage.sql.merging import Merger, TakesLong
 from homeport.acs.storage.sql.moving import move_rows
 from homeport.errors import StoreError, StoreUnavailable
 
@@ -175,8 +175,12 @@ class Writer:
         if jobs[0].long or not self._open():
             self._handed.put(_Group(jobs, None))
             return
+        self._merger.patient = False
         try:
             fitted = self._together(jobs)
+        except TakesLong:
+            self._take_back()
+            fitted = False
         except Exception as e:
             self._ended(jobs, self._failed(jobs, e))
             return
@@ -241,6 +245,7 @@ class Writer:
 
     def _run_all(self, jobs: list[_Job]) -> Answers:
         """What became of each unit, in a new transaction. Raises sqlite3.Error where the medium does not work."""
+        self._merger.patient = True
         self._wait_for_lock()
         if self._together(jobs):
             return [None] * len(jobs)
@@ -256,10 +261,13 @@ class Writer:
                 for statement in job.statements:
                     self._run_one(statement)
         except _MISFITS:
-            self._merger.forget()
-            self._connection.execute("ROLLBACK")
+            self._take_back()
             return False
         return True
+
+    def _take_back(self) -> None:
+        self._merger.forget()
+        self._connection.execute("ROLLBACK")
 
     def _unit(self, statements: Sequence[Statement]) -> BaseException | None:
         """None, or why this unit alone was taken back. Errors of the medium go on to the whole group."""
