@@ -40,7 +40,10 @@ def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to POST.")],
     event: Events = None,
     secret: Annotated[
-        str, typer.Option("--secret", metavar="TEXT", help="Key of the signature; default: one is made.")
+        str,
+        typer.Option(
+            "--secret", metavar="TEXT", help="Key of the signature, 16 characters or more; default: one is made."
+        ),
     ] = "",
     acs: Acs = None,
     token: Token = None,

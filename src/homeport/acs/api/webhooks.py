@@ -24,7 +24,11 @@ class NewWebhook(BaseModel):
     name: str = Field(min_length=1, max_length=64, examples=["billing"])
     url: str = Field(min_length=1, max_length=2_000, examples=["https://billing.example/homeport"])
     events: list[Kind] = Field([], description="Kinds of events; none: all.")
-    secret: str = Field("", max_length=200, description="Key of the signature; empty: one is made and shown this once.")
+    secret: str = Field(
+        "",
+        max_length=200,
+        description="Key of the signature, 16 characters or more; empty: one is made and shown this once.",
+    )
 
 
 class WebhookPatch(BaseModel):
