@@ -12,6 +12,7 @@ import pytest
 
 from homeport.acs.services import webhooks
 from homeport.acs.services.webhooks import signature
+from homeport.acs.worker import Worker
 from support.acs_wire import Bed, acs, id_of, run
 
 pytestmark = pytest.mark.system
@@ -111,6 +112,24 @@ def test_an_event_waits_for_a_receiver_that_fails_and_for_a_restart(tmp_path: Pa
             taken = sick.heard[tried:]
             assert [e["data"]["events"] for e in taken] == [["1 BOOT"], ["4 VALUE CHANGE"]]
             assert taken[0]["id"] == sick.heard[0]["id"], "the same event has the same id"
+
+    run(scene())
+
+
+def test_what_happens_while_the_acs_starts_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices are served before the start is over; what they tell then must not be lost for want of the list of webhooks."""
+
+    async def in_this_moment(worker: Worker) -> None:
+        worker._hub.bus.publish("inform", {"device": "early"})
+
+    async def scene() -> None:
+        async with receiver() as there:
+            async with acs(tmp_path) as bed:
+                await a_hook(bed, there.url, events=["inform"])
+            monkeypatch.setattr(Worker, "recall", in_this_moment)
+            async with acs(tmp_path):
+                await there.until(lambda: len(there.heard) == 1)
+            assert there.heard[0]["data"]["device"] == "early"
 
     run(scene())
 

@@ -196,6 +196,7 @@ class AcsApp:
             await self._admin_token()
         self.users = Users(self.hub, Throttle(board.failures, board.lock) if board is not None else None)
         self.webhooks = Webhooks(self.hub, post, monotonic=time.monotonic)
+        await self.webhooks.reload()  # before the first device is served, of whom they are to be told
         audit = Audit(self.hub)
         groups = Groups(self.hub)
         self.worker.also(self.users.sweep, every=600.0)
@@ -234,7 +235,6 @@ class AcsApp:
             self.worker.also(self._renewal.look, every=tls.LOOKED_AT_EVERY)
         await self.worker.recall()
         self.worker.start()
-        await self.webhooks.reload()
         self._sender = asyncio.create_task(self.webhooks.run())
         if self._given is None:
             write_addresses(settings, ports, os.getpid())
