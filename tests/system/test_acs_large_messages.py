@@ -191,6 +191,21 @@ async def test_what_is_no_list_is_refused_and_the_next_session_works(tmp_path: P
         assert (await wait_for(bed, task))["status"] == "done"
 
 
+@played
+async def test_the_history_tells_how_long_a_whole_tree_was(tmp_path: Path) -> None:
+    """Of its text only the beginning is kept."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        body = body_of(wide_values(), await asked(device))
+        assert (await device.post(body)).status == 204
+        await wait_for(bed, task)
+        sessions = (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]
+        messages = (await bed.rest("GET", f"sessions/{sessions[0]['id']}")).json["messages"]
+        [told] = [m for m in messages if m["element"] == "GetParameterValuesResponse"]
+        assert told["size"] == len(body)
+        assert told["body"].endswith(f"[cut: {len(body)} bytes]")
+
+
 @pytest.mark.parametrize("when", ["waits", "is read", "is learnt"])
 @played
 async def test_a_session_that_is_over_before_its_answer_is_read_takes_nothing_up(tmp_path: Path, when: str) -> None:

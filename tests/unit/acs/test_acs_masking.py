@@ -94,3 +94,13 @@ def test_the_secrets_of_a_task_are_masked_in_its_arguments_and_its_result() -> N
     assert found.result is not None and found.result["parameter_key"] == "k"
     clean = TaskRecord(id="t", device="d", rpc="Reboot", args={"command_key": "k"})
     assert masked_task(clean) is clean
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_secrets_are_masked_whatever_a_body_is_encoded_in(codec: str) -> None:
+    """UTF-16 is read, so it is shown too; a piece of it that was cut in a character is no harm."""
+    text = "<a><Name>Device.X.Password</Name><Value>hidden-away</Value><Name>Device.Y</Name><Value>v</Value></a>"
+    seen = shown(text.encode(codec)[:-1], 1_000)
+    assert "hidden" not in seen.replace("\0", "")
+    assert f"<Value>{MASK}</Value>" in seen
+    assert "<Name>Device.Y</Name><Value>v</Value>" in seen

@@ -357,7 +357,10 @@ class Door:
             await self._give_up(other, "replaced", "the device has begun a new session")
         self.live.add(live)
         at = work.started
-        live.trace += [(at, "cpe", "Inform", body, received.inform), (at, "acs", "InformResponse", answer, True)]
+        live.trace += [
+            (at, "cpe", "Inform", body, len(body), received.inform),
+            (at, "acs", "InformResponse", answer, len(answer), True),
+        ]
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
@@ -506,7 +509,7 @@ class Door:
             element = name_of(message)
             if clean is None:
                 clean = without_secrets(message)
-        live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], clean))
+        live.trace.append((self._hub.clock(), direction, element, body[: 4 * self._trace_limit], len(body), clean))
         return clean
 
     async def _quirks(self, live: Live, events: list[Event]) -> None:
@@ -543,14 +546,14 @@ class Door:
     def _messages(self, live: Live) -> list[MessageTrace]:
         """The session's messages so far, secrets masked."""
         messages, limit = [*live.told], self._trace_limit
-        for at, who, element, body, clean in live.trace:
+        for at, who, element, body, size, clean in live.trace:
             if not body:
                 text = ""
             elif isinstance(clean, Inform):
-                text = shown(body, limit, clean=without_secrets(clean))
+                text = shown(body, limit, clean=without_secrets(clean), size=size)
             else:
-                text = shown(body, limit, clean=clean)
-            messages.append(MessageTrace(at, who, element, len(body), text))
+                text = shown(body, limit, clean=clean, size=size)
+            messages.append(MessageTrace(at, who, element, size, text))
         return messages
 
 

@@ -14,8 +14,9 @@ from homeport.acs.services.work import Work
 from homeport.codec.messages import Inform
 from homeport.session.session import Session
 
-Traced = tuple[float, str, str, bytes, bool | Inform]
-"""(time, who sent it: cpe or acs, element, body, whether it surely holds no secret: of an Inform that is found out where it is kept)."""
+Traced = tuple[float, str, str, bytes, int, bool | Inform]
+"""(time, who sent it: cpe or acs, element, body or its beginning, bytes of the whole, whether it surely holds no secret: of an Inform
+that is found out where it is kept)."""
 
 _NAME: Final = f"{COOKIE}="
 _NAMED: Final = len(_NAME)

@@ -89,15 +89,24 @@ def plain_url(text: str) -> str:
     return text
 
 
-def shown(body: bytes, limit: int, *, clean: bool = False) -> str:
-    """The body as text without secrets, at most `limit` characters. Bytes that are not UTF-8 are shown as such.
+def shown(body: bytes, limit: int, *, clean: bool = False, size: int | None = None) -> str:
+    """The body as text without secrets, at most `limit` characters. Bytes that are no characters are shown as such.
 
-    clean: it is known to hold none.
+    clean: it is known to hold none. size: bytes of the whole body, where this is its beginning.
     """
-    text = body[: 4 * limit].decode("utf-8", "backslashreplace")
+    text = body[: 4 * limit].decode(_codec(body[:2]), "backslashreplace")
     if not clean:
         text = _without(text)
-    return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body)} bytes]"
+    return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body) if size is None else size} bytes]"
+
+
+def _codec(first: bytes) -> str:
+    """What a body that begins so is in, as far as the names in it could else not be read."""
+    if first in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\x00" in first:
+        return "utf-16-be" if first[:1] == b"\x00" else "utf-16-le"
+    return "utf-8"
 
 
 def _without(text: str) -> str:
