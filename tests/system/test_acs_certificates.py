@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from homeport.acs import laboratory
 from homeport.acs.config import AcsSettings
+from homeport.errors import ConfigError
 from support.acs_wire import OUI, Connection, Device, acs, run
 from support.tls import Authority, connect, make_certificate, trusting
 
@@ -236,6 +237,24 @@ def test_the_laboratory_s_authority_of_an_older_version_stays(tmp_path: Path) ->
                 await (await connect(bed.app.ports.cwmp_tls_url, trusted)).close()
 
     run(scene())
+
+
+def test_an_authority_without_its_own_key_is_told_with_the_cure(tmp_path: Path) -> None:
+    """One of the two files was put back from a backup: no device would trust what the other key signs."""
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="127.0.0.1:0")
+    laboratory.certificate(settings)
+    os.replace(tmp_path / "laboratory-server.key", tmp_path / "laboratory.key")
+    with pytest.raises(ConfigError, match=r"laboratory\.key is not the key of laboratory\.crt.*delete both"):
+        laboratory.certificate(settings)
+
+
+def test_a_server_s_certificate_that_a_crash_left_without_its_key_is_made_anew(tmp_path: Path) -> None:
+    """The two files are written one after the other; an ACS that could not start any more would help nobody."""
+    settings = AcsSettings(data_dir=tmp_path, cwmp_tls_listen="127.0.0.1:0")
+    chain, key = laboratory.certificate(settings)
+    key.write_bytes((tmp_path / "laboratory.key").read_bytes())
+    laboratory.certificate(settings)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
 
 
 def distrusting(url: str) -> None:

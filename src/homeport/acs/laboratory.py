@@ -44,8 +44,8 @@ def certificate(settings: AcsSettings) -> tuple[Path, Path]:
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else e
         raise ConfigError(
-            f"cannot make the laboratory's certificate in {directory}: {why}; where laboratory.crt or laboratory.key is damaged,"
-            " delete both, and tell the devices to trust the new laboratory.crt"
+            f"cannot make the laboratory's certificate in {directory}: {why}; where laboratory.crt or laboratory.key is damaged"
+            " or another's, delete both, and tell the devices to trust the new laboratory.crt"
         ) from e
     return chain, directory / "laboratory-server.key"
 
@@ -92,7 +92,10 @@ def _authority(directory: Path) -> tuple[Any, Any]:
     if chain.exists() and key.exists():
         made = x509.load_pem_x509_certificate(chain.read_bytes())
         if _lasts(made):
-            return made, serialization.load_pem_private_key(key.read_bytes(), None)
+            private = serialization.load_pem_private_key(key.read_bytes(), None)
+            if private.public_key() != made.public_key():
+                raise ValueError("laboratory.key is not the key of laboratory.crt")
+            return made, private
         _log.warning("the laboratory's certificate has expired; devices must trust the new one", file=str(chain))
     return _make_authority(chain, key)
 
@@ -102,14 +105,17 @@ def _lasts(made: Any) -> bool:
 
 
 def _will_do(chain: Path, authority: Any, names: Sequence[str]) -> bool:
-    """Whether the server's certificate is of this authority, has these names and lasts."""
+    """Whether the server's certificate is of this authority, has these names and its key, and lasts."""
     from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
 
     try:
         made = x509.load_pem_x509_certificate(chain.read_bytes())
         made.verify_directly_issued_by(authority)
         known = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return set(known) == {_general(name) for name in names} and _lasts(made) and chain.with_suffix(".key").exists()
+        private = serialization.load_pem_private_key(chain.with_suffix(".key").read_bytes(), None)
+        its_own = private.public_key() == made.public_key()
+        return its_own and set(known) == {_general(name) for name in names} and _lasts(made)
     except Exception:  # whatever is wrong with it: another is made
         return False
 
