@@ -66,11 +66,8 @@ class _Form(Struct, frozen=True):
         if not joined.isascii() and ("\ufffe" in joined or "\uffff" in joined):
             return None
         answer = m.GetParameterValuesResponse(tuple(map(m.ParameterValueStruct, self.names, texts, self.types)))
-        answer.__dict__["columns"] = (
-            self.names,
-            tuple(texts[:-1]),
-            self.types,
-        )  # they are at hand here; behind the last stands nothing
+        # They are at hand here; the last text is what stands behind the rows.
+        answer.__dict__["columns"] = self.names, tuple(texts[:-1]), self.types
         return KnownAnswer(answer, cwmp_id, self.urn)
 
 

@@ -370,9 +370,8 @@ class Turns:
             if said is not None:
                 after = replace(after, connection_request=said)
             if after.status not in OPEN_STATUSES and not (work.clean and task.rpc in settle.READS):
-                after = await in_slices(
-                    masked_in_parts(after)
-                )  # what is kept holds no secrets that nobody needs any more
+                # What is kept holds no secrets that nobody needs any more.
+                after = await in_slices(masked_in_parts(after))
             unit.tasks.append(TaskChange(after, frozenset({work.stored})))
         elif work.want is not None:
             record = await self._store.device(work.device)
