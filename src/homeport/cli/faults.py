@@ -1,9 +1,13 @@
 """What a fault code means for the person who asked, and what to try next."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from homeport.terms import FaultCode
+
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+"""What a terminal would obey in a device's words, or what would break their line."""
 
 _TRY: dict[int, str] = {
     9000: "the device does not have this method; see which it has: homeport device rpc DEVICE GetRPCMethods",
@@ -88,6 +92,7 @@ def _advice(code: Any) -> str:
 
 
 def _sentence(code: Any, words: str) -> str:
+    words = _CONTROLS.sub(" ", words).strip()
     number = _number(code)
     if number is None:
         return words or str(code)

@@ -10,6 +10,9 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
+_COMMANDS = dict.fromkeys([0x1B, *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+"""Characters that a terminal takes for the begin of a command; XML allows those of eight bits in a value."""
+
 
 def console(*, stderr: bool = False) -> "Console":
     """A rich console for stdout or stderr; rich is imported here, so that JSON output does not pay for it."""
@@ -49,7 +52,7 @@ def print_table(
     for i, header in enumerate(headers):
         table.add_column(header, overflow="fold", style=styles[i] if i < len(styles) else "")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell.translate(_COMMANDS)) for cell in row))
     console().print(table)
 
 

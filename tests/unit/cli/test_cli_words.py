@@ -9,7 +9,7 @@ import pytest
 
 from homeport.cli import lifeline, output
 from homeport.cli.exits import CliError
-from homeport.cli.faults import cure, fault_lines, meaning
+from homeport.cli.faults import cure, fault_line, fault_lines, meaning
 from homeport.cli.gist import gist
 from homeport.cli.ladder import LINE, rung_text, rungs
 from homeport.cli.rpc_args import parse_args
@@ -168,3 +168,21 @@ def test_importing_the_command_line_is_quick() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
     )
+
+
+def test_what_a_device_says_of_a_fault_stays_on_its_line_and_obeys_no_terminal() -> None:
+    """XML allows line ends and the control characters of eight bits, of which a terminal takes U+009B for the begin of a command."""
+    fault = {"code": 9002, "string": "no\nroom\x9b31m left"}
+    assert fault_lines(fault)[0].endswith('the device says "no room 31m left"')
+    assert fault_line(fault) == fault_lines(fault)[0]
+
+
+def test_a_table_on_a_terminal_obeys_no_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a device tells is shown and not done."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.print_table(("PATH", "VALUE"), [("Device.A", "a\x9b31mb")])
+    said = capsys.readouterr().out
+    assert "Device.A" in said
+    assert "\x9b" not in said
