@@ -3,7 +3,7 @@
 Times are seconds since 1970, float. Nothing here knows a database, a clock or a message of the wire.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -185,6 +185,14 @@ class Reading(Mapping[str, StoredValue]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def items(self) -> ItemsView[str, StoredValue]:
+        """All of them at once, which is cheaper than one after the other."""
+        at = self.at
+        return {
+            name: StoredValue(text, type, None, at)
+            for name, text, type in zip(self.names, self.texts, self.types, strict=True)
+        }.items()
 
 
 class FaultDetail(Struct, frozen=True):

@@ -7,6 +7,7 @@ keeps only its values and times.
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -218,6 +219,12 @@ class Column:
         return len(kinds) - 1
 
     def _take(self, whole: Mapping[str, StoredValue]) -> None:
+        if isinstance(whole, Reading) and len(whole) <= LONGEST_MADE:
+            self.paths, order = _paths_of_reading(whole.names, whole.types)
+            texts = whole.texts
+            self._values = [texts[place] for place in order]
+            self._kinds, self._which = [whole.at], bytearray(len(order))
+            return
         ordered = sorted(whole.items())
         rows = tuple((path, v.type, v.writable) for path, v in ordered)
         self.paths = _paths(rows)
@@ -304,6 +311,13 @@ def _paths(rows: PathList) -> Paths:
             _made.clear()
         paths = _made[rows] = Paths(rows, pack_paths(rows))
     return paths
+
+
+@lru_cache(maxsize=MOST_LISTS)
+def _paths_of_reading(names: tuple[str, ...], types: tuple[str, ...]) -> tuple[Paths, list[int]]:
+    """The path list of what was read, and where in the reading each of its rows is."""
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return _paths(tuple([(names[place], types[place], None) for place in order])), order
 
 
 def paths_hash(path_list: bytes) -> bytes:
