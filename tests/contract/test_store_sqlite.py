@@ -27,7 +27,7 @@ from homeport.acs.storage.interface import DocumentChange, SessionChange, Store,
 from homeport.acs.storage.sql import hot_devices as module
 from homeport.acs.storage.sql import merging, rows
 from homeport.acs.storage.sql.archive import backup, check, restore
-from homeport.acs.storage.sql.queries import migrations
+from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
 from homeport.acs.where import parse
@@ -479,6 +479,18 @@ def test_a_change_of_a_device_with_a_very_large_tree_is_merged_in_the_thread(
         for id, count in (("S1", 2_000), ("S2", 100)):
             found = await store.values(id)
             assert (len(found), [v.value for v in found.values()].count("new")) == (count, 50)
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_an_inform_costs_the_same_however_many_tasks_its_device_has_had(tmp_path: Path) -> None:
+    """Whether there is an open one is asked of the index of the open ones."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        plan = store._read.execute(f"EXPLAIN QUERY PLAN {QUERIES['hot_device']}", ("S1",)).fetchall()
+        assert any("INDEX task_open" in str(row[3]) for row in plan)
         await store.close()
 
     asyncio.run(scene())

@@ -81,6 +81,7 @@ class HotDevices(SqliteReads):
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rows: sqlite3.Connection  # only for the rows of devices
+        self._cursor: sqlite3.Cursor  # of this connection
         self._steady = False  # it has a snapshot open
 
     # --- the writer ---
@@ -351,7 +352,7 @@ class HotDevices(SqliteReads):
             if not self._steady and self._writer is not None and self._writer.still:
                 self._rows.execute("BEGIN")
                 self._steady = True
-            return self._rows.execute(QUERIES["hot_device"], (id,)).fetchone()
+            return self._cursor.execute(QUERIES["hot_device"], (id,)).fetchone()
         except sqlite3.Error as e:
             raise StoreUnavailable(f"the database does not answer now: {e}") from e
 

@@ -104,6 +104,7 @@ class SqliteStore(HotDevices):
             self._read = self._connect()
             self._search = self._connect()
             self._rows = self._connect()
+            self._cursor = self._rows.cursor()
         except (sqlite3.Error, OSError) as e:
             cure = ""
             if getattr(e, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
