@@ -6,8 +6,10 @@ HOMEPORT_LARGE_ROWS=200000 asks for as many rows (30 MB), and then measures clos
 import asyncio
 import gzip
 import os
+import random
 import socket
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,6 +263,86 @@ async def test_a_device_without_cookies_may_send_its_whole_tree(tmp_path: Path) 
         await device.reconnect()
         assert (await device.post(body_of(wide_values(), id))).status == 204
         assert (await wait_for(bed, task))["status"] == "done"
+        assert bed.app.door.held.bytes == 0
+
+
+def raw_deflate(body: bytes) -> bytes:
+    worker = zlib.compressobj(wbits=-15)
+    return worker.compress(body) + worker.flush()
+
+
+FORMS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "chunked": ("", bytes),
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without its wrapper": ("Deflate", raw_deflate),
+    "twice compressed": ("deflate, gzip", lambda body: gzip.compress(zlib.compress(body))),
+}
+
+
+def on_the_wire(body: bytes, coding: str, *, chunked: bool, expect: bool = False) -> bytes:
+    head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/xml\r\n"
+    head += f"Content-Encoding: {coding}\r\n" if coding else ""
+    head += "Expect: 100-continue\r\n" if expect else ""
+    if not chunked:
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    pieces = [body[at : at + 3_000] for at in range(0, len(body), 3_000)]
+    return (
+        f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()
+        + b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces)
+        + b"0\r\n\r\n"
+    )
+
+
+def random_values(count: int) -> Message:
+    """A body that compression does not make much smaller: 130 bytes and more for a row."""
+    chance = random.Random(1)
+    return GetParameterValuesResponse(
+        tuple(ParameterValueStruct(f"Device.P{i}", chance.randbytes(60).hex(), "string") for i in range(count))
+    )
+
+
+@played
+async def test_a_device_without_cookies_may_send_its_whole_tree_compressed_or_in_chunks(tmp_path: Path) -> None:
+    """Over a new connection, where the length is told only by the end: by the mark, too, and nobody else at its address may."""
+    async with acs(tmp_path, body_limit=20_000) as bed:
+        device = await bed.device(cookies=False)
+        assert (await device.session("1 BOOT")).status == 204
+        stranger = await bed.device("S2", cookies=False)
+        for count, chunked in ((300, False), (300, True), (1, True)):
+            # Longer than a stranger may send as compressed too, and only when decompressed.
+            answer = random_values(count) if count > 1 else many_values(400)
+            for coding, packed in FORMS.values():
+                task = await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+                id = await asked(device)
+                for wrong in ("1", f"hp00000000n{id[-1]}"):
+                    wire = on_the_wire(packed(body_of(answer, wrong)), coding, chunked=chunked)
+                    stranger.connection.writer.write(wire)
+                    refused = await stranger.connection.answer()
+                    assert (refused.status, b"cookie" in refused.body) == (413, True)
+                    await stranger.reconnect()
+                await device.reconnect()
+                device.connection.writer.write(on_the_wire(packed(body_of(answer, id)), coding, chunked=chunked))
+                assert (await device.connection.answer()).status == 204, (coding, chunked, count)
+                assert (await wait_for(bed, task))["status"] == "done"
+        assert bed.app.door.held.bytes == 0
+
+
+@played
+async def test_a_stranger_s_endless_chunks_are_no_longer_read_than_a_stranger_s_body(tmp_path: Path) -> None:
+    """While it is asked whose they are nothing more is read, and the answer comes after little more than the limit."""
+    async with acs(tmp_path, body_limit=20_000) as bed:
+        device = await bed.device(cookies=False)
+        assert (await device.session("1 BOOT")).status == 204
+        await bed.task("GetParameterValues", {"parameter_names": ["Device."]})
+        await asked(device)
+        await device.reconnect()
+        for start in (b"<a>", b""):
+            stranger = await Connection.to(bed.app.cwmp_url)
+            stranger.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            stranger.writer.write((b"1000\r\n" + start.ljust(4_096, b" ") + b"\r\n") * 5)
+            assert (await stranger.answer()).status == 413
+            await stranger.close()
         assert bed.app.door.held.bytes == 0
 
 

@@ -41,23 +41,38 @@ def decompress_in_parts(
     body: bytes, encoding: str, limits: HttpLimits = DEFAULT_HTTP_LIMITS
 ) -> Generator[None, None, bytes]:
     """As `decompress`, with rests between pieces of work that take a millisecond."""
-    codings = [c for c in (word.strip().lower() for word in encoding.split(",")) if c and c != "identity"]
+    codings = _codings(encoding)
     if len(codings) > _MOST_CODINGS:
         raise MessageRefused(f"the body has {len(codings)} content codings; at most {_MOST_CODINGS} are undone")
     for coding in reversed(codings):
-        if coding in ("gzip", "x-gzip"):
-            body = yield from _inflate(body, 31, limits)
-        elif coding == "deflate":
-            # Some senders leave out the zlib wrapper, which the standard asks for: its first byte tells.
-            wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-            body = yield from _inflate(body, 15 if wrapped else -15, limits)
-        else:
+        window = _window(coding, body)
+        if window is None:
             raise MessageRefused(
                 f"the content coding {coding[:40]!r} is not supported; gzip and deflate are", http_status=415
             )
+        body = yield from _inflate(body, window, limits)
     if len(body) > limits.max_body:
         raise MessageRefused(f"the body is over {limits.max_body} bytes", http_status=413)
     return body
+
+
+def beginning(body: bytes, encoding: str, most: int) -> bytes:
+    """The first bytes of a body without its content codings, at most `most`; b"" where that cannot be told.
+
+    body: its first bytes, as they are on the wire.
+    """
+    codings = _codings(encoding)
+    if len(codings) > _MOST_CODINGS:
+        return b""
+    try:
+        for coding in reversed(codings):
+            window = _window(coding, body)
+            if window is None:
+                return b""
+            body = zlib.decompressobj(window).decompress(body, most)
+    except zlib.error:
+        return b""
+    return body[:most]
 
 
 def compress(body: bytes, encoding: str) -> bytes:
@@ -70,6 +85,21 @@ def compress(body: bytes, encoding: str) -> bytes:
     if encoding == "deflate":
         return _deflate(body, 15)
     raise LocalProtocolError(f"the content coding {encoding!r} is not supported; gzip and deflate are")
+
+
+def _codings(encoding: str) -> list[str]:
+    return [c for c in (word.strip().lower() for word in encoding.split(",")) if c and c != "identity"]
+
+
+def _window(coding: str, body: bytes) -> int | None:
+    """What zlib calls the form of the body; None for a coding that is not supported."""
+    if coding in ("gzip", "x-gzip"):
+        return 31
+    if coding == "deflate":
+        # Some senders leave out the zlib wrapper, which the standard asks for: its first byte tells.
+        wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        return 15 if wrapped else -15
+    return None
 
 
 def _deflate(body: bytes, window: int) -> bytes:

@@ -3,25 +3,39 @@
 It is decided before such a body is read. A cookie tells at once, and so does the connection of a device that keeps none. Where neither
 does (another connection, another process, a restart), the sessions that are written down or open elsewhere are asked for; a device
 without a cookie shows by the mark in its first bytes that it answers a request of its session, which a stranger at the same address
-cannot.
+cannot. A body whose length is not told (chunked, compressed) is asked about when it reaches a stranger's limit.
+
+A device that gives back neither the cookie nor the IDs of requests may send no large body over a new connection: nothing there tells it
+from its neighbours behind the same address.
 """
 
-import zlib
 from typing import Final
 
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
-from homeport.acs.endpoint.exchange import HttpRequest
+from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
 from homeport.acs.endpoint.live import LiveSessions
 from homeport.acs.endpoint.places import Places, said
 from homeport.acs.records import LeaseRecord
 from homeport.acs.services.continuation import unpack
 from homeport.acs.services.hub import Hub
+from homeport.http.compression import beginning
 
 ENOUGH: Final = 4_096
 """Bytes of a body in which its ID stands."""
 
 LARGE_TOGETHER: Final = 8
 """Bodies of the largest size that are read and worked on at once, in bytes together: further ones are told to come back."""
+
+
+def too_long(limit: int, most: int, *, close: bool = True) -> HttpReply:
+    """The answer to a body that is longer than its sender may send: limit; most: than anybody may."""
+    text = f"the body is over {limit} bytes"
+    if limit < most:
+        text += (
+            f"; up to {most} are read in the session of an admitted device alone, which the session's cookie has to show, or the"
+            f" connection, or the ID of our request in the first {ENOUGH} bytes of the answer"
+        )
+    return plain(413, text, close=close)
 
 
 class Held:
@@ -65,7 +79,7 @@ class Admission:
         here = self._live.at(request.host)
         if self._hub.peers is None and not leases and not any(live.mark for live in here):
             return False
-        text = plain_start(start, request.content_encoding)
+        text = beginning(start, request.content_encoding, ENOUGH)
         told = said(request, text)
         if not told.mark:
             return None if len(text) < ENOUGH and len(start) < ENOUGH else False
@@ -85,13 +99,3 @@ def _managed(lease: LeaseRecord) -> bool:
         return unpack(lease.state).manage
     except ValueError:
         return False  # of another version: its device begins anew
-
-
-def plain_start(start: bytes, encoding: str) -> bytes:
-    """The first bytes of a body as they were before they were compressed; as they are where that cannot be told."""
-    if encoding.strip().lower() not in ("gzip", "x-gzip"):
-        return start
-    try:
-        return zlib.decompressobj(31).decompress(start, ENOUGH)
-    except zlib.error:
-        return start

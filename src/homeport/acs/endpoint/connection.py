@@ -14,7 +14,7 @@ import httptools
 import structlog
 from msgspec.structs import replace
 
-from homeport.acs.endpoint.admission import ENOUGH
+from homeport.acs.endpoint.admission import ENOUGH, too_long
 from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.heads import WANTED, Head, keep
 from homeport.acs.endpoint.started import Started
@@ -41,6 +41,9 @@ UNEXPECTED: Final = (
     "only addresses in trusted_proxies may send one, and only to a listener that stands in proxy_protocol"
 )
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LENGTH: Final = b"Content-Length: %d\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n" + _LENGTH
+_KEEP: Final = b"Connection: keep-alive\r\n" + _LENGTH
 
 _log = structlog.get_logger("homeport.acs.http")
 
@@ -53,9 +56,10 @@ class Connection(asyncio.Protocol):
         "_asking",
         "_busy",
         "_certificate",
+        "_chunked",
         "_close",
         "_coming",
-        "_complete",
+        "_expected",
         "_fields",
         "_fresh",
         "_head",
@@ -65,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_length",
         "_limit",
+        "_old",
         "_owes_continue",
         "_parser",
         "_parts",
@@ -91,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._close = False
         self._fresh = True
+        self._old = False  # a device that speaks HTTP/1.0 and has asked for the connection to stay, which it wants to read in the answer
         self._held = 0  # bytes that are taken of what large bodies may hold together
         self._whole: BytesIO | None = None  # what is here of a large body
         self._unsure = False  # whether it may be so large has to be asked
@@ -108,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._limit = 0
         self._parts: list[bytes] = []
-        self._complete = False
+        self._chunked = self._expected = False
 
     # --- the connection ---
 
@@ -247,7 +253,7 @@ class Connection(asyncio.Protocol):
         door = self._server.door
         limit = door.limit_for(request.cookie, request.host, request.port)
         if length > door.session_body_limit:
-            raise _Refused(plain(413, f"the body is over {limit} bytes", close=True))
+            raise _Refused(too_long(limit, door.session_body_limit))
         if length > limit:
             return False
         self._hold(length)
@@ -274,13 +280,13 @@ class Connection(asyncio.Protocol):
         if self._asking or (here is None and self._asked and self._size < ENOUGH):
             return
         if here is not None:
-            start = here[0].body
+            start = here[0].body[:ENOUGH]
         else:
             assert self._whole is not None
-            start = self._whole.getvalue()
+            start = bytes(self._whole.getbuffer()[:ENOUGH])
         self._asking = self._asked = True
         self._transport.pause_reading()
-        self._server.finish(self._ask_door(request, start[:ENOUGH]))
+        self._server.finish(self._ask_door(request, start))
 
     async def _ask_door(self, request: HttpRequest, start: bytes) -> None:
         door = self._server.door
@@ -293,7 +299,7 @@ class Connection(asyncio.Protocol):
         owes, self._owes_continue = self._owes_continue, False
         try:
             if not admitted and (here is not None or admitted is False):
-                raise _Refused(plain(413, f"the body is over {door.body_limit} bytes", close=True))
+                raise _Refused(too_long(door.body_limit, door.session_body_limit))
             if admitted:
                 self._unsure = self._asked = False
                 if here is not None:
@@ -314,8 +320,8 @@ class Connection(asyncio.Protocol):
         if self._parser is None:
             self._begin()
             self._parser = httptools.HttpRequestParser(self)
-        if not self._limit:
-            self._head += len(data)
+        before = self._size if self._limit else -1
+        self._head += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -326,9 +332,12 @@ class Connection(asyncio.Protocol):
                 _log.warning("a PROXY header was refused", peer=self._host, reason=UNEXPECTED)
             self._refuse(cause.reply if isinstance(cause, _Refused) else plain(400, "this is not HTTP/1.1", close=True))
         else:
-            if not self._limit and self._head > MOST_HEAD:
+            if self._limit and self._size != before:
+                self._head = 0  # what comes behind a body, and what stands between its chunks, has the bounds of a head
+            elif self._head > MOST_HEAD:
                 self._refuse(plain(431, f"the headers are over {MOST_HEAD} bytes", close=True))
-            elif self._unsure:
+                return
+            if self._unsure:
                 self._ask(self._whole_here[0] if self._whole_here is not None else self._parsed(b""))
 
     def on_url(self, url: bytes) -> None:
@@ -342,17 +351,22 @@ class Connection(asyncio.Protocol):
         self._headers += 1
         if self._headers > MOST_HEADERS:
             self._stop(plain(431, f"more than {MOST_HEADERS} headers", close=True))
+        if self._limit:
+            return  # behind the body, where load balancers look for nothing: nobody's address, login or cookie stands there
         name = name.lower()
         field = WANTED.get(name)
         if field is not None:
             keep(self._fields, field, value.decode("latin-1"))
         elif name == b"content-length":
             self._length = int(value) if value.isdigit() else 0
+        elif name == b"transfer-encoding":
+            self._chunked = True
         elif name == b"expect" and value.lower() == b"100-continue":
-            self._fields["expect"] = "1"
+            self._expected = True
 
     def on_headers_complete(self) -> None:
-        expected = self._fields.pop("expect", "") and self._length
+        assert self._parser is not None
+        expected = self._expected and (self._length or self._chunked) and self._parser.get_http_version() != "1.0"
         self._limit = self._server.door.body_limit
         if self._length > self._limit:
             self._unsure = not self._admit(self._length, self._parsed(b""))
@@ -374,10 +388,13 @@ class Connection(asyncio.Protocol):
     def _grow(self) -> None:
         """A body whose length was not told is longer than a stranger's may be."""
         door = self._server.door
-        if self._whole is not None or not self._admit(door.session_body_limit, self._parsed(b"")):
-            self._stop(plain(413, f"the body is over {self._limit} bytes", close=True))
-        self._limit, self._whole = door.session_body_limit, BytesIO(b"".join(self._parts))
+        if self._whole is not None:
+            self._stop(too_long(self._limit, self._limit))
+        self._unsure = not self._admit(door.session_body_limit, self._parsed(b""))
+        self._length = self._limit = door.session_body_limit  # at most, which is what it is admitted for
+        self._whole = BytesIO(b"".join(self._parts))
         self._whole.seek(0, SEEK_END)
+        self._parts = []
 
     def _parsed(self, body: bytes) -> HttpRequest:
         assert self._parser is not None
@@ -403,6 +420,7 @@ class Connection(asyncio.Protocol):
             body = parts[0] if len(parts) == 1 else b"".join(parts)
         request = self._parsed(body)
         keep = parser.should_keep_alive()
+        self._old = keep and parser.get_http_version() == "1.0"
         self._begin()
         self._fresh = True
         if self._unsure:
@@ -466,7 +484,7 @@ class Connection(asyncio.Protocol):
             return
         close = reply.close or not keep or self._close or server.stopping
         self.overdue_at = server.silent_until
-        if reply is NO_CONTENT and not close:
+        if reply is NO_CONTENT and not close and not self._old:
             transport.write(server.no_content)
         else:
             body = reply.body
@@ -474,10 +492,8 @@ class Connection(asyncio.Protocol):
             for name, value in reply.headers:
                 parts += (name, b": ", value, b"\r\n")
             # 204 has a length too: a strict reader ignores it, and naive clients wait without it.
-            parts.append(
-                (b"Content-Length: %d\r\nConnection: close\r\n\r\n" if close else b"Content-Length: %d\r\n\r\n")
-                % len(body)
-            )
+            end = _CLOSE if close else _KEEP if self._old else _LENGTH
+            parts.append(end % len(body))
             parts.append(body)
             transport.write(b"".join(parts))
         if close:

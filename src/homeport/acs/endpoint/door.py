@@ -14,9 +14,9 @@ import structlog
 from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
-from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held
+from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_long
 from homeport.acs.endpoint.cookies import COOKIE, Cookies
-from homeport.acs.endpoint.exchange import NO_CONTENT, XML, HttpReply, HttpRequest, later, plain
+from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.endpoint.places import NO_COOKIE
@@ -204,7 +204,10 @@ class Door:
     async def _other(self, request: HttpRequest) -> HttpReply:
         """The answer to a request whose body is compressed, or that is no device's."""
         if request.method != "POST":
-            return plain(405, "this address is for CWMP devices; they use POST", (b"Allow", b"POST"))
+            text = "" if request.method == "HEAD" else "this address is for CWMP devices; they use POST\n"
+            return HttpReply(405, text.encode(), (*TEXT, (b"Allow", b"POST")))
+        if not request.body:
+            return await self._message(request, b"")  # some name their coding on the empty POST, too
         limit = self.limit_for(request.cookie, request.host, request.port)
         while True:
             held = min(limit, len(request.body) * HttpLimits().max_ratio)
@@ -217,9 +220,10 @@ class Door:
                 try:
                     body = await in_slices(work)
                 except RemoteProtocolError as e:
-                    short = e.http_status == 413 and limit < self.session_body_limit
-                    if not short or not await self.admits(request, request.body[:ENOUGH]):
+                    if e.http_status != 413 or limit >= self.session_body_limit:
                         return plain(e.http_status, str(e))
+                    if not await self.admits(request, request.body[:ENOUGH]):
+                        return too_long(limit, self.session_body_limit, close=False)
                     limit = self.session_body_limit
                 else:
                     return await self._message(request, body)
