@@ -12,8 +12,8 @@ import pytest
 from homeport.acs.engine.effects import Learnt, learnt, learnt_in_parts
 from homeport.acs.records import StoredValue, TaskRecord
 from homeport.acs.services.masking import MASK, masked_in_parts, masked_task, without_secrets, without_secrets_in_parts
+from homeport.acs.slices import SLICE, in_slices
 from homeport.acs.storage.interface import ValuesChange
-from homeport.acs.storage.slices import SLICE, in_slices
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import packed_task, prepared, read_all, sorted_in_parts
 from homeport.acs.storage.values import NO_PATHS, Column, Paths, pack_paths, unpack_paths, unpack_values

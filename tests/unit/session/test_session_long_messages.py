@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from homeport.acs.storage.slices import in_slices
+from homeport.acs.slices import in_slices
 from homeport.codec.envelope import Envelope, encode
 from homeport.codec.messages import (
     GetParameterValues,

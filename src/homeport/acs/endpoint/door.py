@@ -31,8 +31,8 @@ from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import shown, without_secrets, without_secrets_in_parts
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
+from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Conflict, UnitOfWork
-from homeport.acs.storage.slices import in_slices
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle

@@ -9,7 +9,7 @@ import msgspec
 
 from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret, peculiar
 from homeport.acs.records import TaskRecord
-from homeport.acs.storage.slices import pieces
+from homeport.acs.slices import pieces
 from homeport.codec import messages as m
 
 MASK: Final = "********"

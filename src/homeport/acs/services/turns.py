@@ -33,8 +33,8 @@ from homeport.acs.services.hub import Hub, NotFound
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import masked_in_parts, masked_task, plain_url
 from homeport.acs.services.work import Work
+from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.slices import in_slices
 from homeport.codec import messages as m
 from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from homeport.acs.records import StoredValue, TaskRecord
+from homeport.acs.slices import Work
 from homeport.acs.storage.interface import ValuesChange
-from homeport.acs.storage.slices import Work
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.values import (
     PATHS_AT_ONCE,

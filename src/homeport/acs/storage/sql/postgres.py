@@ -24,8 +24,8 @@ from homeport.acs.records import (
     TaskRecord,
     TokenRecord,
 )
+from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Done, Figures, Page, SessionChange, UnitOfWork
-from homeport.acs.storage.slices import in_slices
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
 from homeport.acs.storage.sql.fills import fill

@@ -21,6 +21,7 @@ from homeport.acs.records import (
     StoredValue,
     TaskRecord,
 )
+from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import (
     Channel,
     Done,
@@ -30,7 +31,6 @@ from homeport.acs.storage.interface import (
     ValuesChange,
 )
 from homeport.acs.storage.moves import held, united, unknown_values
-from homeport.acs.storage.slices import in_slices
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import (
     BULK_BYTES,
