@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -170,6 +172,43 @@ def test_a_node_that_stands_still_in_a_transaction_does_not_hold_the_others_up(u
             await store.commit(model("after"))
             assert store.trouble is None
             still.terminate()
+
+    run(scene())
+
+
+def test_a_commit_that_a_crash_has_lost_is_not_judged_by_another_transactions_number(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not on the disk takes its number with it, and the server gives that to the next one: no answer may rest on it."""
+
+    async def scene() -> None:
+        async with nodes(url) as (store,):
+            await store.commit(model("before"))
+            doomed = [await backend(store)]
+            execute = asyncpg.Connection.execute
+            crashes = "SELECT stats_reset FROM pg_stat_bgwriter"
+
+            async def executed(self: Any, query: str, *given: Any, **named: Any) -> Any:
+                if query != "COMMIT" or not doomed:
+                    return await execute(self, query, *given, **named)
+                before = await store._link.fetch(crashes)
+                os.kill(doomed.pop(), signal.SIGKILL)  # all of the server's memory goes with it
+                now = before
+                while now == before:
+                    with contextlib.suppress(StoreUnavailable):
+                        now = await store._link.fetch(crashes)
+                for _ in range(3):  # others are quicker: its number is one of theirs
+                    await store._link.fetch("SELECT pg_current_xact_id()")
+                return await execute(self, "SELECT 1")
+
+            monkeypatch.setattr(asyncpg.Connection, "execute", executed)
+            with pytest.raises(StoreUnavailable):
+                await store.commit(model("lost"))
+            monkeypatch.undo()
+            await store.commit(unit(tasks=[TaskChange(a_task("later"), None)]))
+            found = await store.fresh(S1)
+            assert found is not None
+            assert found.model == "before"
 
     run(scene())
 

@@ -358,6 +358,14 @@ DELETE FROM node WHERE name = $1 OR seen < now() - interval '1 day';
 -- name: transaction
 SELECT pg_current_xact_id()::text;
 
+-- Which server this is, and since which recovery: the cluster, its timeline, and since when it counts, which every recovery after a
+-- crash begins anew. While all three stay the same, a number has been given to one transaction only.
+-- name: history
+SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+                 CASE WHEN pg_is_in_recovery() THEN 'standby'
+                      ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END,
+                 extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()));
+
 -- What became of a transaction: committed, aborted, in progress, or NULL where that is too long ago.
 -- name: outcome
 SELECT pg_xact_status($1::text::xid8);

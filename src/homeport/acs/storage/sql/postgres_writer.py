@@ -77,6 +77,7 @@ class GroupWriter:
         self._link = link
         self._node = node
         self._connection: Connection | None = None
+        self._history = ""  # of the server behind it; "" where that cannot be known
         self._jobs: list[tuple[Job, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
         self._paths: dict[int, Paths] = {}  # ids are never used twice, even where their transaction is taken back
@@ -190,6 +191,7 @@ class GroupWriter:
                 if self._connection is None or self._connection.is_closed():
                     self._connection, fresh = None, True
                     self._connection = await self._link.connect()
+                    self._history = await self._history_of(self._connection)
                 return await self._transaction(self._connection, jobs)
             except _CommitLost as e:
                 self._drop()
@@ -359,21 +361,38 @@ class GroupWriter:
     # --- when it breaks ---
 
     async def _committed(self, transaction: str) -> bool:
-        """Whether a commit whose answer was lost was done: the server is asked as soon as it answers again."""
+        """Whether a commit whose answer was lost was surely done: the server is asked as soon as it answers again.
+
+        After a crash, or at a standby that has taken over, a number that was not on the disk yet is given to another transaction.
+        """
         try:
             async with asyncio.timeout(ASK_OUTCOME):
                 while True:
                     try:
                         found = await self._link.fetch(SQL["outcome"], transaction)
+                        told = (
+                            await self._link.fetch(SQL["history"]) if self._history else []
+                        )  # after it: it holds for both
                     except StoreUnavailable:
                         await asyncio.sleep(0.1)
                         continue
                     if found and found[0][0] == "in progress":
                         await asyncio.sleep(0.05)
                         continue
-                    return bool(found) and found[0][0] == "committed"
+                    same = bool(told) and told[0][0] == self._history
+                    return same and bool(found) and found[0][0] == "committed"
         except (TimeoutError, StoreError):
             return False
+
+    @staticmethod
+    async def _history_of(connection: Connection) -> str:
+        """Which server this is, and since which recovery; "" where it does not tell. Asked once for each connection."""
+        try:
+            return str(await connection.fetchval(SQL["history"]))
+        except asyncpg.PostgresError as e:
+            if isinstance(e, (*BROKEN, *ENDED)):
+                raise
+            return ""  # a make of server that has no such functions
 
     async def _rollback(self) -> None:
         if self._connection is None or self._connection.is_closed():
