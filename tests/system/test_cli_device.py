@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -114,6 +115,11 @@ def the_id(say: Say) -> str:
     return str(json.loads(say("device", "list", "--json")[1])[0]["id"])
 
 
+def asked(say: Say) -> bool:
+    """One task has been made and done."""
+    return say("device", "get", SERIAL, "Device.DeviceInfo.UpTime")[0] == 0
+
+
 def test_list_shows_the_device_as_a_row_and_as_json(say: Say) -> None:
     """In a pipe one tab-separated line a device; --json gives what REST gives."""
     code, out, _ = say("device", "list")
@@ -134,6 +140,88 @@ def test_list_where(say: Say) -> None:
     code, _, err = say("device", "list", "--where", "__import__('os')")
     assert code == ExitCode.USAGE
     assert "model ==" in err
+
+
+def test_list_by_options_with_columns_and_as_csv(say: Say) -> None:
+    """The options choose as a condition does; columns are fields and parameters as last read; a pipe gets times, not ages."""
+    say("device", "tag", SERIAL, "silver")
+    columns = ("--columns", "serial_number,tags,last_inform,Device.DeviceInfo.ModelName")
+    code, out, err = say("device", "list", "--state", "approved", "--tag", "silver", "--online", *columns, "--csv")
+    heads, row = (line.split(",") for line in out.splitlines())
+    assert (code, err) == (0, "")
+    assert heads == ["SERIAL NUMBER", "TAGS", "LAST SEEN", "Device.DeviceInfo.ModelName"]
+    assert row[0] == SERIAL
+    assert "silver" in row[1].split(" ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row[2])
+    assert row[3] == "797xx"
+    assert len(say("device", "list", "--offline")[1].splitlines()) == 1
+    assert len(say("device", "list", "--where", "True or True", "--state", "refused")[1].splitlines()) == 1
+    code, _, err = say("device", "list", "--columns", "id,colour")
+    assert code == ExitCode.USAGE
+    assert "no column 'colour'" in err
+    assert "serial_number" in err
+
+
+def test_diff_shows_what_has_changed_since_a_reading_was_saved(say: Say, tmp_path: Path) -> None:
+    """Against a file and against a device; 1 where something differs, 0 where nothing does."""
+    name = "Device.DeviceInfo.ProvisioningCode"
+    before = tmp_path / "before.json"
+    assert say("device", "set", SERIAL, f"{name}=one")[0] == 0
+    before.write_text(say("device", "get", SERIAL, "Device.DeviceInfo.", "--stored", "--json")[1])
+    assert say("device", "set", SERIAL, f"{name}=two")[0] == 0
+    code, out, _ = say("device", "diff", SERIAL, str(before), name)
+    assert (code, out.splitlines()[1]) == (ExitCode.FAILED, f"{name}\tone\ttwo")
+    assert say("device", "set", SERIAL, f"{name}=")[0] == 0
+    code, out, err = say("device", "diff", SERIAL, SERIAL, "Device.DeviceInfo.")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "no differences" in err
+    code, _, err = say("device", "diff", SERIAL, str(tmp_path / "none.json"))
+    assert code == ExitCode.FAILED
+    assert "is no file, and no device" in err
+    before.write_text("{}[")
+    assert say("device", "diff", SERIAL, str(before))[0] == ExitCode.USAGE
+
+
+def test_a_task_is_told_when_it_shall_be_done(say: Say) -> None:
+    """Priority, the end of its time, what it waits for; the same key makes no second one."""
+    quiet = ("--no-connection-request", "--wait", "0")
+    say("device", "get", SERIAL, "Device.DeviceInfo.UpTime", *quiet, "--priority", "3", "--expires-in", "600")
+    first = json.loads(say("task", "list", SERIAL, "--limit", "1", "--json")[1])[0]
+    assert (first["priority"], first["expires"] is not None) == (3, True)
+    again = ("device", "set", SERIAL, f"{PORT}=true", *quiet, "--after", first["id"], "--key", "order-17", "--json")
+    second, same = json.loads(say(*again)[1]), json.loads(say(*again)[1])
+    assert second["after"] == first["id"]
+    assert same["id"] == second["id"]
+    out = say("task", "show", second["id"])[1]
+    assert f"after\t{first['id']}" in out
+    say("task", "cancel", second["id"])
+    say("task", "cancel", first["id"])
+
+
+def test_watch_tells_what_happens(say: Say, site: Site) -> None:
+    """Line by line, to the end that is asked for; a kind that there is not is refused with those that there are."""
+    command = [sys.executable, "-m", "homeport", "device", "watch", SERIAL, "--kind", "task", "--count", "2"]
+    environment = site.environment | {"HOMEPORT_DATA_DIR": str(site.acs_dir)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as watching:
+        assert watching.stdout is not None
+        eventually(lambda: asked(say) and watching.poll() is not None, 20, site.log)
+        out = watching.stdout.read()
+    assert watching.returncode == 0
+    assert [line.split("\t")[1] for line in out.splitlines()] == ["task", "task"]
+    assert "GetParameterValues queued (" in out
+    code, _, err = say("device", "watch", "--kind", "weather")
+    assert code == ExitCode.USAGE
+    assert "inform, request, task" in err
+
+
+def test_devices_are_approved_by_name_or_by_a_condition(say: Say) -> None:
+    """Several at once; by a condition only those that wait; neither or both is a usage error."""
+    assert say("device", "approve", SERIAL, the_id(say))[0] == 0
+    code, _, err = say("device", "approve", "--where", "True", "--yes")
+    assert code == ExitCode.FAILED
+    assert "no device" in err
+    for words in ((), (SERIAL, "--where", "True")):
+        assert say("device", "approve", *words)[0] == ExitCode.USAGE
 
 
 def test_a_device_is_named_by_id_serial_or_end_of_id(say: Say) -> None:
@@ -277,7 +365,7 @@ def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) 
 
 def test_sessions_become_ladders(say: Say) -> None:
     """The session with the first Inform can be looked at as a ladder, and with its bodies."""
-    first = json.loads(say("device", "sessions", SERIAL, "--json")[1])[-1]
+    first = json.loads(say("device", "sessions", SERIAL, "--limit", "500", "--json")[1])[-1]
     code, out, _ = say("device", "session", str(first["id"]))
     assert code == 0
     assert "── Inform ─" in out

@@ -98,6 +98,7 @@ def refused(client: RestClient, code: ExitCode) -> str:
         (http("503 Service Unavailable", b"busy", kind="text/plain"), ExitCode.FAILED, "answered 503"),
         (http("200 OK", b"<html>hello", kind="text/html"), ExitCode.UNREACHABLE, "not JSON"),
         (http("404 Not Found", b"nothing", kind="text/plain"), ExitCode.UNREACHABLE, "no REST API there"),
+        (http("405 Method Not Allowed", b"", kind="text/plain"), ExitCode.UNREACHABLE, "CWMP on 7547"),
         (http("401 Unauthorized", {"error": {"code": "x", "message": "m"}}), ExitCode.REFUSED, "--token"),
         (
             http("403 Forbidden", {"error": {"code": "x", "message": "in quarantine"}}),
@@ -259,6 +260,35 @@ def test_a_job_of_many_devices_outlives_a_restart_of_the_acs(
     with pytest.raises(CliError, match="--key job-1 goes on") as caught:
         task_fleet._follow(RestClient("http://127.0.0.1:1", "t"), made, 10.0, "job-1", "take it back")
     assert caught.value.code == ExitCode.UNREACHABLE
+
+
+def stream(*events: dict[str, Any]) -> bytes:
+    """An answer that tells these events and ends."""
+    body = b": listening\n\n" + b"".join(f"id: x\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+    return http("200 OK", body, kind="text/event-stream", more="Connection: close\r\n")
+
+
+def test_who_watches_hears_of_a_restart_and_goes_on_where_it_broke(
+    scripted: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is opened again with the last number heard; that nobody answers meanwhile is told once."""
+    monkeypatch.setattr("homeport.cli.client.time.sleep", lambda seconds: None)
+    acs = scripted(stream({"kind": "inform", "id": "a-1"}), None, None, stream({"kind": "task", "id": "a-2"}))
+    told = RestClient(acs.url, "t").events()
+    assert [next(told)["kind"] for _ in range(3)] == ["inform", "away", "task"]
+    assert b"Last-Event-ID: a-1" in acs.requests[-1]
+    assert b"Last-Event-ID" not in acs.requests[0]
+
+
+def test_who_watches_is_told_at_once_that_there_is_no_acs_or_no_way_in(scripted: Callable[..., Scripted]) -> None:
+    """Before the first word nothing is waited for; a token that ends later is an error, too."""
+    with pytest.raises(CliError) as caught:
+        next(RestClient("http://127.0.0.1:1", "t").events())
+    assert caught.value.code == ExitCode.UNREACHABLE
+    acs = scripted(http("401 Unauthorized", {"error": {"code": "x", "message": "m"}}))
+    with pytest.raises(CliError) as caught:
+        next(RestClient(acs.url, "t").events())
+    assert caught.value.code == ExitCode.REFUSED
 
 
 def test_faults_are_told_per_parameter(capsys: pytest.CaptureFixture[str]) -> None:

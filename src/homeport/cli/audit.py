@@ -6,7 +6,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.common import Acs, AsJson, Token, connect
-from homeport.cli.when import ago
+from homeport.cli.when import shown
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,7 +31,7 @@ def list_changes(
         ("WHEN", "WHO", "FROM", "ASKED FOR", "ANSWER", "WHAT"),
         [
             (
-                ago(r["at"]),
+                shown(r["at"]),
                 r["by"],
                 r["address"],
                 f"{r['method']} {r['path'].removeprefix('/api/v1/')}",

@@ -31,6 +31,12 @@ ENDED = frozenset({"done", "failed", "unknown", "expired", "cancelled"})
 RESTART: Final = 20.0
 """Seconds within which an ACS that is restarted answers again."""
 
+SILENCE: Final = 45.0
+"""Seconds without a word after which the event stream is taken for broken: it has a comment every 15."""
+
+PATIENCE: Final = 600.0
+"""Seconds that who watches waits for an ACS to come back."""
+
 _IN_COMMANDS: Final = tuple(
     (re.compile(spoken), typed)
     for spoken, typed in (
@@ -127,9 +133,13 @@ class RestClient:
         body: Json = None,
         content: "bytes | Body | None" = None,
         content_type: str = "application/json",
+        key: str | None = None,
         timeout: float | None = None,
     ) -> Json:
-        """The JSON of a 2xx answer; None where it has no body. path: below `/api/v1`, already quoted, starts with `/`."""
+        """The JSON of a 2xx answer; None where it has no body. path: below `/api/v1`, already quoted, starts with `/`.
+
+        key: says that the same call again, with the same key, is one and the same wish.
+        """
         target = self._prefix + API + path
         if query:
             pairs = {k: v for k, v in query.items() if v is not None}
@@ -138,6 +148,8 @@ class RestClient:
         if data is None and body is not None:
             data = msgspec.json.encode(body)
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self._token}"}
+        if key:
+            headers["Idempotency-Key"] = key
         if data is not None:
             headers["Content-Type"] = content_type
             if not isinstance(data, bytes):
@@ -166,6 +178,54 @@ class RestClient:
             raise self._unreachable(e) from e
         except ValueError as e:
             raise CliError(f"the ACS at {self.base} stopped in the middle; try again", ExitCode.UNREACHABLE) from e
+        finally:
+            connection.close()
+
+    def events(self, query: Mapping[str, Any] | None = None, *, patience: float = PATIENCE) -> Iterator[Json]:
+        """What happens at the ACS, event by event, without end; an ACS that was restarted is listened to again, from where it broke.
+
+        Two kinds tell of the line itself: `gap` where events may be missing, `away` (with `why`) once where the ACS is not heard any
+        more. patience: seconds until it must be back. Raises CliError where it is not, or cannot be reached at the beginning.
+        """
+        last: str | None = None
+        gone = -1.0  # since when it is not heard (monotonic); 0 while it is, -1 before its first word
+        while True:
+            try:
+                for event in self._stream(query, last):
+                    gone = 0.0
+                    if event is not None:
+                        last = event.get("id", last)
+                        yield event
+            except CliError as e:
+                if gone < 0 or e.code != ExitCode.UNREACHABLE or (gone and time.monotonic() > gone + patience):
+                    raise
+                if not gone:
+                    gone = time.monotonic()
+                    yield {"kind": "away", "why": str(e)}
+            time.sleep(min(0.5, patience))
+
+    def _stream(self, query: Mapping[str, Any] | None, last: str | None) -> Iterator[Json]:
+        """The events of one connection, and None for each comment; ends when the ACS ends it."""
+        self.close()
+        connection = self._connect()
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "text/event-stream"}
+        headers |= {"Last-Event-ID": last} if last else {}
+        pairs = {k: v for k, v in (query or {}).items() if v is not None}
+        target = self._prefix + API + "/events" + ("?" + urllib.parse.urlencode(pairs) if pairs else "")
+        try:
+            connection.request("GET", target, headers=headers)
+            if connection.sock is not None:
+                connection.sock.settimeout(SILENCE)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise self._refusal(answer.status, answer.reason, answer.read())
+            while line := answer.readline():
+                if line.startswith(b"data: "):
+                    yield json.loads(line[len(b"data: ") :])
+                elif line.startswith(b":"):
+                    yield None
+        except (http.client.HTTPException, OSError, ValueError) as e:
+            raise self._unreachable(e) from e
         finally:
             connection.close()
 
@@ -292,7 +352,7 @@ class RestClient:
             return CliError(message, ExitCode.REFUSED)
         if status in (400, 413, 415, 422):
             return CliError(message, ExitCode.USAGE)
-        if status == 404 and "error" not in text.decode("utf-8", "replace"):
+        if status in (404, 405) and b"error" not in text:
             message = f"{self.base} has no REST API there; check --acs URL (REST is on 8080 by default, CWMP on 7547)"
             return CliError(message, ExitCode.UNREACHABLE)
         return CliError(message, ExitCode.FAILED)
@@ -309,9 +369,12 @@ class RestClient:
 
     # Tasks
 
-    def start_task(self, device: str, rpc: str, args: Mapping[str, Any], **more: Any) -> Json:
-        """The task, just created. more: connection_request, priority, expires_in, after."""
-        return self.call("POST", f"/devices/{quoted(device)}/tasks", body={"rpc": rpc, "args": dict(args), **more})
+    def start_task(
+        self, device: str, rpc: str, args: Mapping[str, Any], *, key: str | None = None, **more: Any
+    ) -> Json:
+        """The task, just created; the earlier one where the key is known. more: connection_request, priority, expires_in, after."""
+        body = {"rpc": rpc, "args": dict(args), **more}
+        return self.call("POST", f"/devices/{quoted(device)}/tasks", body=body, key=key)
 
     def task(self, task_id: str | int) -> Json:
         """The task as it stands now."""

@@ -12,6 +12,7 @@ from homeport.cli import output
 from homeport.cli.client import ENDED, RestClient, find_acs, quoted
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_lines
+from homeport.cli.schedule import schedule
 
 _COMMON = "Common options"
 
@@ -37,6 +38,9 @@ Token = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=_COMMON)]
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print comma-separated values, for a spreadsheet.", rich_help_panel=_COMMON)
+]
 Wait = Annotated[
     float,
     typer.Option(
@@ -119,7 +123,9 @@ def resolve(client: RestClient, text: str) -> str:
     if len(chosen) == 1:
         return chosen[0]
     if not chosen:
-        raise CliError(f"no device {text!r}; see which there are: homeport device list")
+        alike = [str(d["id"]) for d in client.items("/devices", {"where": f"contains(id, {text!r})"}, limit=3)]
+        hint = f" (with {text!r} in its id there is {', '.join(alike)})" if alike else ""
+        raise CliError(f"no device {text!r}{hint}; see which there are: homeport device list")
     shown = ", ".join(chosen[:5]) + (" ..." if len(chosen) > 5 else "")
     raise CliError(f"{text!r} fits several devices: {shown}; give more of the id", ExitCode.USAGE)
 
@@ -127,8 +133,9 @@ def resolve(client: RestClient, text: str) -> str:
 def run_task(
     client: RestClient, device: str, rpc: str, args: dict[str, Any], *, wait: float, knock: bool
 ) -> dict[str, Any]:
-    """The task after waiting for its outcome; with wait=0 as it was queued."""
-    task = client.start_task(device, rpc, args, connection_request=knock)
+    """The task after waiting for its outcome; with wait=0 as it was queued. When it is done, `schedule()` says."""
+    when = schedule()
+    task = client.start_task(device, rpc, args, key=when.key, connection_request=knock, **when.wishes())
     return wait_for(client, task, wait=wait, knocked=knock)
 
 

@@ -13,6 +13,7 @@ from homeport.cli.client import RestClient, quoted
 from homeport.cli.common import (
     DEFAULT_WAIT,
     Acs,
+    AsCsv,
     AsJson,
     Device,
     Later,
@@ -27,10 +28,14 @@ from homeport.cli.common import (
     run_task,
 )
 from homeport.cli.device_admission import approve, behave, credentials, forget, merge, refuse, rename, tag, untag
+from homeport.cli.device_compare import diff
 from homeport.cli.device_history import events, faults, session, session_row, sessions
+from homeport.cli.device_list import list_devices
+from homeport.cli.device_watch import watch
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.rpc_args import parse_args
-from homeport.cli.when import ago
+from homeport.cli.schedule import scheduled
+from homeport.cli.when import exact, shown, told
 
 RESTART_WAIT = 300.0
 """Seconds: a router takes a minute or three to start."""
@@ -46,43 +51,7 @@ CommandKey = Annotated[
 ]
 
 
-@app.command("list")
-def list_devices(
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
-        ),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
-    acs: Acs = None,
-    token: Token = None,
-    json: AsJson = False,
-) -> None:
-    """List the devices that the ACS knows."""
-    client = connect(acs, token)
-    devices = list(client.items("/devices", {"where": where}, limit=limit))
-    if json:
-        output.print_json(devices)
-        return
-    rows = [
-        (
-            d["id"],
-            d.get("model") or "",
-            d.get("software_version") or "",
-            d.get("state") or "",
-            ago(d.get("last_inform")),
-            d.get("address") or "",
-        )
-        for d in devices
-    ]
-    empty = "no devices" if where is None else "no device fits the condition"
-    output.print_table(("DEVICE", "MODEL", "SOFTWARE", "STATE", "LAST SEEN", "ADDRESS"), rows, empty=empty)
-    waiting = [d["id"] for d in devices if d.get("state") == "quarantined"]
-    if waiting:
-        output.note(f"{len(waiting)} in quarantine; let one in: {output.program()} device approve {waiting[0]}")
-    if len(devices) == limit:
-        output.note(f"the first {limit}; more with --limit, fewer with --where")
+app.command("list")(list_devices)
 
 
 @app.command()
@@ -114,6 +83,7 @@ for verb in _ADMISSION:
 
 
 @app.command()
+@scheduled
 def get(
     device: Device,
     paths: Annotated[
@@ -127,6 +97,7 @@ def get(
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
+    csv: AsCsv = False,
 ) -> None:
     """Read parameters from the device."""
     client = connect(acs, token)
@@ -140,6 +111,7 @@ def get(
             ("PATH", "VALUE", "TYPE"),
             [(v["name"], v["value"], v.get("type") or "") for v in values],
             empty="nothing there",
+            csv=csv,
         )
         return
     items = [item for path in paths for item in client.items(f"/devices/{quoted(found)}/parameters", {"path": path})]
@@ -147,7 +119,7 @@ def get(
         output.print_json(items)
         return
     rows = [
-        (i["path"], i["value"] or "", i.get("type") or "", ago(i.get("updated")))
+        (i["path"], i["value"] or "", i.get("type") or "", exact(i.get("updated")) if csv else shown(i.get("updated")))
         for i in items
         if i["value"] is not None
     ]
@@ -155,12 +127,14 @@ def get(
         ("PATH", "VALUE", "TYPE", "READ"),
         rows,
         empty="the ACS has no values there; read them: homeport device refresh DEVICE PATH",
+        csv=csv,
     )
     if not items:
         raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("set")
+@scheduled
 def set_values(
     device: Device,
     values: Annotated[
@@ -195,6 +169,7 @@ def set_values(
 
 
 @app.command()
+@scheduled
 def names(
     device: Device,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Where to begin; everything when left out.")] = "",
@@ -217,6 +192,7 @@ def names(
 
 
 @app.command()
+@scheduled
 def add(
     device: Device,
     object_name: ObjectPath,
@@ -245,6 +221,7 @@ def add(
 
 
 @app.command()
+@scheduled
 def delete(
     device: Device,
     object_name: ObjectPath,
@@ -270,6 +247,7 @@ def delete(
 
 
 @app.command()
+@scheduled
 def refresh(
     device: Device,
     path: Annotated[str, typer.Argument(metavar="PATH", help="What to read; everything when left out.")] = "",
@@ -292,6 +270,7 @@ def refresh(
 
 
 @app.command()
+@scheduled
 def reboot(
     device: Device,
     command_key: CommandKey = "",
@@ -310,6 +289,7 @@ def reboot(
 
 
 @app.command("factory-reset")
+@scheduled
 def factory_reset(
     device: Device,
     yes: Yes = False,
@@ -327,6 +307,7 @@ def factory_reset(
 
 
 @app.command()
+@scheduled
 def rpc(
     device: Device,
     name: Annotated[
@@ -356,6 +337,7 @@ def rpc(
 
 
 @app.command()
+@scheduled
 def download(
     device: Device,
     source: Annotated[
@@ -407,6 +389,7 @@ def download(
 
 
 @app.command()
+@scheduled
 def upload(
     device: Device,
     url: Annotated[
@@ -453,7 +436,7 @@ def upload(
     raise typer.Exit(outcome(task, json=json, wait=wait))
 
 
-_HISTORY: tuple[Callable[..., None], ...] = (sessions, session, events, faults)
+_HISTORY: tuple[Callable[..., None], ...] = (watch, diff, sessions, session, events, faults)
 for verb in _HISTORY:
     app.command(rich_help_panel="What has happened")(verb)
 
@@ -503,7 +486,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _field(key: str, value: Any) -> str:
     if key in ("first_seen", "last_inform", "last_boot", "last_bootstrap"):
-        return ago(value)
+        return told(value)
+    if key == "inform_interval":
+        return f"{value} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

@@ -5,20 +5,54 @@ from typing import Annotated
 import typer
 
 from homeport.cli import output
-from homeport.cli.client import quoted
-from homeport.cli.common import Acs, Device, Token, Yes, ask_password, confirm, connect, resolve
+from homeport.cli.client import RestClient, quoted
+from homeport.cli.common import Acs, Device, Token, Yes, ask_password, complete_device, confirm, connect, resolve
 from homeport.cli.exits import CliError, ExitCode
 
+Devices = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DEVICE",
+        help="Device ids, serial numbers, or unambiguous ends of ids.",
+        autocompletion=complete_device,
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help='All that fit, for example: model == "797xx".', show_default=False),
+]
 Tag = Annotated[str, typer.Argument(metavar="TAG", help="A word to find devices by.")]
 
 
-def approve(device: Device, acs: Acs = None, token: Token = None) -> None:
-    """Let a device out of quarantine: from its next contact on it is managed."""
+def approve(
+    devices: Devices = None,
+    where: Where = None,
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+) -> None:
+    """Let devices out of quarantine: from their next contact on they are managed. By name, or all that wait there and fit a condition."""
     client = connect(acs, token)
-    found = resolve(client, device)
-    client.call("POST", f"/devices/{quoted(found)}/approve")
-    print(f"{found} is approved")
-    output.note("it is managed from its next contact on; to have it come now, restart it")
+    if where is not None:
+        where = f"({where}) and state == 'quarantined'"
+    for found in _chosen(client, devices or [], where, "Approve", yes=yes):
+        client.call("POST", f"/devices/{quoted(found)}/approve")
+        print(f"{found} is approved")
+    output.note("managed from the next contact on; to have a device come now, restart it")
+
+
+def _chosen(client: RestClient, devices: list[str], where: str | None, what: str, *, yes: bool) -> list[str]:
+    """The ids of the devices that are named, or that fit the condition. Raises CliError for none, or both ways at once."""
+    if bool(devices) == (where is not None):
+        raise CliError("name the devices, or give --where EXPR", ExitCode.USAGE)
+    if where is None:
+        return [resolve(client, device) for device in devices]
+    found = [str(d["id"]) for d in client.items("/devices", {"where": where})]
+    if not found:
+        raise CliError("no device fits the condition")
+    confirm(f"{what} {len(found)} devices, {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}?", yes=yes)
+    return found
 
 
 def tag(

@@ -8,7 +8,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Device, Token, connect, resolve
 from homeport.cli.faults import fault_lines
-from homeport.cli.when import ago
+from homeport.cli.when import shown
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")]
 
@@ -57,7 +57,7 @@ def events(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = No
     if json:
         output.print_json(found)
         return
-    rows = [(ago(e["at"]), _told(e), e.get("command_key") or "", str(e["session"])) for e in found]
+    rows = [(shown(e["at"]), _told(e), e.get("command_key") or "", str(e["session"])) for e in found]
     output.print_table(("WHEN", "EVENT", "COMMAND KEY", "SESSION"), rows, empty="no events yet")
 
 
@@ -79,7 +79,7 @@ def faults(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = No
         output.print_json(found)
         return
     rows = [
-        (ago(f["at"]), f["rpc"], "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line))
+        (shown(f["at"]), f["rpc"], "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line))
         for f in found
     ]
     output.print_table(("WHEN", "RPC", "FAULT"), rows, empty="no faults")
@@ -90,4 +90,4 @@ def session_row(session: dict[str, Any]) -> tuple[str, ...]:
     said = session["outcome"] + (
         f": {session['reason']}" if session.get("reason") and session["outcome"] != "success" else ""
     )
-    return str(session["id"]), ago(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said
+    return str(session["id"]), shown(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said

@@ -12,7 +12,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import ago
+from homeport.cli.when import shown, told
 
 app = group("Keep files for devices (firmware, configurations), and see what devices have sent.")
 
@@ -117,7 +117,7 @@ def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False)
     if json:
         output.print_json(file)
         return
-    fields = [(key, ago(value) if key == "created" else str(value)) for key, value in file.items()]
+    fields = [(key.replace("_", " "), told(value) if key == "created" else str(value)) for key, value in file.items()]
     output.print_fields([(key, value) for key, value in fields if value])
 
 
@@ -173,7 +173,7 @@ def _row(file: dict[str, Any]) -> tuple[str, ...]:
         file["file_type"],
         file["version"],
         file["model"],
-        ago(file["created"]),
+        shown(file["created"]),
         file["device"] or "operator",
     )
 

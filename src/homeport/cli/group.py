@@ -8,7 +8,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import ago, ahead
+from homeport.cli.when import ahead, shown, told
 
 app = group("Logins that groups of devices share: for which devices, and what those get that were never seen before.")
 
@@ -80,14 +80,14 @@ def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False)
         ("tags", ", ".join(found["tags"]) or "none"),
         ("state", _state(found)),
         ("note", found["note"]),
-        ("made", ago(found["created"])),
-        ("password set", ago(found["password_set"])),
+        ("made", told(found["created"])),
+        ("password set", told(found["password_set"])),
         ("the one before", f"ends {ahead(until)}" if until else ""),
     ]
     output.print_fields([(key, value) for key, value in fields if value])
     if found["refused"]:
         print("\nrefused lately")
-        rows = [(r["device"], r["address"], ago(r["at"]), r["why"]) for r in found["refused"]]
+        rows = [(r["device"], r["address"], shown(r["at"]), r["why"]) for r in found["refused"]]
         output.print_table(("DEVICE", "ADDRESS", "WHEN", "WHY"), rows)
 
 

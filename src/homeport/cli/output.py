@@ -21,6 +21,11 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 
+def to_person() -> bool:
+    """Whether standard output is a terminal; in a pipe or a file a program reads it."""
+    return sys.stdout.isatty()
+
+
 def print_json(data: Any) -> None:
     """data as indented JSON on stdout, keys in the order they came."""
     text = msgspec.json.format(msgspec.json.encode(data), indent=2)
@@ -28,13 +33,22 @@ def print_json(data: Any) -> None:
 
 
 def print_table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Sequence[str] = (), empty: str = ""
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    styles: Sequence[str] = (),
+    empty: str = "",
+    csv: bool = False,
 ) -> None:
     """Rows for a person (terminal: a table that folds long cells) or for a script (pipe: one line each, separated by tabs).
 
-    empty: said on stderr where there are no rows; in a pipe the header line alone is printed.
+    empty: said on stderr where there are no rows; in a pipe the header line alone is printed. csv: comma-separated values, wherever
+    they go.
     """
     rows = list(rows)
+    if csv:
+        print_csv(headers, rows)
+        return
     if not sys.stdout.isatty():
         for row in [headers, *rows]:
             sys.stdout.write("\t".join(_one_line(cell) for cell in row) + "\n")
@@ -48,12 +62,44 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for i, header in enumerate(headers):
         table.add_column(header, overflow="fold", style=styles[i] if i < len(styles) else "")
     for row in rows:
         table.add_row(*(Text(cell.translate(_COMMANDS)) for cell in row))
     console().print(table)
+
+
+def print_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows as comma-separated values (RFC 4180) with a header line.
+
+    A cell that a spreadsheet would take for a formula has an apostrophe before it: what is in it comes from devices.
+    """
+    import csv
+
+    writer = csv.writer(sys.stdout)
+    for row in [headers, *rows]:
+        writer.writerow([f"'{cell}" if _is_formula(cell) else cell for cell in row])
+
+
+def _is_formula(cell: str) -> bool:
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False  # a number with its sign
+
+
+def print_line(cells: Sequence[str], *, widths: Sequence[int]) -> None:
+    """One row of a table without an end, at once: in a pipe separated by tabs, on a terminal filled up to these widths."""
+    cells = [_one_line(cell) for cell in cells]
+    if sys.stdout.isatty():
+        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
+        print("  ".join([*padded, *cells[len(padded) :]]).translate(_COMMANDS), flush=True)
+    else:
+        print("\t".join(cells), flush=True)
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:

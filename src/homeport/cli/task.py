@@ -1,15 +1,17 @@
 """`homeport task`: what devices were asked to do, and what became of it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from homeport.acs.records import TaskStatus
 from homeport.cli import output
-from homeport.cli.client import quoted
+from homeport.cli.client import ENDED, quoted
 from homeport.cli.common import (
     DEFAULT_WAIT,
     Acs,
+    AsCsv,
     AsJson,
     Token,
     complete_device,
@@ -20,9 +22,9 @@ from homeport.cli.common import (
     wait_for,
 )
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.faults import fault_lines
+from homeport.cli.faults import fault_line, fault_lines
 from homeport.cli.task_fleet import start, stop
-from homeport.cli.when import ago, moment
+from homeport.cli.when import exact, moment, shown, told
 
 app = group("Follow and cancel what devices were asked to do; ask many for the same.")
 app.command()(start)
@@ -65,6 +67,7 @@ def list_tasks(
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
+    csv: AsCsv = False,
 ) -> None:
     """List the tasks of one device or of all, newest first."""
     client = connect(acs, token)
@@ -79,7 +82,8 @@ def list_tasks(
         heads = ("TASK", *(() if device else ("DEVICE",)), "RPC", "STATUS", "CREATED", "OUTCOME")
         chosen = any((status, rpc, since, until))
         empty = "no task fits" if chosen else "no tasks"
-        output.print_table(heads, [_row(task, of_all=device is None) for task in tasks], empty=empty)
+        rows = [_row(task, exact if csv else shown, of_all=device is None) for task in tasks]
+        output.print_table(heads, rows, empty=empty, csv=csv)
     if following is not None:
         output.note(f"there are more: the same again with --cursor {following}, or a greater --limit")
 
@@ -91,11 +95,11 @@ def show(task: TaskId, acs: Acs = None, token: Token = None, json: AsJson = Fals
     if json:
         output.print_json(found)
         return
-    fields = [
-        (key, _text(found.get(key)))
-        for key in ("id", "device", "rpc", "args", "status", "created", "finished", "result")
-    ]
-    output.print_fields([(key, value) for key, value in fields if value])
+    fields = [(key, told(found[key]) if key in _TIMES and found.get(key) else _text(found.get(key))) for key in _SHOWN]
+    asked = found.get("connection_request") or {}
+    if asked.get("ok") is False and found["status"] not in ENDED:
+        fields.append(("connection request", f"not taken: {asked.get('reason')}"))
+    output.print_fields([(key, value) for key, value in fields if value not in ("", "0")])
     if found.get("fault"):
         for line in fault_lines(found["fault"]):
             print(line)
@@ -124,6 +128,13 @@ def cancel(task: TaskId, acs: Acs = None, token: Token = None) -> None:
     print(f"task {task} is cancelled")
 
 
+_SHOWN = (
+    *("id", "device", "rpc", "args", "status", "phase", "priority", "after", "attempts", "created", "started"),
+    *("expires", "finished", "result"),
+)
+_TIMES = ("created", "started", "expires", "finished")
+
+
 def _statuses(given: list[str]) -> list[str] | None:
     """The statuses as REST takes them; None for any. Raises CliError for one that there is not."""
     for text in given:
@@ -132,11 +143,11 @@ def _statuses(given: list[str]) -> list[str] | None:
     return given or None
 
 
-def _row(task: dict[str, Any], *, of_all: bool) -> tuple[str, ...]:
+def _row(task: dict[str, Any], time: Callable[[Any], str], *, of_all: bool) -> tuple[str, ...]:
     fault = task.get("fault")
-    said = fault_lines(fault)[0] if fault else ""
+    said = fault_line(fault) if fault else ""
     whose = (str(task["device"]),) if of_all else ()
-    return str(task["id"]), *whose, task["rpc"], task["status"], ago(task.get("created")), said
+    return str(task["id"]), *whose, task["rpc"], task["status"], time(task.get("created")), said
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
 from homeport.cli.user import ROLE_HELP
-from homeport.cli.when import ago
+from homeport.cli.when import shown
 
 app = group("Bearer tokens for programs, each with a scope: read, operate or admin.")
 
@@ -22,7 +22,7 @@ def list_tokens(acs: Acs = None, token: Token = None, json: AsJson = False) -> N
     if json:
         output.print_json(tokens)
         return
-    rows = [(t["name"], t["scope"], t["user"] or "", ago(t["created"]), t["expires"] or "never") for t in tokens]
+    rows = [(t["name"], t["scope"], t["user"] or "", shown(t["created"]), t["expires"] or "never") for t in tokens]
     output.print_table(("NAME", "SCOPE", "USER", "MADE", "EXPIRES"), rows, empty="no tokens")
 
 

@@ -9,7 +9,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import ago
+from homeport.cli.when import shown
 
 app = group("People who may log in to the ACS, each with a role: read, operate or admin.")
 
@@ -27,8 +27,7 @@ def list_users(acs: Acs = None, token: Token = None, json: AsJson = False) -> No
         output.print_json(users)
         return
     rows = [
-        (u["name"], u["full_name"], u["role"], "yes" if u["enabled"] else "no", ago(u["last_login"]) or "never")
-        for u in users
+        (u["name"], u["full_name"], u["role"], "yes" if u["enabled"] else "no", shown(u["last_login"])) for u in users
     ]
     output.print_table(
         ("NAME", "FULL NAME", "ROLE", "ENABLED", "LAST LOGIN"), rows, empty="no users; the admin token opens everything"

@@ -8,7 +8,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import ago
+from homeport.cli.when import shown
 
 app = group("Programs that are told of events by signed POSTs.")
 
@@ -100,4 +100,4 @@ def _last(hook: dict[str, Any]) -> str:
     last = hook["last"]
     if last is None:
         return "nothing yet"
-    return f"{ago(last['at'])}: {last['trouble'] or last['status']}"
+    return f"{shown(last['at'])}: {last['trouble'] or last['status']}"

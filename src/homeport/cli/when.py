@@ -1,5 +1,6 @@
-"""Times as people say them."""
+"""Times as people say them, and as programs read them."""
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,39 @@ def ago(moment: Any, *, now: float | None = None) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f} {name} ago"
     raise AssertionError("unreachable")
+
+
+def shown(moment: Any, *, now: float | None = None) -> str:
+    """A moment in a table: for a person how long ago it was, and after an hour the local time; in a pipe or a file the time itself."""
+    if not moment:
+        return "never"
+    at = seconds_of(moment)
+    if not sys.stdout.isatty():
+        return exact(moment)
+    return ago(at, now=now) if (time.time() if now is None else now) - at < 3600 else local(at)
+
+
+def told(moment: Any, *, now: float | None = None) -> str:
+    """A moment among the fields of one thing: the local time and how long ago that is; in a pipe or a file the time itself."""
+    if not moment:
+        return "never"
+    if not sys.stdout.isatty():
+        return exact(moment)
+    now = time.time() if now is None else now
+    at = seconds_of(moment)
+    return f"{local(at)} ({ahead(at, now=now) if at > now else ago(at, now=now)})"
+
+
+def exact(moment: Any) -> str:
+    """A moment of the REST API for programs: ISO 8601 in UTC, to the second; "" where there is none."""
+    if not moment:
+        return ""
+    return datetime.fromtimestamp(seconds_of(moment), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def local(seconds: float) -> str:
+    """`2026-11-21 06:00:00` where the person is. seconds: since 1970."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ahead(moment: Any, *, now: float | None = None) -> str:

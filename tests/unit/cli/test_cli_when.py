@@ -1,11 +1,11 @@
-"""Times as people type them."""
+"""Times as people type and read them."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import moment
+from homeport.cli.when import exact, local, moment, shown, told
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
 
@@ -37,3 +37,21 @@ def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(CliError, match="say how long ago") as refused:
         moment(text, now=NOW)
     assert refused.value.code == ExitCode.USAGE
+
+
+def test_a_pipe_gets_the_time_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ISO 8601 in UTC, to the second: an age is of no use to a program."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    for say in (shown, told, exact):
+        assert say("2026-11-21T06:00:00.250000Z") == "2026-11-21T06:00:00Z"
+    assert (shown(None), told(None), exact(None)) == ("never", "never", "")
+
+
+def test_a_person_gets_an_age_and_later_the_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a table whichever tells more; among the fields of one thing both."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert shown(NOW - 120, now=NOW) == "2 min ago"
+    assert shown(NOW - 7200, now=NOW) == local(NOW - 7200)
+    assert told(NOW - 7200, now=NOW) == f"{local(NOW - 7200)} (2 h ago)"
+    assert told(NOW + 90, now=NOW) == f"{local(NOW + 90)} (in 2 min)"
+    assert datetime.fromisoformat(local(NOW)).astimezone().timestamp() == NOW

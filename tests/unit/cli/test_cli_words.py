@@ -1,5 +1,6 @@
 """Small things that a person reads: times, RPC arguments, ladders, tables, lifelines."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from homeport.cli import lifeline, output
+from homeport.cli.device_list import condition
+from homeport.cli.device_watch import said
 from homeport.cli.exits import CliError
 from homeport.cli.faults import cure, fault_line, fault_lines, meaning
 from homeport.cli.gist import gist
@@ -141,6 +144,64 @@ def test_tables_in_a_pipe_are_tab_separated(capsys: pytest.CaptureFixture[str]) 
     """A script gets one line a row, however long, with nothing cut and nothing wrapped."""
     output.print_table(("A", "B"), [("x" * 300, "two\nlines\tand a tab")])
     assert capsys.readouterr().out == f"A\tB\n{'x' * 300}\ttwo lines and a tab\n"
+
+
+def test_comma_separated_values_hold_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a device tells is no formula in a spreadsheet; numbers with a sign stay numbers."""
+    rows = [("=1+1", "-17640"), ('a,"b"', "-A1"), ("@x", "+4.5")]
+    output.print_table(("A", "B"), rows, csv=True)
+    assert list(csv.reader(capsys.readouterr().out.splitlines())) == [
+        ["A", "B"],
+        ["'=1+1", "-17640"],
+        ['a,"b"', "'-A1"],
+        ["'@x", "+4.5"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({}, None),
+        ({"where": "a or b"}, "a or b"),
+        ({"where": "a or b", "tags": ["it's", "x"]}, """(a or b) and "it's" in tags and 'x' in tags"""),
+        ({"state": "approved", "online": False}, "state == 'approved' and not online"),
+        ({"online": True}, "online"),
+    ],
+)
+def test_options_of_the_list_become_one_condition(options: dict[str, Any], where: str | None) -> None:
+    """All of them must hold."""
+    assert condition(**{"where": None, "state": None, "tags": (), "online": None} | options) == where
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({"kind": "inform", "events": ["0 BOOTSTRAP", "1 BOOT"], "new": True}, "0 BOOTSTRAP, 1 BOOT, new here"),
+        ({"kind": "values", "count": 5, "paths": ["A.", "B.", "C.", "D."]}, "A., B., C. and 2 more"),
+        ({"kind": "device", "fields": ["state"]}, "state changed"),
+        ({"kind": "device", "deleted": True, "into": "D-2"}, "is D-2 now"),
+        ({"kind": "device", "deleted": True}, "removed"),
+        (
+            {"kind": "device", "fields": [], "login_refused": "not for it", "group": "g"},
+            "login of the group g refused: not for it",
+        ),
+        ({"kind": "file", "name": "fw", "what": "deleted"}, "fw deleted"),
+        ({"kind": "session", "outcome": "success", "session": "7"}, "success (7)"),
+    ],
+)
+def test_what_happens_is_said_in_words(event: dict[str, Any], words: str) -> None:
+    """Each kind of event, as one line of `device watch`."""
+    assert said(event) == words
+
+
+def test_a_line_of_an_endless_table_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tabs in a pipe, columns on a terminal, and no control characters from devices."""
+    output.print_line(("a", "b\nc", "d"), widths=(3, 4))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.print_line(("a", "b\x1b[1m", "d"), widths=(3, 4))
+    assert capsys.readouterr().out == "a\tb c\td\na    b\ufffd[1m  d\n"
 
 
 def test_json_keeps_order_and_letters(capsys: pytest.CaptureFixture[str]) -> None:
