@@ -112,7 +112,7 @@ def test_what_the_clock_may_have_ended_is_found_and_nothing_else(store: Store, r
         accepted("g", accepted=1.0, due=31.0),
         a_task("h", expires=1.0, status=TaskStatus.DONE, finished=1.0),
         a_task("i", expires=1.0, status=TaskStatus.RUNNING, phase=TaskPhase.SENT),
-        a_task("j", expires=1.0, status=TaskStatus.UNKNOWN),
+        a_task("j", expires=1.0, status=TaskStatus.UNKNOWN, progress={"lost": 1.0, "due": 31.0}),
         a_task("k", status=TaskStatus.FAILED, phase=TaskPhase.OVERDUE, progress={"due": 1.0}, finished=1.0),
     ]
     run(store.commit(unit(devices=[a_device()], tasks=[TaskChange(t, None) for t in (*found, *others)])))

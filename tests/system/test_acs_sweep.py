@@ -13,25 +13,12 @@ from homeport.acs.records import TaskPhase, TaskRecord, TaskStatus
 from homeport.acs.services import overdue
 from homeport.acs.storage.interface import TaskChange, UnitOfWork
 from homeport.codec import messages as m
+from support.acs_clock import Clock
 from support.acs_wire import Bed, Connection, acs, id_of, run
 
 pytestmark = pytest.mark.system
 
 FIRMWARE = {"file_type": "1 Firmware Upgrade Image", "url": "http://u:secret@192.0.2.1/x", "password": "hidden"}
-
-
-class Clock:
-    """Seconds since 1970 that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        self.now += 0.001  # ids and moments follow each other
-        return self.now
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def accept(request: m.Request) -> m.Message | None:
@@ -130,7 +117,7 @@ async def _until(holds: Any) -> None:
 
 def test_the_house_keeping_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks for it: the row changes with the clock, also for what was queued before the ACS was started."""
-    monkeypatch.setattr("homeport.acs.app.OVERDUE_EVERY", 0.02)
+    monkeypatch.setattr(overdue, "EVERY", 0.02)
 
     async def scene() -> None:
         async with acs(tmp_path) as bed:

@@ -36,7 +36,7 @@ from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.notifications import Notifications
-from homeport.acs.services.overdue import EVERY as OVERDUE_EVERY
+from homeport.acs.services.overdue import REST as OVERDUE_REST
 from homeport.acs.services.overdue import Overdue
 from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
@@ -191,7 +191,7 @@ class AcsApp:
         )
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         self.overdue = tasks.overdue
-        self.worker.also(self.overdue.sweep, every=OVERDUE_EVERY)
+        self.worker.also(self.overdue.watch, every=OVERDUE_REST)
         if self._first:
             await self._admin_token()
         self.users = Users(self.hub, Throttle(board.failures, board.lock) if board is not None else None)

@@ -178,6 +178,12 @@ class AcsSettings:
         " from when it may begin; then the task has failed.",
         unit="seconds",
     )
+    unknown_timeout: float = setting(
+        604_800.0,
+        "Time within which a device must come again whose session ended before its answer; then the task has failed, and whether the"
+        " device has done it is not known. A task that expires ends at its expiry, but not within restart_timeout.",
+        unit="seconds",
+    )
     task_attempts: int = setting(3, "How often a task is sent whose session died before the answer.")
 
     write_behind: float = setting(

@@ -226,8 +226,8 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
 
     args: the RPC's arguments as JSON values, under the standard's names in snake_case.
     priority: higher first. expires: not sent after this time. after: a task that must be done before.
-    progress: what the task has learnt on its way (instances before AddObject, offenders left out; when the device has accepted it, and
-    when it is looked at again).
+    progress: what the task has learnt on its way (instances before AddObject, offenders left out; when the device has accepted it or
+    its answer was lost, and when it is looked at again; whether it was sent again after a lost answer).
     call: whether the device is to be asked to open a session for it.
     idempotency_key: given by who made it, so that the same wish told twice makes one task; wish: what was wished, as a hash.
     """
@@ -258,10 +258,13 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
 def due(task: TaskRecord) -> float | None:
     """When somebody has to look whether the task has ended by the clock, seconds since 1970; None where it cannot: it is an index's key.
 
-    At its expiry while it waits, at the end of the patience once the device has accepted it.
+    At its expiry while it waits, at the end of the patience once the device has accepted it or its answer was lost. A store puts it at
+    0 for a task that waits for another which has ended otherwise than done.
     """
     if task.status is TaskStatus.QUEUED:
         return task.expires
+    if task.status is TaskStatus.UNKNOWN:
+        return float(task.progress.get("due", task.progress.get("lost", 0.0)))
     if task.status is TaskStatus.RUNNING and task.phase is TaskPhase.TRANSFER:
         return float(task.progress.get("due", task.progress.get("accepted", 0.0)))
     return None

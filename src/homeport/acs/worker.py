@@ -54,11 +54,12 @@ class Worker:
     async def mend(self) -> None:
         """Tasks that were on their way when their process ended: their outcome is unknown."""
         while True:
-            tasks = await self._hub.store.interrupted_tasks(limit=500, now=self._hub.clock())
+            now, patience = self._hub.clock(), self._hub.patience
+            tasks = await self._hub.store.interrupted_tasks(limit=500, now=now)
             if not tasks:
                 return
             unit = UnitOfWork()
-            unit.tasks += [TaskChange(settle.lost(t), frozenset({t.status})) for t in tasks]
+            unit.tasks += [TaskChange(settle.lost(t, patience=patience, now=now), frozenset({t.status})) for t in tasks]
             try:
                 await self._hub.store.commit(unit)
             except Conflict:

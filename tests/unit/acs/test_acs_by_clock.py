@@ -8,7 +8,7 @@ from homeport.acs.engine import settle, steps
 from homeport.acs.records import FaultDetail, TaskPhase, TaskRecord, TaskStatus, due
 from homeport.codec import messages as m
 
-PATIENCE = settle.Patience(restart=100.0, transfer=1000.0)
+PATIENCE = settle.Patience(restart=100.0, transfer=1000.0, unknown=5000.0)
 
 
 def a_task(rpc: str = "Reboot", **fields: Any) -> TaskRecord:
@@ -22,6 +22,12 @@ def accepted(rpc: str = "Reboot", **args: Any) -> TaskRecord:
     return settle.finished(task, answer, attempts=3, patience=PATIENCE, now=10.0)
 
 
+def without_answer(rpc: str = "Reboot", **fields: Any) -> TaskRecord:
+    """A task whose answer was lost at second 10."""
+    task = a_task(rpc, status=TaskStatus.RUNNING, phase=TaskPhase.SENT, attempts=1, **fields)
+    return settle.lost(task, patience=PATIENCE, now=10.0)
+
+
 def events(*told: str) -> list[m.EventStruct]:
     return [m.EventStruct(code, key) for code, _, key in (text.partition("=") for text in told)]
 
@@ -32,7 +38,10 @@ def events(*told: str) -> list[m.EventStruct]:
         (a_task(), None),
         (a_task(expires=50.0), 50.0),
         (a_task(expires=50.0, status=TaskStatus.RUNNING, phase=TaskPhase.SENT), None),
-        (a_task(expires=50.0, status=TaskStatus.UNKNOWN), None),
+        (without_answer(), 5010.0),
+        (without_answer(expires=300.0), 300.0),
+        (without_answer(expires=50.0), 110.0),
+        (without_answer("GetParameterValues"), 5010.0),
         (accepted(), 110.0),
         (accepted("FactoryReset"), 110.0),
         (accepted("Download"), 1010.0),

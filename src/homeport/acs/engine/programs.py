@@ -52,6 +52,8 @@ def program(task: TaskRecord, known: Mapping[str, StoredValue], habits: Behaviou
             return get_attributes(names, habits)
         case m.AddObject():
             return _add_object(request)
+        case m.DeleteObject() if task.progress.get("again"):
+            return _delete_again(request)
     return _single(request)
 
 
@@ -84,6 +86,16 @@ def _add_object(request: m.AddObject) -> Program:
     instances = instances_of(before, request.object_name)
     answer = yield Step(request, progress={"instances": instances})
     if isinstance(answer, m.FaultMessage):
+        return failed(answer)
+    return Result(TaskStatus.DONE, result_of(answer))
+
+
+def _delete_again(request: m.DeleteObject) -> Program:
+    """After a lost answer: an object that is not there any more was deleted at the first time."""
+    answer = yield Step(request)
+    if isinstance(answer, m.FaultMessage):
+        if answer.fault_code == FaultCode.INVALID_PARAMETER_NAME:
+            return Result(TaskStatus.DONE, {"status": 0, "settled": "the object is not there any more"})
         return failed(answer)
     return Result(TaskStatus.DONE, result_of(answer))
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from homeport.acs.engine.args import REFRESH
 from homeport.acs.engine.steps import Result
-from homeport.acs.records import FaultDetail, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.records import OPEN_STATUSES, FaultDetail, TaskPhase, TaskRecord, TaskStatus
 from homeport.codec.messages import EventStruct, FaultStruct
 from homeport.terms import EventCode, RpcName
 
@@ -40,28 +40,49 @@ _TELLING: Final = frozenset({EventCode.TRANSFER_COMPLETE, EventCode.DU_STATE_CHA
 """Events after which the device tells the end of a transfer in the same session."""
 
 
-def lost(task: TaskRecord) -> TaskRecord:
+def lost(task: TaskRecord, *, patience: "Patience", now: float) -> TaskRecord:
     """The task after its session died with the RPC sent and not answered."""
-    return replace(task, status=TaskStatus.UNKNOWN)
+    return noted(_unsettled(task, now, anew=True), patience=patience, now=now)
+
+
+def _unsettled(task: TaskRecord, now: float, *, anew: bool = False) -> TaskRecord:
+    """The task whose outcome is not known. anew: its answer was lost in this moment, not earlier."""
+    known = {k: v for k, v in task.progress.items() if k != "due" and not (anew and k == "lost")}
+    return replace(task, status=TaskStatus.UNKNOWN, progress={"lost": now, **known})
 
 
 def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int, now: float) -> TaskRecord:
     """A task with a lost answer when the device is heard again: done, sent again, or still unknown.
 
     attempts: how often a task is sent. The rules: Reboot and FactoryReset are known by their events; transfers by their event or the
-    device's queue; AddObject, once it was sent itself, by reading back; everything else may be repeated.
+    device's queue; AddObject, once it was sent itself, by reading back. Everything else may be repeated, but for a vendor's method, of
+    which nobody knows that, and for what has expired: there it stays unknown for good.
     """
     if task.rpc in RESTARTS:
         event = _told_restart(task, events)
-        return done(task, {"settled": f"by the event {event}"}, now) if event else again(task, attempts, now)
+        if event:
+            return done(task, {"settled": f"by the event {event}"}, now)
     if task.rpc in TRANSFERS:
         told = {e.command_key for e in events if e.event_code.startswith("M ")}
         if task.command_key and task.command_key in told:
-            progress = task.progress | {"accepted": now}
+            progress = {k: v for k, v in task.progress.items() if k != "due"} | {"accepted": now}
             return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, progress=progress)
     if task.rpc in TRANSFERS or "instances" in task.progress:
-        return replace(task, status=TaskStatus.UNKNOWN)
+        return _unsettled(task, now)
+    if task.rpc not in READS:
+        over = task.expires is not None and task.expires <= now
+        if over or task.rpc.startswith("X_"):
+            why = "it has expired" if over else f"whether {task.rpc} may be done twice is not known, either"
+            return _for_good(task, f"{_NOT_KNOWN}; it is not sent again: {why}", now)
     return again(task, attempts, now)
+
+
+_NOT_KNOWN: Final = "the session ended before the answer, and it is not known whether the device has done it"
+
+
+def _for_good(task: TaskRecord, why: str, now: float) -> TaskRecord:
+    """The task, failed because its outcome is not known; what the device tells of it later still counts."""
+    return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.OVERDUE, fault=FaultDetail(0, why), finished=now)
 
 
 def _told_restart(task: TaskRecord, events: Iterable[EventStruct]) -> str:
@@ -77,17 +98,23 @@ def _told_restart(task: TaskRecord, events: Iterable[EventStruct]) -> str:
 
 
 class Patience(Struct, frozen=True):
-    """Seconds that the end of what a device has accepted is waited for: a restart, a transfer (after the moment at which it may begin)."""
+    """Seconds that the end of what a device has accepted is waited for: a restart, a transfer (after the moment at which it may begin).
+
+    unknown: that a device is waited for whose answer was lost.
+    """
 
     restart: float
     transfer: float
+    unknown: float = 604_800.0
 
 
 def overdue(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
-    """The task, failed where the end of what the device has accepted was not told in time."""
-    over = over_at(task, patience=patience) if task.status is TaskStatus.RUNNING else None
+    """The task, failed where the end of what the device has accepted was not told in time, or a lost answer was not made good."""
+    over = over_at(task, patience=patience) if task.status is not TaskStatus.QUEUED else None
     if over is None or now < over:
         return task
+    if task.status is TaskStatus.UNKNOWN:
+        return _for_good(task, f"{_NOT_KNOWN}; nothing has told it since, so see what the device holds", over)
     if task.rpc in TRANSFERS:
         why = f"the device has accepted it, but has not told of the end within {patience.transfer:g} s; see whether it still comes"
     else:
@@ -107,7 +134,11 @@ def by_clock(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
 
 
 def noted(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
-    """The task with the moment at which it is looked at again, where the device has accepted it: the end of the patience as it is now."""
+    """The task with the moment at which it is looked at again, where an end or an answer is awaited: that of the patience as it is now."""
+    if task.status is TaskStatus.UNKNOWN:
+        if "lost" not in task.progress:
+            task = replace(task, progress=task.progress | {"lost": now})
+        return replace(task, progress=task.progress | {"due": over_at(task, patience=patience)})
     if not _awaited(task):
         return task
     if "accepted" not in task.progress:
@@ -128,9 +159,18 @@ def late(task: TaskRecord, events: Iterable[EventStruct], *, first: bool, now: f
 
 
 def over_at(task: TaskRecord, *, patience: Patience) -> float | None:
-    """When the task ends by itself, seconds since 1970: its expiry, or the end of the patience. None where it does not."""
+    """When the task ends by itself, seconds since 1970: its expiry, or the end of the patience. None where it does not.
+
+    With a lost answer it ends at its expiry, too, but not before the device could be back after a restart.
+    """
     if task.status is TaskStatus.QUEUED:
         return task.expires
+    if task.status is TaskStatus.UNKNOWN:
+        since = task.progress.get("lost")
+        if since is None:
+            return None
+        end = task.expires if task.expires is not None else since + patience.unknown
+        return float(max(end, since + patience.restart))
     accepted = task.progress.get("accepted")
     if not _awaited(task) or accepted is None:
         return None
@@ -176,8 +216,26 @@ def again(task: TaskRecord, attempts: int, now: float) -> TaskRecord:
         fault = FaultDetail(
             0, f"the session ended before the answer, {task.attempts} times; look at the device's sessions"
         )
-        return replace(task, status=TaskStatus.FAILED, phase=TaskPhase.NONE, fault=fault, finished=now)
-    return replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
+        # What the device tells of a restart or a transfer may come yet; of anything else nothing will.
+        phase = TaskPhase.OVERDUE if task.rpc in RESTARTS | TRANSFERS else TaskPhase.NONE
+        return replace(task, status=TaskStatus.FAILED, phase=phase, fault=fault, finished=now)
+    # What was seen at this attempt says nothing of the next one.
+    progress = {k: v for k, v in task.progress.items() if k not in _OF_ONE_ATTEMPT} | {"again": True}
+    return replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE, progress=progress)
+
+
+_OF_ONE_ATTEMPT: Final = frozenset({"instances", "asked", "accepted", "lost", "due"})
+
+
+def forsaken(task: TaskRecord, before: TaskRecord | None, now: float) -> TaskRecord:
+    """A task that waits for another: failed where that one has ended otherwise than done, or is gone; else the same. before: that one."""
+    if task.status is not TaskStatus.QUEUED or task.after is None:
+        return task
+    if before is not None and before.status in OPEN_STATUSES | {TaskStatus.DONE}:
+        return task
+    state = before.status.value if before is not None else "gone with its device"
+    why = f"the task {task.after}, which this one waits for, is {state}"
+    return replace(task, status=TaskStatus.FAILED, fault=FaultDetail(0, why), finished=now)
 
 
 def done(task: TaskRecord, result: dict[str, Any], now: float) -> TaskRecord:
@@ -202,7 +260,8 @@ def finished(task: TaskRecord, result: Result, *, attempts: int, patience: Patie
     if result.status is TaskStatus.QUEUED:
         return again(task, attempts, now)
     if result.status is TaskStatus.UNKNOWN:
-        return replace(task, status=TaskStatus.UNKNOWN, progress=task.progress | {"asked": True})
+        unsettled = _unsettled(task, now)
+        return noted(replace(unsettled, progress=unsettled.progress | {"asked": True}), patience=patience, now=now)
     if result.awaited:
         progress = task.progress | {"accepted": now}
         accepted = replace(
@@ -228,9 +287,9 @@ def expired(task: TaskRecord, now: float) -> bool:
 
 
 def candidates(tasks: Sequence[TaskRecord]) -> list[TaskRecord]:
-    """Tasks that have something to say to the device, the next one first."""
-    return [
-        t
-        for t in tasks
-        if t.status is TaskStatus.QUEUED or (t.status is TaskStatus.UNKNOWN and not t.progress.get("asked"))
-    ]
+    """Tasks that have something to say to the device, the next one first.
+
+    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one.
+    """
+    lost_ones = [t for t in tasks if t.status is TaskStatus.UNKNOWN and not t.progress.get("asked")]
+    return lost_ones + [t for t in tasks if t.status is TaskStatus.QUEUED]

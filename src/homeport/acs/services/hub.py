@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from homeport.acs.config import AcsSettings
 from homeport.acs.engine.settle import Patience
-from homeport.acs.records import OPEN_STATUSES, ConnectionRequestDetail, TaskRecord
+from homeport.acs.records import OPEN_STATUSES, ConnectionRequestDetail, TaskRecord, TaskStatus
 from homeport.acs.services.peers import Peers
 from homeport.acs.storage.interface import Store, TaskChange
 from homeport.errors import HomeportError
@@ -264,16 +264,19 @@ class Hub:
     def __init__(self, store: Store, settings: AcsSettings, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
         self.settings = settings
-        self.patience = Patience(settings.restart_timeout, settings.transfer_timeout)
+        self.patience = Patience(settings.restart_timeout, settings.transfer_timeout, settings.unknown_timeout)
         channel = store.channel
         self.clock = clock if channel is None else lambda: clock() + channel.ahead
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()
+        self.forsaken: Callable[[], None] = lambda: None
+        """Called when a task has ended otherwise than done: there may be others that wait for it."""
         self.noted: Callable[[str, ConnectionRequestDetail], None] = lambda task, detail: None
         """Tells the other processes how a connection request for a task went."""
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
-        self.asking: dict[str, TaskRecord] = {}  # tasks that only read, as they stand while their question is out
+        self.asking: dict[str, TaskRecord] = {}
+        """Tasks that only read, as they stand while their question is out; and those whose lost answer is being settled."""
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 
@@ -284,6 +287,8 @@ class Hub:
             task = change.record
             if task.status not in OPEN_STATUSES:
                 self.stats.count(self.stats.tasks, task.status.value)
+                if task.status is not TaskStatus.DONE:
+                    self.forsaken()
             bus.wake(task.id)
             if bus.listening:
                 bus.publish("task", {"device": task.device, "task": task.id, "rpc": task.rpc, "status": task.status})

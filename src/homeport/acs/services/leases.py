@@ -93,7 +93,7 @@ class Leases:
         work.task, work.stored, work.want, work.mending = state.task, state.stored, state.want, state.mending
         work.secret, work.tried = state.secret, set(state.tried)
         work.request = run.request if run is not None else None
-        if work.task is not None and work.stored is TaskStatus.QUEUED:
+        if work.task is not None and (work.stored is TaskStatus.QUEUED or work.mending):
             self._hub.asking[work.task.id] = work.task
         return work, state
 
@@ -127,7 +127,8 @@ class Leases:
         alive = task is not None and not state.mending and state.stored is TaskStatus.RUNNING
         if task is not None and alive and await self._as_left(task, TaskStatus.RUNNING):
             unit = UnitOfWork()
-            unit.tasks.append(TaskChange(settle.lost(task), frozenset({TaskStatus.RUNNING})))
+            lost = settle.lost(task, patience=hub.patience, now=hub.clock())
+            unit.tasks.append(TaskChange(lost, frozenset({TaskStatus.RUNNING})))
             try:
                 await self._store.commit(unit)
             except Conflict:

@@ -1,6 +1,10 @@
-"""Tasks that the clock ends while their device does not come: found by the store's index, written, and told like any other end."""
+"""Tasks that end while their device does not come: by the clock, or because the task that they wait for will never be done.
+
+They are found by the store's index, written, and told like any other end.
+"""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,7 +24,8 @@ BATCH: Final = 100
 """Tasks written together: a session that comes meanwhile waits for no more than these."""
 
 REST: Final = 0.05
-"""Seconds between two batches: where the tasks of a whole fleet expire at once, the devices that do come have most of the time."""
+"""Seconds between two batches: where the tasks of a whole fleet expire at once, the devices that do come have most of the time.
+So long it also takes until those end that wait for a task which has just failed."""
 
 _log = structlog.get_logger("homeport.acs")
 
@@ -31,22 +36,35 @@ class Overdue:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._store = hub.store
+        self._wanted = asyncio.Event()
+        hub.forsaken = self._wanted.set
+
+    async def watch(self) -> None:
+        """Sweep when the time has come, or a task has ended badly for which others may wait. Raises StoreUnavailable."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await self._wanted.wait()
+        self._wanted.clear()
+        await self.sweep()
 
     async def sweep(self) -> None:
-        """End what has expired, and what was accepted and not told of in time. Raises StoreUnavailable."""
+        """End what has expired, was not told of in time, or waits for a task that will never be done. Raises StoreUnavailable."""
         while True:
             now = self._hub.clock()
             found = await self._store.due_tasks(now=now, limit=BATCH)
-            if not await self.end(found, now) or len(found) < BATCH:
+            if not await self.end(found, now):
                 return
-            await asyncio.sleep(REST)
+            if len(found) == BATCH:
+                await asyncio.sleep(
+                    REST
+                )  # else there may be some that wait for those which have just ended: a chain goes step by step
 
     async def end(self, tasks: Sequence[TaskRecord], now: float) -> int:
         """How many of these were written: ended, or given the time at which they are looked at again.
 
         Left alone is what runs in this moment, and what somebody else has changed meanwhile. Raises StoreUnavailable.
         """
-        changes = [change for task in tasks if (change := self._change(task, now)) is not None]
+        changes = [change for task in tasks if (change := await self._change(task, now)) is not None]
         if not changes:
             return 0
         try:
@@ -70,11 +88,13 @@ class Overdue:
                 _log.warning("a task that is over cannot be written", task=change.record.id, reason=str(e))
         return written
 
-    def _change(self, task: TaskRecord, now: float) -> TaskChange | None:
+    async def _change(self, task: TaskRecord, now: float) -> TaskChange | None:
         if task.id in self._hub.asking:
             return None  # its question is out: what comes of it counts, and it is not asked again
         patience = self._hub.patience
         after = settle.by_clock(task, patience=patience, now=now)
+        if after == task and task.after is not None:
+            after = settle.forsaken(task, await self._store.task(task.after), now)
         # The patience of the settings may have grown since the device has accepted it.
         after = masked_task(after) if after != task else settle.noted(task, patience=patience, now=now)
         return TaskChange(after, frozenset({task.status}))

@@ -207,7 +207,8 @@ class Sessions(Turns):
                     changes.append(TaskChange(after, frozenset({task.status})))
         if not _STARTED.isdisjoint(work.events):
             for task in await self._store.overdue_tasks(work.device):
-                first = known.last_inform <= task.progress.get("accepted", 0.0)
+                since = task.progress.get("accepted", task.progress.get("lost", 0.0))
+                first = known.last_inform <= since
                 after = settle.late(task, events, first=first, now=now)
                 if after != task:
                     changes.append(TaskChange(after, frozenset({task.status})))
@@ -347,8 +348,12 @@ class Sessions(Turns):
             begun, work.leased = False, False
         if task is not None and begun:
             unit = UnitOfWork()
-            after = settle.lost(task) if unanswered else replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
-            unit.tasks.append(TaskChange(after, frozenset({stored})))
+            if unanswered:
+                after = settle.lost(task, patience=hub.patience, now=hub.clock())
+            else:
+                after = replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE)
+            # The row that says that it is sent may be on its way to the disk in this moment.
+            unit.tasks.append(TaskChange(after, frozenset({stored, task.status})))
             try:
                 await self._store.commit(unit)
                 self._tell(work, unit)

@@ -89,7 +89,7 @@ class Turns:
         step: steps.Step | None = None
         while True:
             step = None
-            if work.run is None and not await self._pick(work, unit):
+            if work.run is None and not await self._pick(work):
                 break
             assert work.run is not None
             try:
@@ -207,12 +207,12 @@ class Turns:
                 return
         _log.warning("what was read is not stored; it is read again", device=work.device, reason=str(error))
 
-    async def _pick(self, work: Work, unit: UnitOfWork) -> bool:
+    async def _pick(self, work: Work) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
         record = await self._store.device(work.device)
         if record is None or work.over or self._overtaken(work, record):
             return False
-        if await self._pick_task(work, unit):
+        if await self._pick_task(work):
             return True
         if Want.LOGIN in record.wants and Want.LOGIN not in work.tried and record.root:
             work.tried.add(Want.LOGIN)
@@ -258,35 +258,43 @@ class Turns:
             return f"{username[:240]}.{secrets.token_hex(4)}"
         return username
 
-    async def _pick_task(self, work: Work, unit: UnitOfWork) -> bool:
+    async def _pick_task(self, work: Work) -> bool:
         now = self._hub.clock()
+        over: list[TaskChange] = []
+        chosen: TaskRecord | None = None
         for task in settle.candidates(await self._store.open_tasks(work.device)):
+            after = task
             if settle.expired(task, now):
-                gone = settle.by_clock(task, patience=self._hub.patience, now=now)
-                unit.tasks.append(TaskChange(masked_task(gone), frozenset({task.status})))
-                continue
-            if task.after is not None:
+                after = settle.by_clock(task, patience=self._hub.patience, now=now)
+            elif task.status is TaskStatus.QUEUED and task.after is not None:
                 before = await self._store.task(task.after)
-                if before is not None and before.status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.UNKNOWN):
-                    continue
-                if before is not None and before.status is not TaskStatus.DONE:
-                    fault = FaultDetail(0, f"the task {task.after}, which this one waits for, is {before.status}")
-                    failed = replace(task, status=TaskStatus.FAILED, fault=fault, finished=now)
-                    unit.tasks.append(TaskChange(masked_task(failed), frozenset({task.status})))
-                    continue
-            if unit.tasks:
-                await self._write_quietly(work, unit)
-            work.task, work.stored = task, task.status
-            work.mending = task.status is TaskStatus.UNKNOWN
-            work.clean = True
-            if not work.mending:
-                work.run = Run(await self._recipe(work, task))
-            else:
-                record = await self._store.device(work.device)
-                kind = _SETTLED_BY.get(task.rpc, Kind.SETTLE_TRANSFER)
-                work.run = Run(Recipe(kind=kind, task=task, root=record.root if record is not None else ""))
-            return True
-        return False
+                if before is not None:  # else it was done, so long ago that it is not kept any more
+                    after = settle.forsaken(task, before, now)
+                    if after == task and before.status is not TaskStatus.DONE:
+                        continue
+            if after == task:
+                chosen = task
+                break
+            over.append(TaskChange(masked_task(after), frozenset({task.status})))
+        if over and not await self._write_quietly(work, over):
+            for change in over:
+                await self._write_quietly(work, [change])
+        if chosen is None:
+            return False
+        mending = chosen.status is TaskStatus.UNKNOWN
+        if mending:
+            record = await self._store.device(work.device)
+            kind = _SETTLED_BY.get(chosen.rpc, Kind.SETTLE_TRANSFER)
+            recipe = Recipe(kind=kind, task=chosen, root=record.root if record is not None else "")
+        else:
+            recipe = await self._recipe(work, chosen)
+        if work.over:
+            return False
+        work.task, work.stored, work.mending, work.clean = chosen, chosen.status, mending, True
+        work.run = Run(recipe)
+        if mending:
+            self._hub.asking[chosen.id] = chosen  # the clock leaves it alone meanwhile
+        return True
 
     async def _recipe(self, work: Work, task: TaskRecord) -> Recipe:
         try:
@@ -301,13 +309,15 @@ class Turns:
             sendable = replace(sendable, args={"path": record.root})
         return Recipe(kind=Kind.TASK, task=sendable, known=await self._types(task), habits=habits)
 
-    async def _write_quietly(self, work: Work, unit: UnitOfWork) -> None:
-        """Write expiries; where somebody else has ended such a task, theirs counts."""
+    async def _write_quietly(self, work: Work, changes: list[TaskChange]) -> bool:
+        """Write the ends of tasks that are not sent any more; False where somebody else has ended one meanwhile, and theirs counts."""
+        unit = UnitOfWork()
+        unit.tasks += changes
         try:
             await self._write(work, unit)
         except Conflict:
-            pass  # the task has another end already; it is looked at again in the next session
-        unit.tasks.clear()
+            return False
+        return True
 
     async def _types(self, task: TaskRecord) -> dict[str, StoredValue]:
         """What is known of the parameters that a task sets without their types."""

@@ -317,6 +317,8 @@ class Store(Protocol):
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
         """Tasks that the clock may have ended by now (`records.due`), the longest overdue first: found by an index.
 
+        Among them, at once, those that wait for a task which has ended otherwise than done, or has gone with its device: whoever
+        writes that end has them found here.
         Processes that share a database are given each of them in turn, not both at once: one whose task is written by nobody
         within CLAIM is given to the next who asks. What `later` has on its way is not waited for: this is asked all the time, and who
         ends such a task meets a Conflict.

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -62,6 +62,7 @@ class MemoryStore:
         self._documents: dict[tuple[str, str], Document] = {}
         self._secrets: dict[str, bytes] = {}
         self._leases: dict[str, LeaseRecord] = {}
+        self._forsaken: set[str] = set()  # tasks that wait for one which will never be done
         self.node = ""
         self.channel: Channel | None = None
 
@@ -119,6 +120,8 @@ class MemoryStore:
         for values in unit.values:
             self._change_values(values)
         self._tasks.update((t.record.id, _plain(t.record)) for t in unit.tasks)
+        for written in unit.tasks:
+            self._look_at_followers(written.record, new=written.expect is None)
         self._sessions.update((s.record.id, s) for s in unit.sessions)
         self._events.update((e.id, e) for e in unit.events)
         self._faults.update((f.id, f) for f in unit.faults)
@@ -184,7 +187,20 @@ class MemoryStore:
         apply_values(reported, ValuesChange(change.device, {}, change.removed))
         reported.update((path, values[path]) for path in change.changed)
 
+    def _look_at_followers(self, task: TaskRecord, *, new: bool) -> None:
+        """Have those found that wait for it, or itself where what it waits for will never be done."""
+        self._forsaken.discard(task.id)
+        if task.status not in OPEN_STATUSES:
+            if task.status is not TaskStatus.DONE:
+                self._forsaken |= {t.id for t in self._tasks.values() if t.after == task.id}
+        elif new and task.after is not None:
+            before = self._tasks.get(task.after)
+            if before is None or before.status not in OPEN_STATUSES | {TaskStatus.DONE}:
+                self._forsaken.add(task.id)
+
     def _delete_device(self, id: str) -> None:
+        gone = {t.id for t in self._tasks.values() if t.device == id}
+        self._forsaken |= {t.id for t in self._tasks.values() if t.after in gone}
         self._devices.pop(id, None)
         self._values.pop(id, None)
         self._reported.pop(id, None)
@@ -242,7 +258,10 @@ class MemoryStore:
         return _youngest(self._tasks, which.fits, limit, cursor)
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
-        waiting = [(at, t.id) for t in self._tasks.values() if (at := due(t)) is not None and at <= now]
+        self._forsaken = {id for id in self._forsaken if id in self._tasks and self._tasks[id].status in _QUEUED}
+        waiting = [(0.0, id) for id in self._forsaken]
+        others = (t for t in self._tasks.values() if t.id not in self._forsaken)
+        waiting += [(at, t.id) for t in others if (at := due(t)) is not None and at <= now]
         return [self._tasks[id] for _, id in sorted(waiting)[:limit]]
 
     async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
@@ -344,6 +363,9 @@ class MemoryStore:
 
     async def secret(self, name: str) -> bytes:
         return self._secrets.setdefault(name, secrets.token_bytes(32))
+
+
+_QUEUED: Final = frozenset({TaskStatus.QUEUED})
 
 
 def _expect(now: TaskRecord | None, change: TaskChange) -> None:

@@ -47,7 +47,7 @@ TABLES: Final = {
 }
 """Columns that both databases have, in an order in which no row comes before one that it refers to."""
 
-_DERIVED: Final = ("rpc", "due")
+_DERIVED: Final = ("rpc", "due", "waits_for")
 """Columns of a task that both databases take out of its record."""
 
 _BATCH: Final = 500
@@ -268,9 +268,9 @@ def _batches(found: Iterable[tuple[str, list[Any]]]) -> Iterator[tuple[str, list
         yield name, batch
 
 
-def _derived(row: list[Any]) -> tuple[str, float | None]:
+def _derived(row: list[Any]) -> tuple[str, float | None, str]:
     task = rows.task(row[6])
-    return task.rpc, due(task)
+    return task.rpc, due(task), task.after or ""
 
 
 @asynccontextmanager
@@ -295,6 +295,7 @@ async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
     try:
         async with connection.transaction():
             yield count, put
+            await connection.execute(QUERIES["forsake_all"])
             for table, key in (("device", "key"), ("path_list", "id")):
                 await connection.execute(
                     f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), max({key})) FROM {table} HAVING max({key}) > 0"
@@ -324,6 +325,7 @@ async def _sqlite_target(path: Path) -> AsyncIterator[tuple[Any, Any]]:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
         yield count, put
+        connection.execute(QUERIES["forsake_all"])
         connection.execute("COMMIT")
     except sqlite3.Error as e:
         raise StoreError(f"cannot fill {path}: {e}") from e

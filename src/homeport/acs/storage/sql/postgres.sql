@@ -217,8 +217,21 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify('homeport_said',
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task
-INSERT INTO task (status, phase, priority, attempts, finished, due, node, record, id, device, key, rpc)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO task (status, phase, priority, attempts, finished, due, node, record, id, device, key, rpc, waits_for)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+
+-- The tasks that wait for one which has just ended otherwise than done are looked at now.
+-- name: forsake
+UPDATE task SET due = 0 WHERE waits_for = $1 AND waits_for <> '' AND status = 'queued';
+
+-- The same of tasks that wait for one of a device that is about to be deleted.
+-- name: forsake_all_of
+UPDATE task SET due = 0 WHERE waits_for <> '' AND waits_for IN (SELECT id FROM task WHERE device = $1) AND status = 'queued';
+
+-- The same of all tasks, after a backup was restored.
+-- name: forsake_all
+UPDATE task SET due = 0 WHERE waits_for <> '' AND status = 'queued'
+AND EXISTS (SELECT 1 FROM task p WHERE p.id = task.waits_for AND p.status IN ('failed', 'expired', 'cancelled'));
 
 -- Tasks of locked devices that were made under these idempotency keys, the youngest last.
 -- name: keyed_tasks

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from homeport.acs.records import DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
+from homeport.acs.records import OPEN_STATUSES, DeviceRecord, LeaseRecord, StoredValue, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import KEY_LIFETIME, Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import PreparedChange, behind
@@ -23,6 +23,8 @@ SMALL_CHANGE: Final = 32
 """Values in one change that still go to the delta; more are a refresh and go to the values at once."""
 
 _SENT: Final = frozenset({TaskStatus.RUNNING.value, TaskStatus.UNKNOWN.value})
+
+_PROMISING: Final = frozenset(s.value for s in OPEN_STATUSES | {TaskStatus.DONE})
 
 Touched = dict[str, tuple[dict[str, Any], dict[str, StoredValue]]]
 """device -> (fields, values) from `touch`."""
@@ -38,6 +40,11 @@ def timely(record: DeviceRecord, fields: dict[str, Any]) -> dict[str, Any]:
     if at is None or not at < record.last_inform < at + STOOD_STILL:
         return fields
     return {name: value for name, value in fields.items() if name != "last_inform"}
+
+
+def ended_badly(task: TaskRecord) -> bool:
+    """Whether nothing that waits for the task can be done any more."""
+    return task.status.value not in _PROMISING
 
 
 class Sheet:
@@ -189,6 +196,10 @@ class Sheet:
         apply_values(delta, ValuesChange(id, told, change.removed))
 
     # --- what is to be written ---
+
+    def forsaken(self, task: TaskRecord) -> bool:
+        """Whether a new task waits for one that will never be done."""
+        return task.after is not None and self.tasks.get(task.after, ("",))[0] not in _PROMISING
 
     def device_rows(self) -> tuple[list[Any], list[Any], tuple[list[str], list[float]]]:
         """(rows of new devices, rows of changed ones, those of which only last_inform changed: ids and times)."""

@@ -18,7 +18,7 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import PreparedChange, PreparedColumn
 from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, Connection, Link, cleaned, facts, farewell, translated
 from homeport.acs.storage.sql.postgres_moving import move
-from homeport.acs.storage.sql.postgres_sheet import Job, Sheet
+from homeport.acs.storage.sql.postgres_sheet import Job, Sheet, ended_badly
 from homeport.acs.storage.sql.queries import load
 from homeport.acs.storage.values import (
     MOST_LISTS,
@@ -290,6 +290,8 @@ class GroupWriter:
             for device, key, _, record in await c.fetch(SQL["keyed_tasks"], of, keys):
                 sheet.keyed[device, key] = rows.task(record)
         tasks = {t.record.id for u in units for t in u.tasks}
+        # What a new one waits for is held, too: who ends it meanwhile then sees the new one.
+        tasks |= {t.record.after for u in units for t in u.tasks if t.expect is None and t.record.after is not None}
         if tasks:
             for row in await c.fetch(SQL["lock_tasks"], list(tasks)):
                 sheet.tasks[row[0]], sheet.owners[row[0]] = (row[1], row[2]), row[3]
@@ -309,14 +311,16 @@ class GroupWriter:
         await _many(c, "put_delta", deltas)
         inserts, updates = [], []
         for task, is_new in sheet.task_rows.values():
-            state = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, due(task))
+            at = 0.0 if is_new and sheet.forsaken(task) else due(task)
+            state = (task.status.value, task.phase.value, task.priority, task.attempts, task.finished, at)
             row = (*state, self._node, sheet.packed.get(task.id) or rows.pack_task(task), task.id)
             if is_new:
-                inserts.append((*row, task.device, cleaned(task.idempotency_key), cleaned(task.rpc)))
+                inserts.append((*row, task.device, cleaned(task.idempotency_key), cleaned(task.rpc), task.after or ""))
             else:
                 updates.append(row)
         await _many(c, "insert_task", inserts)
         await _many(c, "update_task", updates)
+        await _many(c, "forsake", [(task.id,) for task, _ in sheet.task_rows.values() if ended_badly(task)])
         sessions = [
             (s.record.id, s.record.device, s.record.ended, rows.encode(s.record), rows.pack_messages(s.messages))
             for s in sheet.sessions
@@ -348,6 +352,7 @@ class GroupWriter:
         await _many(c, "delete_file", [(name,) for name in unit.deleted_files])
         for old, new in unit.moved:
             await move(c, SQL, old, new, lambda ids: stored_values(c.fetch, ids, self._paths))
+        await _many(c, "forsake_all_of", [(id,) for id in unit.deleted_devices])
         await _many(c, "delete_device_credentials", [(id,) for id in unit.deleted_devices])
         await _many(c, "delete_device", [(id,) for id in unit.deleted_devices])
 

@@ -192,7 +192,29 @@ SELECT device, session, cookie, node, until, state, host FROM lease WHERE until 
 
 -- A new task; fails where the device or the id is not as it should be.
 -- name: insert_task
-INSERT INTO task (status, phase, priority, finished, due, record, id, device, rpc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO task (status, phase, priority, finished, due, record, id, device, rpc, waits_for) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- The tasks that wait for one which has just ended otherwise than done are looked at now.
+-- name: forsake
+UPDATE task SET due = 0 WHERE waits_for = ? AND waits_for <> '' AND status = 'queued';
+
+-- The same of a new task, where what it waits for has ended so meanwhile, or is gone.
+-- name: forsake_new
+UPDATE task SET due = 0 WHERE id = ?1 AND status = 'queued'
+AND NOT EXISTS (SELECT 1 FROM task p WHERE p.id = ?2 AND p.status IN ('queued', 'running', 'unknown', 'done'));
+
+-- The same of tasks that wait for one of a device that is about to be deleted.
+-- name: forsake_all_of
+UPDATE task SET due = 0 WHERE waits_for <> '' AND waits_for IN (SELECT id FROM task WHERE device = ?) AND status = 'queued';
+
+-- The same of all tasks, after a backup was restored.
+-- name: forsake_all
+UPDATE task SET due = 0 WHERE waits_for <> '' AND status = 'queued'
+AND EXISTS (SELECT 1 FROM task p WHERE p.id = task.waits_for AND p.status IN ('failed', 'expired', 'cancelled'));
+
+-- How many wait for a task, up to so many.
+-- name: followers
+SELECT count(*) FROM (SELECT 1 FROM task WHERE waits_for = ? AND waits_for <> '' LIMIT ?);
 
 -- A task of this device that may be in any of the three given statuses now.
 -- name: update_task

@@ -45,9 +45,9 @@ from homeport.acs.storage.sql.bulk import (
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.queries import QUERIES, migrations
-from homeport.acs.storage.sql.statements import plain_statements, task_statement, touched_by
+from homeport.acs.storage.sql.statements import plain_statements, task_statements, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
-from homeport.acs.storage.sql.writer import Mode, Statement, Writer
+from homeport.acs.storage.sql.writer import MANY_ROWS, Mode, Statement, Writer
 from homeport.acs.storage.values import (
     Delta,
     PathList,
@@ -250,10 +250,11 @@ class SqliteStore(HotDevices):
             hot = self._load(task.record.device)
             if hot is not None:
                 hot.tasks = _open_after(self._open_tasks(hot), task.record)
-            out.append(task_statement(task.record, task.expect, task.packed))
+            out += task_statements(task.record, task.expect, task.packed, self._followers)
         out += plain_statements(unit)
         for old, new in unit.moved:
             out += self._move(old, new)
+        out += [Statement(Mode.LONG, QUERIES["forsake_all_of"], (id,)) for id in unit.deleted_devices]
         for id in (*(old for old, _ in unit.moved), *unit.deleted_devices):
             self._hots.pop(id, None)
             self._dirty.pop(id, None)
@@ -417,6 +418,9 @@ class SqliteStore(HotDevices):
         if hot.tasks is None:
             hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", hot.record.id))
         return hot.tasks
+
+    def _followers(self, task: str) -> int:
+        return int(self._one("followers", task, MANY_ROWS + 1)[0])
 
     async def expired_leases(self, *, now: float, limit: int, living: Collection[str]) -> Sequence[LeaseRecord]:
         over = [x for x in map(rows.lease, self._all("expired_leases", now, limit)) if x.session not in living]

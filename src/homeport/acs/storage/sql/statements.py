@@ -1,12 +1,13 @@
 """Parts of a unit as SQL of the SQLite store: those that change nothing in its cache."""
 
+from collections.abc import Callable
 from typing import Any
 
-from homeport.acs.records import TaskRecord, due
+from homeport.acs.records import OPEN_STATUSES, TaskRecord, TaskStatus, due
 from homeport.acs.storage.interface import DocumentChange, UnitOfWork
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
-from homeport.acs.storage.sql.writer import Mode, Statement
+from homeport.acs.storage.sql.writer import MANY_ROWS, Mode, Statement
 
 
 def touched_by(unit: UnitOfWork) -> set[str]:
@@ -60,12 +61,27 @@ def document_statement(change: DocumentChange) -> Statement:
     return Statement(Mode.EXPECT, QUERIES["update_document"], (*row, change.expect), told)
 
 
-def task_statement(task: TaskRecord, expect: frozenset[Any] | None, packed: bytes = b"") -> Statement:
-    """A new task, or a change of one that is in a status that is expected. packed: the record as it is stored, where that is made."""
+def task_statements(
+    task: TaskRecord, expect: frozenset[Any] | None, packed: bytes, followers: Callable[[str], int]
+) -> list[Statement]:
+    """A new task, or a change of one that is in a status that is expected; and what that means for those that wait for it.
+
+    packed: the record as it is stored, where that is made. followers: how many wait for a task, up to a number that takes long.
+    """
+    out = [_task_statement(task, expect, packed)]
+    if task.status not in OPEN_STATUSES and task.status is not TaskStatus.DONE:
+        mode = Mode.LONG if followers(task.id) > MANY_ROWS else Mode.ONE
+        out.append(Statement(mode, QUERIES["forsake"], (task.id,)))
+    elif expect is None and task.after is not None:
+        out.append(Statement(Mode.ONE, QUERIES["forsake_new"], (task.id, task.after)))
+    return out
+
+
+def _task_statement(task: TaskRecord, expect: frozenset[Any] | None, packed: bytes) -> Statement:
     blob = packed or rows.pack_task(task)
     row = (task.status.value, task.phase.value, task.priority, task.finished, due(task), blob, task.id)
     if expect is None:
-        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device, task.rpc))
+        return Statement(Mode.ONE, QUERIES["insert_task"], (*row, task.device, task.rpc, task.after or ""))
     statuses = [s.value for s in expect]
     allowed = (statuses + statuses[-1:] * 3)[:3]
     told = f"the task {task.id} is no longer {' or '.join(sorted(statuses))}"
