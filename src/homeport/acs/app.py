@@ -23,7 +23,7 @@ from homeport.acs.config import AcsSettings, host_port
 from homeport.acs.endpoint.connection import Connection
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.live import CountedSessions, LiveSessions
-from homeport.acs.endpoint.server import CwmpServer
+from homeport.acs.endpoint.server import ACCEPTED_AT_ONCE, CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
 from homeport.acs.logs import configure
@@ -377,6 +377,8 @@ class AcsApp:
             secure=secured is not None,
             client_certificates=secured is not None and settings.tls_client_ca is not None,
             proxies=TrustedProxies(settings.trusted_proxies),
+            # A connection wakes every worker that waits, and each of them tries all its handles.
+            accepted_at_once=max(2, ACCEPTED_AT_ONCE // settings.workers),
         )
         await server.start(listening, secured, announced=announced)
         self._cwmp.append(server)

@@ -28,6 +28,13 @@ from homeport.transport.proxied import ProxiedListener
 SWEEP_EVERY: Final = 1.0
 """Seconds between two looks at who is overdue: one timer for all connections, because a timer per request costs more than it saves."""
 
+BACKLOG: Final = 4_096
+"""Connections that wait to be accepted."""
+
+ACCEPTED_AT_ONCE: Final = 16
+"""Connections that are accepted in one turn of the loop. libuv takes one for each handle that watches a listening socket: with a single
+handle each turn of a busy loop had one new session in it, and its cost as its waiting in the kernel was a quarter higher."""
+
 
 class _Announced(Connection):
     """A connection that a load balancer has announced by the PROXY protocol."""
@@ -53,7 +60,7 @@ class CwmpServer:
 
     read_timeout, keep_alive: seconds, for a whole request and for silence between two. client_certificates: those that a device
     shows were verified, and log it in. proxies: the load balancers in front. connections: the set to keep those of this listener in.
-    others: how many there are elsewhere that count towards the same limit.
+    others: how many there are elsewhere that count towards the same limit. accepted_at_once: connections in a turn of the loop.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class CwmpServer:
         proxies: TrustedProxies | None = None,
         connections: "set[Connection] | None" = None,
         others: Callable[[], int] | None = None,
+        accepted_at_once: int = ACCEPTED_AT_ONCE,
     ) -> None:
         self.door = door
         self.read_timeout = read_timeout
@@ -77,6 +85,7 @@ class CwmpServer:
         self.client_certificates = client_certificates
         self.connections: set[Connection] = set() if connections is None else connections
         self.others = others
+        self.accepted_at_once = accepted_at_once
         self.proxies = proxies or TrustedProxies()
         self.behind = bool(proxies)
         self.heads = Heads()
@@ -86,7 +95,7 @@ class CwmpServer:
         self.starts: dict[int, bytes] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
-        self._server: asyncio.Server | ProxiedListener | None = None
+        self._servers: list[asyncio.Server | ProxiedListener] = []
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -97,7 +106,7 @@ class CwmpServer:
         self._loop = asyncio.get_running_loop()
         self._sweep()
         if announced:
-            self._server = ProxiedListener(
+            proxied = ProxiedListener(
                 listening,
                 lambda origin: Connection(self) if origin is None else _Announced(self, origin),
                 trusts=self.proxies.trusts,
@@ -106,16 +115,21 @@ class CwmpServer:
                 most=self.max_connections,
                 patience=self.read_timeout,
             )
-            self._server.start(4_096)
+            proxied.start(BACKLOG)
+            self._servers.append(proxied)
             return
-        self._server = await self._loop.create_server(
-            partial(Connection, self),
-            sock=listening,
-            ssl=tls,
-            backlog=4_096,
-            # Until its handshake is done nobody counts a connection: one that never begins it must not stay for a minute.
-            ssl_handshake_timeout=self.read_timeout if tls is not None else None,
-        )
+        # asyncio's own loop accepts all that wait.
+        handles = 1 if isinstance(self._loop, asyncio.BaseEventLoop) else self.accepted_at_once
+        for handle in range(handles):
+            server = await self._loop.create_server(
+                partial(Connection, self),
+                sock=listening if handle == 0 else listening.dup(),
+                ssl=tls,
+                backlog=BACKLOG,
+                # Until its handshake is done nobody counts a connection: one that never begins it must not stay for a minute.
+                ssl_handshake_timeout=self.read_timeout if tls is not None else None,
+            )
+            self._servers.append(server)
 
     def full(self) -> bool:
         """Whether there are as many connections as there may be, with those elsewhere."""
@@ -162,13 +176,13 @@ class CwmpServer:
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if self._answers:
             await asyncio.wait(self._answers, timeout=grace)
         for connection in list(self.connections):
             connection.end()
         for task in self._answers:
             task.cancel()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
