@@ -41,7 +41,7 @@ async def nodes(url: str, count: int = 2, **options: Any) -> AsyncIterator[list[
     """So many open stores on one database, which know each other."""
     stores = [PostgresStore(url, node=f"n{i}", **options) for i in range(count)]
     await asyncio.gather(*(store.open() for store in stores))
-    while not all(store._listening for store in stores):
+    while not all(store.channel.listening for store in stores):
         await asyncio.sleep(0)
     try:
         yield stores
@@ -232,7 +232,7 @@ def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str)
             assert found is not None
             assert (found.model, found.last_inform) == ("", 5.0)
             assert list(await store.values("S1")) == ["Device.X", "Device.Y"]
-            await until(lambda: store._listening)
+            await until(lambda: store.channel.listening)
 
     run(scene())
 

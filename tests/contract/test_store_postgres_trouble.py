@@ -14,7 +14,15 @@ import pytest
 
 from homeport.acs.records import StoredValue, TaskRecord
 from homeport.acs.storage.interface import TaskChange, UnitOfWork, ValuesChange
-from homeport.acs.storage.sql import archive, postgres, postgres_channel, postgres_link, postgres_writer, rows
+from homeport.acs.storage.sql import (
+    archive,
+    postgres,
+    postgres_channel,
+    postgres_link,
+    postgres_values,
+    postgres_writer,
+    rows,
+)
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
@@ -327,9 +335,9 @@ def test_who_stops_waiting_for_a_write_changes_nothing_of_it(url: str) -> None:
             await asyncio.sleep(0)
             flush.cancel()
             await asyncio.gather(flush, return_exceptions=True)
-            assert [f for f, _ in store._fresh(S1)] == [{"last_inform": 7.0}]
+            assert [f for f, _ in store._behind.of(S1)] == [{"last_inform": 7.0}]
             await store.flush()
-            assert store._fresh(S1) == []
+            assert store._behind.of(S1) == ()
 
     run(scene())
 
@@ -360,7 +368,7 @@ def test_path_lists_of_many_models_are_read_at_once_without_losing_one(url: str)
 
     async def scene() -> None:
         async with nodes(url) as (store,):
-            ids = [f"M{n}" for n in range(3 * postgres_writer.MOST_LISTS // 2)]
+            ids = [f"M{n}" for n in range(3 * postgres_values.MOST_LISTS // 2)]
             made = unit(devices=[a_device()], values=[])
             made.devices[:] = [type(a_device())(id=i, oui="O", product_class="", serial_number=i) for i in ids]
             await store.commit(made)

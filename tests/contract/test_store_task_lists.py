@@ -18,8 +18,8 @@ from homeport.acs.storage.interface import CLAIM, Conflict, Store, TaskChange, T
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
-from homeport.acs.storage.sql.postgres_tasks import LAST
-from homeport.acs.storage.sql.postgres_writer import SQL
+from homeport.acs.storage.sql.postgres_link import SQL
+from homeport.acs.storage.sql.postgres_reads import LAST
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.task_lists import page_of_tasks, parameters, query_for

@@ -71,6 +71,13 @@ SELECT d.id, v.path_list, v.vals, x.vals FROM device d
 LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
 WHERE d.id = ANY($1::text[]);
 
+-- The same of one device with the path list itself, all of one moment.
+-- name: stored_blobs
+SELECT v.path_list, p.paths, v.vals, x.vals FROM device d
+LEFT JOIN device_values v ON v.device = d.key LEFT JOIN path_list p ON p.id = v.path_list
+LEFT JOIN device_delta x ON x.device = d.key
+WHERE d.id = $1;
+
 -- How long the values of a device are, which is told without reading them.
 -- name: values_size
 SELECT octet_length(v.vals) FROM device d JOIN device_values v ON v.device = d.key WHERE d.id = $1;

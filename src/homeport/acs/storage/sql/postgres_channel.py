@@ -13,8 +13,7 @@ import asyncpg
 import structlog
 
 from homeport.acs.storage.interface import LONGEST_WORD
-from homeport.acs.storage.sql.postgres_link import BROKEN, Connection, Link
-from homeport.acs.storage.sql.postgres_writer import SQL
+from homeport.acs.storage.sql.postgres_link import BROKEN, SQL, Connection, Link
 from homeport.errors import StoreError
 
 COMMITTED: Final = "homeport"

@@ -6,7 +6,10 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from homeport.acs.storage.sql.queries import load
 from homeport.errors import StoreError, StoreUnavailable
+
+SQL: Final = load("postgres.sql")
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds until a server that does not answer counts as away: a CPE waits 30 s for its reply."""

@@ -26,9 +26,11 @@ _SENT: Final = frozenset({TaskStatus.RUNNING.value, TaskStatus.UNKNOWN.value})
 
 _PROMISING: Final = frozenset(s.value for s in OPEN_STATUSES | {TaskStatus.DONE})
 
-Touched = dict[str, tuple[dict[str, Any], dict[str, StoredValue]]]
-"""device -> (fields, values) from `touch`."""
+Touch = tuple[dict[str, Any], dict[str, StoredValue]]
+"""(fields, values) from `touch`."""
 
+Touched = dict[str, Touch]
+"""What was touched, by device."""
 
 STOOD_STILL: Final = 600.0
 """Seconds by which what is written may be late: a node that was paused or cut off. A time that is later still is a clock that was wrong."""
@@ -135,14 +137,28 @@ class Sheet:
             twice = sorted(d.id for d in unit.devices if d.id in self.devices) or sorted(made)
             return f"the device {twice[0]} exists already"
         now: dict[str, tuple[str, int]] = {}
+        keyed: dict[tuple[str, str], TaskRecord] = {}
         for change in unit.tasks:
-            why = self._task_conflict(change, now, made)
+            why = self._task_conflict(change, now, made) or self._key_conflict(change, keyed)
             if why is not None:
                 return why
             now[change.record.id] = (change.record.status.value, change.record.attempts)
         for id in [e.device for e in unit.events] + [f.device for f in unit.faults]:
             if id not in self.devices and id not in made:
                 return f"there is no device {id} any more"
+        self.keyed |= keyed
+        return None
+
+    def _key_conflict(self, change: TaskChange, now: dict[tuple[str, str], TaskRecord]) -> str | None:
+        """now: the tasks of the unit so far, by their keys; a new one is added."""
+        task = change.record
+        if change.expect is not None or not task.idempotency_key:
+            return None
+        key = (task.device, cleaned(task.idempotency_key))
+        before = now.get(key) or self.keyed.get(key)
+        if before is not None and task.created - before.created < KEY_LIFETIME:
+            return f"the task {before.id} has the same idempotency key"
+        now[key] = task
         return None
 
     def _task_conflict(self, change: TaskChange, now: Mapping[str, tuple[str, int]], made: set[str]) -> str | None:
@@ -153,12 +169,6 @@ class Sheet:
                 return f"the task {task.id} exists already"
             if task.device not in self.devices and task.device not in made:
                 return f"there is no device {task.device} any more"
-            key = (task.device, cleaned(task.idempotency_key))
-            before = self.keyed.get(key) if task.idempotency_key else None
-            if before is not None and task.created - before.created < KEY_LIFETIME:
-                return f"the task {before.id} has the same idempotency key"
-            if task.idempotency_key:
-                self.keyed[key] = task
             return None
         if stored is None or stored[0] not in {s.value for s in change.expect}:
             state = "gone" if stored is None else stored[0]
@@ -226,11 +236,20 @@ class Sheet:
 
 
 class Job(Struct):
-    """Something to write: a unit, or what was touched, or statements of their own (SQL, rows)."""
+    """Something to write: a unit, or what was touched, or statements of their own (SQL, rows).
+
+    histories: the unit has only sessions and leases that are over, of which each may be written without the others.
+    """
 
     unit: UnitOfWork | None = None
     touched: Touched | None = None
     statements: list[tuple[str, list[tuple[Any, ...]]]] = []
+    histories: bool = False
+
+    @property
+    def unheeded(self) -> bool:
+        """Whether nobody waits for it, to whom it could be told what went wrong."""
+        return self.touched is not None or self.histories
 
     @property
     def alone(self) -> bool:
@@ -252,3 +271,17 @@ class Job(Struct):
             ids |= {id for pair in unit.moved for id in pair}
             ids |= {e.device for e in unit.events} | {f.device for f in unit.faults} | {x.device for x in unit.leases}
         return ids
+
+    def halves(self) -> "tuple[Job, Job] | None":
+        """Two jobs that together are this one, where not all of it must be written together."""
+        if self.touched is not None and len(self.touched) > 1:
+            items = list(self.touched.items())
+            half = len(items) // 2
+            return Job(touched=dict(items[:half])), Job(touched=dict(items[half:]))
+        if self.histories and self.unit is not None and len(self.unit.sessions) + bool(self.unit.released) > 1:
+            first, second = UnitOfWork(), UnitOfWork()
+            half = (len(self.unit.sessions) + 1) // 2
+            first.sessions, second.sessions = self.unit.sessions[:half], self.unit.sessions[half:]
+            second.released = self.unit.released
+            return Job(unit=first, histories=True), Job(unit=second, histories=True)
+        return None

@@ -1,56 +1,34 @@
 """The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it has it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from homeport.acs.records import TaskRecord
 from homeport.acs.storage.interface import CLAIM, Page, TaskFilter
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.postgres_link import Link, Row
-from homeport.acs.storage.sql.postgres_writer import SQL
+from homeport.acs.storage.sql.postgres_link import SQL
+from homeport.acs.storage.sql.postgres_reads import DEAD_AFTER, LAST, PostgresReads
 from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
-
-DEAD_AFTER: Final = 15.0
-"""Seconds without a sign of life after which a node's tasks are taken over."""
 
 MANY: Final = 50
 """Tasks that are unpacked on the event loop; more may take tens of milliseconds, and a thread does it."""
 
-LAST: Final = "\U0010ffff"
-"""Sorts behind every id: the cursor of a first page."""
 
-
-class PostgresTasks:
+class PostgresTasks(PostgresReads):
     """One statement each. What they promise stands in the interface."""
 
-    node: str
-    _link: Link
-    _on_way: int
-
-    async def flush(self) -> None:
-        raise NotImplementedError
-
-    async def _page(self, query: str, decode: Callable[[bytes], Any], limit: int, *values: Any) -> Page:
-        raise NotImplementedError
-
-    async def _one(self, query: str, *values: Any) -> Row | None:
-        raise NotImplementedError
-
     async def task(self, id: str) -> TaskRecord | None:
-        if self._on_way:
-            await self.flush()
+        await self._settled()
         row = await self._one("task", id)
         return rows.task(row[0]) if row is not None else None
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        if self._on_way:
-            await self.flush()
+        await self._settled()
         return await self._page("tasks_of", rows.task, limit, device, cursor or LAST)
 
     async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
-        if self._on_way:
-            await self.flush()
+        await self._settled()
         query = query_for(which)
         found = await self._link.fetch(SQL[query], *parameters(query, which, limit, cursor, LAST))
         if len(found) <= MANY:

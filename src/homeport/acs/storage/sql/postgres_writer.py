@@ -6,7 +6,7 @@ written, and no unit can spoil its neighbours.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -16,20 +16,10 @@ from homeport.acs.records import due
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import PreparedChange, PreparedColumn
-from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, Connection, Link, cleaned, facts, farewell, translated
+from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, SQL, Connection, Link, cleaned, farewell, translated
 from homeport.acs.storage.sql.postgres_moving import move
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet, ended_badly
-from homeport.acs.storage.sql.queries import load
-from homeport.acs.storage.values import (
-    MOST_LISTS,
-    NO_PATHS,
-    Column,
-    Paths,
-    merged,
-    unpack_delta,
-    unpack_paths,
-    unpack_values,
-)
+from homeport.acs.storage.sql.postgres_values import PathLists, column, stored_rows, stored_values, told
 from homeport.errors import StoreError, StoreUnavailable
 
 MAX_GROUP: Final = 256
@@ -47,8 +37,6 @@ ASK_OUTCOME: Final = 5.0
 NOTE_MOST: Final = 7_500
 """Bytes of one notification; the server takes less than 8,000."""
 
-SQL: Final = load("postgres.sql")
-
 _RACES: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -60,33 +48,30 @@ _log = structlog.get_logger("homeport.acs.store")
 
 
 class _CommitLost(Exception):
-    """The connection broke between COMMIT and its answer."""
+    """The connection broke between COMMIT and its answer. answers: what became of each job if it was done."""
 
-    def __init__(self, transaction: str) -> None:
+    def __init__(self, transaction: str, answers: list[BaseException | None]) -> None:
         super().__init__(transaction)
         self.transaction = transaction
+        self.answers = answers
 
 
 class GroupWriter:
-    """Owns the writing connection. node: this node's name, in task rows and notifications."""
+    """Owns the writing connection. lists: the path lists that are remembered. node: this node's name, in task rows and notifications."""
 
-    def __init__(self, link: Link, node: str) -> None:
+    def __init__(self, link: Link, lists: PathLists, node: str) -> None:
         self.trouble: str | None = None
         self.groups = 0
         self.units = 0
         self._link = link
+        self._lists = lists
         self._node = node
         self._connection: Connection | None = None
         self._history = ""  # of the server behind it; "" where that cannot be known
         self._jobs: list[tuple[Job, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
-        self._paths: dict[int, Paths] = {}  # ids are never used twice, even where their transaction is taken back
         self._last = False
         self._task: asyncio.Task[None] | None = None
-
-    def forget(self) -> None:
-        """The server may be another one: what was read of it is read anew."""
-        self._paths = {}
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -163,20 +148,36 @@ class GroupWriter:
             self.trouble = str(e)
             return [e] * len(jobs)
         except StoreError as e:
-            return [e] if len(jobs) == 1 else await self._apart(jobs)
+            return await self._apart(jobs, e)
         except Exception as e:
             # A mistake of ours, in one unit: nobody may wait for ever for it, and the others are written.
-            if len(jobs) > 1:
-                return await self._apart(jobs)
-            _log.exception("a unit could not be written")
-            return [StoreError(f"a unit could not be written: {type(e).__name__}: {e}")]
+            if len(jobs) == 1:
+                _log.exception("a unit could not be written")
+            return await self._apart(jobs, StoreError(f"a unit could not be written: {type(e).__name__}: {e}"))
         self.trouble = None
         self.groups += 1
         self.units += len(jobs)
         return answers
 
-    async def _apart(self, jobs: list[Job]) -> list[BaseException | None]:
-        """Each by itself: a row that the server refuses stands against its own unit only."""
+    async def _apart(self, jobs: list[Job], why: StoreError) -> list[BaseException | None]:
+        """Each by itself: a row that the server refuses stands against its own unit only, or its own device.
+
+        why: what went wrong when they were written together.
+        """
+        if len(jobs) > 1:
+            return await self._each(jobs)
+        halves = jobs[0].halves()
+        if halves is None:
+            if jobs[0].unheeded:
+                _log.error(
+                    "what a device told is not stored", device=min(jobs[0].devices(), default=""), reason=str(why)
+                )
+            return [why]
+        answers = [a for a in await self._each(list(halves)) if a is not None]
+        away = [a for a in answers if isinstance(a, StoreUnavailable)]
+        return [next(iter(away + answers), None)]
+
+    async def _each(self, jobs: list[Job]) -> list[BaseException | None]:
         answers: list[BaseException | None] = []
         for job in jobs:
             answers += await self._write([job])
@@ -196,7 +197,7 @@ class GroupWriter:
             except _CommitLost as e:
                 self._drop()
                 if await self._committed(e.transaction):
-                    return [None] * len(jobs)
+                    return e.answers
                 raise StoreUnavailable("the connection to the database broke while a group was committed") from e
             except _RACES as e:
                 await self._rollback()
@@ -219,10 +220,8 @@ class GroupWriter:
             except (UnicodeEncodeError, asyncpg.DataError, OverflowError) as e:
                 await self._rollback()
                 raise StoreError(f"the database cannot hold a value: {e}") from e
-            except Conflict:
-                await self._rollback()  # of a job that is alone: what it expects is not so
-                raise
             except StoreError:
+                await self._rollback()  # what a job that is alone expects is not so, or a row is damaged
                 raise
             except BaseException:
                 self._drop()
@@ -247,10 +246,10 @@ class GroupWriter:
         try:
             await c.execute("COMMIT")
         except BROKEN as e:
-            raise _CommitLost(transaction) from e
+            raise _CommitLost(transaction, answers) from e
         except asyncpg.PostgresError as e:
             if c.is_closed() or isinstance(e, ENDED):
-                raise _CommitLost(transaction) from e
+                raise _CommitLost(transaction, answers) from e
             raise
         return answers
 
@@ -269,7 +268,7 @@ class GroupWriter:
         changing &= set(sheet.devices)
         if changing:
             for row in await c.fetch(SQL["deltas"], list(changing)):
-                sheet.deltas[row[0]] = unpack_delta(row[1])
+                sheet.deltas[row[0]] = told(row[0], row[1])
         wanted = sheet.wants_values(units, touched)
         ready = {v.device: v for u in units for v in u.values if isinstance(v, PreparedChange)}
         if ready:
@@ -279,10 +278,9 @@ class GroupWriter:
                     sheet.full[id] = PreparedColumn(change)
                     wanted.remove(id)
         if wanted:
-            found, lists = await _stored(c.fetch, wanted, self._paths)
+            found, lists = await stored_rows(c.fetch, wanted, self._lists)
             for id, path_list, values, _ in found:
-                known = values is not None
-                sheet.full[id] = Column(lists[path_list], values) if known else Column(NO_PATHS, None)
+                sheet.full[id] = column(id, lists.get(path_list), values)
         keyed = [t.record for u in units for t in u.tasks if t.expect is None and t.record.idempotency_key]
         if keyed:
             # The devices are locked, so that no other node can make a task under the same key meanwhile.
@@ -326,8 +324,9 @@ class GroupWriter:
             for s in sheet.sessions
         ]
         await _many(c, "insert_session", sessions)
-        await _many(c, "release_lease", sorted(sheet.released))
+        # A session's lease is over for good when it is, so what is released goes also where its row comes in the same group.
         await _many(c, "put_lease", [rows.lease_row(lease) for _, lease in sorted(sheet.leases.items())])
+        await _many(c, "release_lease", sorted(sheet.released))
         await _many(c, "insert_event", sheet.events)
         await _many(c, "insert_fault", sheet.faults)
 
@@ -351,7 +350,7 @@ class GroupWriter:
         await _many(c, "delete_credential", [(name,) for name in unit.deleted_credentials])
         await _many(c, "delete_file", [(name,) for name in unit.deleted_files])
         for old, new in unit.moved:
-            await move(c, SQL, old, new, lambda ids: stored_values(c.fetch, ids, self._paths))
+            await move(c, SQL, old, new, lambda ids: stored_values(c.fetch, ids, self._lists))
         await _many(c, "forsake_all_of", [(id,) for id in unit.deleted_devices])
         await _many(c, "delete_device_credentials", [(id,) for id in unit.deleted_devices])
         await _many(c, "delete_device", [(id,) for id in unit.deleted_devices])
@@ -422,43 +421,6 @@ async def _many(c: Connection, name: str, values: list[Any]) -> None:
 def _clean(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A device's row, with texts that PostgreSQL can hold; its id stays as it is and is refused where it cannot."""
     return (*(cleaned(v) if isinstance(v, str) else v for v in row[:-1]), row[-1])
-
-
-async def stored_values(
-    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]
-) -> dict[str, dict[str, Any]]:
-    """All values of some devices. cache: path lists by id, added to."""
-    out: dict[str, dict[str, Any]] = {}
-    found, lists = await _stored(fetch, ids, cache)
-    for id, path_list, values, delta in found:
-        full = {}
-        if path_list is not None:
-            full = unpack_values(lists[path_list].rows, values)
-        if delta is not None:
-            for path, value in unpack_delta(delta).items():
-                full[path] = merged(full.get(path), value)
-        out[id] = full
-    return out
-
-
-async def _stored(
-    fetch: Callable[..., Any], ids: Sequence[str], cache: dict[int, Paths]
-) -> tuple[Sequence[Any], dict[int, Paths]]:
-    """(id, path list, values, delta) of some devices, and the path lists that these rows name."""
-    for _ in range(TRIES):
-        found: Sequence[Any] = await fetch(SQL["values"], list(ids))
-        lists = {row[1]: cache.get(row[1]) for row in found if row[1] is not None}
-        missing = [id for id, paths in lists.items() if paths is None]
-        if missing:
-            if len(cache) > MOST_LISTS:
-                cache.clear()
-            for id, blob in facts(await fetch(SQL["path_lists"], missing)).items():
-                lists[id] = cache[id] = Paths(unpack_paths(blob), blob)
-        whole = {id: paths for id, paths in lists.items() if paths is not None}
-        if len(whole) == len(lists):
-            return found, whole
-        # A device got another list between the two questions, and its old one was pruned.
-    raise StoreUnavailable("the lists of the devices' parameters change too fast to be read")
 
 
 def notes(node: str, subjects: Sequence[str]) -> list[str]:

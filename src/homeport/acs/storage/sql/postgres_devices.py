@@ -1,0 +1,230 @@
+"""What the PostgreSQL store has of devices in memory: what was read a moment ago, and what waits to be written.
+
+Neither is the truth. A view serves the messages of one turn and is dropped as soon as this or another node writes the device; what
+waits is laid over what is read, until it is on the disk.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.storage.interface import SessionChange, UnitOfWork
+from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.postgres_link import SQL, Link, Row, storable
+from homeport.acs.storage.sql.postgres_sheet import Job, Touch, Touched
+from homeport.acs.storage.sql.postgres_values import told, unreadable
+from homeport.acs.storage.sql.postgres_writer import GroupWriter
+from homeport.acs.storage.values import DAMAGED, merged
+from homeport.errors import StoreUnavailable
+
+VIEW_AGE: Final = 0.25
+"""Seconds for which what was read of a device may serve: the messages of one turn. Only while other nodes' notices arrive."""
+
+VIEWS: Final = 2_048
+"""Devices of which the last reading is kept."""
+
+MOST_DEFERRED: Final = 2_000
+"""History rows that wait while the database is away; older ones go, because the ACS must not run out of memory."""
+
+
+class View:
+    """What was read of one device: hot row, delta and open tasks. record: None where there is no such device."""
+
+    __slots__ = ("read_at", "record", "reported", "tasks")
+
+    def __init__(self, read_at: float, row: Row | None = None) -> None:
+        """read_at: seconds, monotonic. Raises StoreError where the row is damaged."""
+        self.read_at = read_at
+        self.record: DeviceRecord | None = None
+        self.reported: dict[str, StoredValue] = {}
+        self.tasks: tuple[TaskRecord, ...] = ()
+        if row is None:
+            return
+        try:
+            self.record = rows.device(row)
+            self.tasks = tuple(rows.task(blob) for blob in row[17])
+        except DAMAGED as e:
+            raise unreadable(f"the device {row[1]} or one of its open tasks", e) from e
+        self.reported = told(row[1], row[16])
+
+
+class Views:
+    """The last readings of devices. notified: whether other nodes' notices arrive; while they do not, nothing serves twice."""
+
+    def __init__(self, link: Link, notified: Callable[[], bool]) -> None:
+        self._link = link
+        self._notified = notified
+        self._views: dict[str, View] = {}
+        self._wanted: dict[str, asyncio.Future[View]] = {}
+        self._asked: set[str] = set()  # devices of the query that is on its way, which nobody has written meanwhile
+        self._reading: asyncio.Task[None] | None = None
+
+    async def get(self, id: str) -> View:
+        """The device as last read, where that was a moment ago and nobody has written it since; else read now. Raises StoreError."""
+        view = self._views.get(id)
+        if view is not None and self._notified() and time.monotonic() - view.read_at < VIEW_AGE:
+            return view
+        if not storable(id):
+            return View(0.0)
+        future = self._wanted.get(id)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = self._wanted[id] = loop.create_future()
+            if self._reading is None or self._reading.done():
+                self._reading = loop.create_task(self._read())
+        return await asyncio.shield(future)
+
+    def missing(self, id: str) -> bool:
+        """Whether the last reading found no such device."""
+        view = self._views.get(id)
+        return view is not None and view.record is None
+
+    def forget(self, id: str) -> None:
+        """Have the device read anew: it has been written, or may have been."""
+        self._views.pop(id, None)
+        self._asked.discard(id)
+
+    def clear(self) -> None:
+        """Have all devices read anew: notices may have been missed."""
+        self._views.clear()
+        self._asked.clear()
+
+    async def stop(self) -> None:
+        """Return when nothing is being read any more."""
+        if self._reading is not None:
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        """One query at a time, each for all devices that are asked for meanwhile."""
+        while self._wanted:
+            wanted, self._wanted = self._wanted, {}
+            self._asked = set(wanted)
+            try:
+                row_of = {row[1]: row for row in await self._link.fetch(SQL["views"], list(wanted))}
+            except Exception as e:
+                for future in wanted.values():
+                    _fail(future, e)
+                continue
+            now = time.monotonic()
+            for id, future in wanted.items():
+                try:
+                    view = View(now, row_of.get(id))
+                except Exception as e:  # of this device alone
+                    _fail(future, e)
+                    continue
+                if self._notified() and id in self._asked:
+                    self._views[id] = view
+                if not future.done():
+                    future.set_result(view)
+            while len(self._views) > VIEWS:
+                del self._views[next(iter(self._views))]
+        self._asked.clear()
+
+
+def _fail(future: "asyncio.Future[View]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # read here once: who asked may have gone
+
+
+class WriteBehind:
+    """What devices repeat anyway and histories, written soon, in batches; where that fails because the database is away, later.
+
+    left: told of a device when something that was touched of it is no longer here.
+    """
+
+    def __init__(self, left: Callable[[str], None]) -> None:
+        self._left = left
+        self._touched: Touched = {}
+        self._leaving: list[Touched] = []
+        self._sessions: list[SessionChange] = []
+        self._released: list[tuple[str, str]] = []
+        self._histories = 0  # jobs with sessions that are on their way
+
+    @property
+    def devices(self) -> bool:
+        """Whether something that was touched may not be on the disk."""
+        return bool(self._touched or self._leaving)
+
+    @property
+    def histories(self) -> bool:
+        """Whether there are sessions that may not be on the disk."""
+        return bool(self._sessions or self._histories)
+
+    def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
+        """Remember these behind what waits of the device already."""
+        known = self._touched.get(device)
+        if known is None:
+            self._touched[device] = (dict(fields), dict(changed))
+        else:
+            _lay(known, (fields, changed))
+
+    def ended(self, sessions: Iterable[SessionChange], released: Iterable[tuple[str, str]]) -> None:
+        """Remember histories, and leases that are over."""
+        self._sessions += sessions
+        self._released += released
+        del self._sessions[:-MOST_DEFERRED]
+
+    def of(self, device: str) -> Sequence[Touch]:
+        """What was touched of the device and may not be on the disk, oldest first."""
+        if not self._leaving and device not in self._touched:
+            return ()
+        return [t[device] for t in (*self._leaving, self._touched) if device in t]
+
+    def drain(self, writer: GroupWriter, devices: Iterable[str] | None = None) -> "list[asyncio.Future[None]]":
+        """All that waits, or what was touched of these devices, on its way to the disk."""
+        if devices is not None:
+            some = {id: self._touched.pop(id) for id in devices if id in self._touched}
+            return [self._send(writer, some)] if some else []
+        out = []
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            out.append(self._send(writer, touched))
+        if self._sessions or self._released:
+            out.append(self._send_histories(writer))
+        return out
+
+    def _send(self, writer: GroupWriter, touched: Touched) -> "asyncio.Future[None]":
+        """Until it is on the disk readers find it here; where the database is away it waits again."""
+        self._leaving.append(touched)
+        future = writer.submit(Job(touched=touched))
+
+        def done(ended: "asyncio.Future[None]") -> None:
+            self._leaving.remove(touched)
+            if isinstance(ended.exception(), StoreUnavailable):
+                for id, older in touched.items():
+                    newer = self._touched.get(id)
+                    if newer is not None:
+                        _lay(older, newer)
+                    self._touched[id] = older
+            for id in touched:
+                self._left(id)
+
+        future.add_done_callback(done)
+        return future
+
+    def _send_histories(self, writer: GroupWriter) -> "asyncio.Future[None]":
+        sessions, self._sessions = self._sessions, []
+        unit = UnitOfWork()
+        unit.sessions += sessions
+        unit.released, self._released = self._released, []  # where that fails, their time ends them
+        self._histories += 1
+        future = writer.submit(Job(unit=unit, histories=True))
+
+        def done(ended: "asyncio.Future[None]") -> None:
+            self._histories -= 1
+            if isinstance(ended.exception(), StoreUnavailable):
+                self._sessions[:0] = sessions
+                del self._sessions[:-MOST_DEFERRED]
+
+        future.add_done_callback(done)
+        return future
+
+
+def _lay(older: Touch, newer: tuple[Mapping[str, Any], Mapping[str, StoredValue]]) -> None:
+    """Bring the newer into the older."""
+    older[0].update(newer[0])
+    for path, value in newer[1].items():
+        older[1][path] = merged(older[1].get(path), value)

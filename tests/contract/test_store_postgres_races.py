@@ -1,0 +1,322 @@
+"""What PostgreSQL's store shows and keeps when readings, groups and damaged rows come together in one moment."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import pytest
+
+from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
+from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
+from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.where import parse
+from homeport.errors import StoreError
+from support.postgres import needs_postgres, shared_server
+from support.store_rows import a_device, a_task, unit
+
+pytestmark = [pytest.mark.postgres, needs_postgres]
+
+S1, S2 = a_device("S1").id, a_device("S2").id
+DONE = frozenset({TaskStatus.DONE})
+
+
+@pytest.fixture(scope="module")
+def url() -> str:
+    return shared_server().new_database()
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(10):
+            await scene
+
+    asyncio.run(limited())
+
+
+@contextlib.asynccontextmanager
+async def a_store(url: str, **options: Any) -> AsyncIterator[PostgresStore]:
+    """An open store with two devices, which writes nothing by itself."""
+    store = PostgresStore(url, write_behind=60, **options)
+    await store.open()
+    while not store.channel.listening:
+        await asyncio.sleep(0)
+    await store.commit(unit(deleted_devices=[S1, S2]))
+    await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def after_statements(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, deed: Callable[[], Awaitable[Any]], times: int
+) -> None:
+    """Let the deed come between the answer of the server and its reader, at the next statements."""
+    fetch, left = store._link.fetch, [deed] * times
+
+    async def delayed(sql: str, *values: Any) -> Any:
+        found = await fetch(sql, *values)
+        if left:
+            await left.pop()()
+        return found
+
+    monkeypatch.setattr(store._link, "fetch", delayed)
+
+
+def many(text: str, count: int = 40, name: str = "P") -> dict[str, StoredValue]:
+    return {f"Device.{name}{n}": StoredValue(text) for n in range(count)}
+
+
+# --- readings beside writes ---
+
+
+@pytest.mark.parametrize("count", [3, 6_000])
+def test_what_was_touched_is_shown_also_while_it_is_written(
+    url: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading is older than the write, and its answer comes later: neither of the two alone shows it."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.commit(unit(values=[ValuesChange(S1, many("0" * 20, count))]))
+
+            async def model() -> Any:
+                found = await store.device(S1)
+                return found.model if found is not None else None
+
+            async def told() -> Any:
+                return (await store.reported(S1))["Device.P1"]
+
+            async def known() -> Any:
+                return (await store.values(S1))["Device.P1"].value
+
+            for text, ask in (("a", model), ("b", told), ("c", known)):
+                store.touch(S1, {"model": text}, {"Device.P1": StoredValue(text)})
+                after_statements(store, monkeypatch, store.flush, 2)
+                assert await ask() == text
+                monkeypatch.undo()
+
+    run(scene())
+
+
+def test_histories_that_are_on_their_way_are_waited_for(url: str) -> None:
+    """Given to the writer by the clock, and not on the disk yet."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            for number in range(5):
+                ended = SessionRecord(id=f"s{number}", device=S1, started=1.0, ended=2.0, outcome="success")
+                store.later(unit(sessions=[SessionChange(ended)]))
+                store._tick()
+                assert len((await store.sessions_of(S1, limit=99, cursor=None)).items) == number + 1
+
+    run(scene())
+
+
+def test_many_values_are_read_whole_while_the_device_gets_other_paths(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their list of paths is pruned as soon as no device has it: values without it would be none at all."""
+
+    async def scene() -> None:
+        async with a_store(url) as store, a_store_beside(url) as other:
+            names = iter("ABCD")
+
+            async def changed() -> None:
+                await other.commit(unit(values=[ValuesChange(S1, many("1" * 20, 6_000, next(names)), ("Device.",))]))
+                await other.prune(sessions_before=0.0, tasks_before=0.0)
+
+            await changed()
+            after_statements(store, monkeypatch, changed, 2)
+            assert len(await store.values(S1)) == 6_000
+
+    run(scene())
+
+
+@contextlib.asynccontextmanager
+async def a_store_beside(url: str) -> AsyncIterator[PostgresStore]:
+    """Another node."""
+    store = PostgresStore(url, write_behind=60)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def test_values_are_not_shown_under_the_names_of_the_server_before(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one has taken over, and the reading itself is what first meets it."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.prune(sessions_before=0.0, tasks_before=0.0)
+            await store.commit(unit(values=[ValuesChange(S1, many("1"))]))
+            where = parse('param("Device.P7") == "1"')
+            assert len((await store.devices(where, limit=9, cursor=None)).items) == 1
+            renamed = bytes((await store._link.fetch("SELECT paths FROM path_list"))[0][0]).replace(b".P", b".Q")
+            await store._link.fetch("UPDATE path_list SET paths = $1, hash = 'other'", renamed)
+
+            async def cut() -> None:
+                store._link.drop_idle()
+
+            after_statements(store, monkeypatch, cut, 1)
+            assert (await store.devices(where, limit=9, cursor=None)).items == ()
+            monkeypatch.undo()
+            await store._link.fetch("DELETE FROM device_values")
+            await store._link.fetch("DELETE FROM path_list")
+
+    run(scene())
+
+
+# --- groups ---
+
+
+def test_a_lost_answer_to_a_commit_makes_no_conflict_a_success(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group was written, as the server says when it is asked; the unit that did not fit was not in it."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.commit(unit(tasks=[TaskChange(a_task("t"), None)]))
+            assert store._writer is not None
+            connection = store._writer._connection
+            execute = connection.execute
+
+            async def cut(query: str, *values: Any) -> Any:
+                answer = await execute(query, *values)
+                if query == "COMMIT":
+                    connection.terminate()
+                    raise asyncpg.ConnectionDoesNotExistError("cut")
+                return answer
+
+            monkeypatch.setattr(asyncpg.Connection, "execute", lambda self, query, *values: cut(query, *values))
+            units = [
+                unit(patches=[(S1, {"model": "written"})]),
+                unit(tasks=[TaskChange(a_task("t", status=TaskStatus.RUNNING), DONE)]),
+            ]
+            commits = asyncio.gather(*(store.commit(u) for u in units), return_exceptions=True)
+            while not connection.is_closed():
+                await asyncio.sleep(0)
+            monkeypatch.undo()
+            assert [type(outcome) for outcome in await commits] == [type(None), Conflict]
+            found = await store.fresh(S1)
+            assert found is not None and found.model == "written"
+
+    run(scene())
+
+
+def test_a_unit_that_does_not_fit_takes_no_idempotency_key_with_it(url: str) -> None:
+    """The wish beside it in the group is the first one under the key that is written."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            wish = a_task("a", idempotency_key="key", created=1.0)
+            refused = unit(tasks=[TaskChange(wish, None), TaskChange(a_task("gone"), DONE)])
+            again = unit(tasks=[TaskChange(a_task("b", idempotency_key="key", created=2.0), None)])
+            outcome = await asyncio.gather(store.commit(refused), store.commit(again), return_exceptions=True)
+            assert [type(o) for o in outcome] == [Conflict, type(None)]
+            assert [t.id for t in await store.open_tasks(S1)] == ["b"]
+
+    run(scene())
+
+
+def test_what_one_device_told_and_cannot_be_stored_takes_nothing_of_the_others_with_it(url: str) -> None:
+    """All that was touched within a second goes as one job, and so do the histories."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            wrong = "\ud800"
+            store.touch(S1, {"last_inform": 5.0}, {"Device.A": StoredValue(wrong)})
+            store.touch(S2, {"last_inform": 6.0}, {"Device.A": StoredValue("1")})
+            for number, reason in enumerate(("", wrong, "")):
+                ended = SessionRecord(
+                    id=f"h{number}", device=S2, started=1.0, ended=2.0, outcome="success", reason=reason
+                )
+                store.later(unit(sessions=[SessionChange(ended)]))
+            assert len((await store.sessions_of(S2, limit=9, cursor=None)).items) == 2
+            first, second = await store.fresh(S1), await store.fresh(S2)
+            assert first is not None and second is not None
+            assert (first.last_inform, second.last_inform) == (0.0, 6.0)
+            assert await store.reported(S2) == {"Device.A": "1"}
+            assert store.trouble is None
+
+    run(scene())
+
+
+# --- damaged rows ---
+
+
+def test_what_is_damaged_of_one_device_keeps_no_other_from_its_turn(url: str) -> None:
+    """What it told lately is told again; a task that cannot be read is an error for it alone, with the cure."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.commit(unit(values=[ValuesChange(id, {"Device.A": StoredValue("1")}) for id in (S1, S2)]))
+            await store._link.fetch(
+                "UPDATE device_delta SET vals = '\\xc1' WHERE device = (SELECT key FROM device WHERE id = $1)", S1
+            )
+            store._views.clear()
+            found = await asyncio.gather(store.reported(S1), store.reported(S2))
+            assert found == [{}, {"Device.A": "1"}]
+            for id in (S1, S2):
+                store.touch(id, {"last_inform": 7.0}, {"Device.A": StoredValue("2")})
+            await store.flush()
+            assert [await store.reported(id) for id in (S1, S2)] == [{"Device.A": "2"}] * 2
+            await store.commit(unit(tasks=[TaskChange(a_task("t"), None)]))
+            await store._link.fetch("UPDATE task SET record = '\\xc1' WHERE id = 't'")
+            store._views.clear()
+            outcome = await asyncio.gather(store.device(S1), store.device(S2), return_exceptions=True)
+            assert isinstance(outcome[0], StoreError) and "homeport acs db check" in str(outcome[0])
+            assert not isinstance(outcome[1], BaseException)
+
+    run(scene())
+
+
+def test_values_that_cannot_be_read_are_told_with_the_cure_and_leave_no_transaction_open(url: str) -> None:
+    """The next unit is written at once."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            for id in (S1, S2):
+                await store.commit(unit(values=[ValuesChange(id, many("1"))]))
+            await store._link.fetch(
+                "UPDATE device_values SET vals = '\\xc1' WHERE device = (SELECT key FROM device WHERE id = $1)", S1
+            )
+            for deed in (store.values(S1), store.commit(unit(values=[ValuesChange(S1, many("2"))]))):
+                with pytest.raises(StoreError, match=f"values of {S1} cannot be read.*homeport acs db check"):
+                    await deed
+            assert store._writer is not None and store._writer._connection is not None
+            assert not store._writer._connection.is_in_transaction()
+            await store.commit(unit(values=[ValuesChange(S2, many("2"))]))
+            assert {v.value for v in (await store.values(S2)).values()} == {"2"}
+            assert store.trouble is None
+
+    run(scene())
+
+
+# --- the start ---
+
+
+def test_a_start_that_fails_leaves_nothing_running() -> None:
+    """The database is there and says that it is up to date, but a table of it is gone."""
+    damaged = shared_server().new_database()
+
+    async def scene() -> None:
+        store = PostgresStore(damaged)
+        await store.open()
+        await store._link.fetch("DROP TABLE node")
+        await store.close()
+        store = PostgresStore(damaged)
+        with pytest.raises(StoreError):
+            await store.open()
+        assert asyncio.all_tasks() <= {asyncio.current_task(), *before}
+
+    before: set[Any] = set()
+
+    async def limited() -> None:
+        before.update(asyncio.all_tasks())
+        async with asyncio.timeout(10):
+            await scene()
+
+    asyncio.run(limited())
