@@ -27,6 +27,7 @@ from homeport.codec.messages import (
     SetParameterValues,
     SetParameterValuesResponse,
 )
+from homeport.http.digest import DigestClient
 
 P = ParamSpec("P")
 
@@ -175,6 +176,19 @@ class Device:
 
     async def close(self) -> None:
         await self.connection.close()
+
+
+async def login(
+    device: Device, username: str, password: str, *, algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+) -> str:
+    """An Authorization header that answers the challenge to an empty POST."""
+    challenge = await device.post(None)
+    assert challenge.status == 401
+    client = DigestClient(username, password, algorithms=algorithms)
+    offered = challenge.headers["www-authenticate"].split("\n")
+    answer = client.answer(offered, method="POST", uri="/", cnonce="abc")
+    assert answer is not None
+    return answer
 
 
 @dataclass

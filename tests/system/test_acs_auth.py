@@ -13,27 +13,13 @@ from homeport.codec.messages import (
     SetParameterValues,
 )
 from homeport.http.auth import basic_header
-from homeport.http.digest import DigestClient
-from support.acs_wire import Bed, Device, acs, id_of, run
+from support.acs_wire import Bed, acs, id_of, login, run
 
 pytestmark = pytest.mark.system
 
 
 def reading(request: Request) -> Message | None:
     return GetParameterValuesResponse((ParameterValueStruct("Device.X", "v"),))
-
-
-async def login(
-    device: Device, username: str, password: str, *, algorithms: tuple[str, ...] = ("SHA-256", "MD5")
-) -> str:
-    """An Authorization header that answers the challenge to an empty POST."""
-    challenge = await device.post(None)
-    assert challenge.status == 401
-    client = DigestClient(username, password, algorithms=algorithms)
-    offered = challenge.headers["www-authenticate"].split("\n")
-    answer = client.answer(offered, method="POST", uri="/", cnonce="abc")
-    assert answer is not None
-    return answer
 
 
 async def with_credentials(bed: Bed, serial: str, username: str, password: str) -> None:

@@ -205,7 +205,7 @@ class AcsApp:
         api = build(
             Services(
                 hub=self.hub,
-                devices=Devices(self.hub, self.door.in_session),
+                devices=Devices(self.hub, self.door.in_session, self.contacts.ask),
                 tasks=tasks,
                 files=self.files,
                 groups=groups,

@@ -39,7 +39,9 @@ def approve(
     for found in _chosen(client, devices or [], where, "Approve", yes=yes):
         client.call("POST", f"/devices/{quoted(found)}/approve")
         print(f"{found} is approved")
-    output.note("managed from the next contact on; to have a device come now, restart it")
+    output.note(
+        "managed from the next contact on; the ACS calls now, which works where a password is known: else restart the device"
+    )
 
 
 def _chosen(client: RestClient, devices: list[str], where: str | None, what: str, *, yes: bool) -> list[str]:

@@ -98,7 +98,7 @@ async def delete_device(use: Use, id: str) -> Response:
 
 @router.post("/devices/{id}/approve")
 async def approve_device(use: Use, id: str) -> dict[str, Any]:
-    """Let a device out of quarantine."""
+    """Let a device in that waits in quarantine or was refused; it is called, and set up as after a bootstrap."""
     return shapes.device(await use.devices.approve(id), use.hub.clock())
 
 

@@ -102,7 +102,7 @@ class Contacts:
         self._networks = tuple(ipaddress.ip_network(n, strict=False) for n in settings.connection_request_networks)
 
     def ask(self, device: str, task: str) -> None:
-        """Have the device called, and the outcome noted for the task. Returns at once."""
+        """Have the device called, and the outcome noted for the task; for no task ("") where the ACS itself wants it. Returns at once."""
         running = self._running.get(device)
         if running is not None:
             running.tasks.add(task)
@@ -170,6 +170,10 @@ class Contacts:
         """Wait for the end of the device's session; whether one of these tasks came too late for it. Raises StoreUnavailable."""
         while await self._in_session(device):
             await self._sleep(LOOK_EVERY)
+        if "" in tasks:
+            record = await self._hub.store.device(device)
+            if record is not None and record.wants:
+                return True
         return any(t.id in tasks and t.status is TaskStatus.QUEUED for t in await self._hub.store.open_tasks(device))
 
     async def _admitted(self, device: str) -> bool:
@@ -301,7 +305,7 @@ class Contacts:
 
     def _note(self, tasks: set[str], detail: ConnectionRequestDetail) -> None:
         self._hub.stats.count(self._hub.stats.connection_requests, "ok" if detail.ok else str(detail.status))
-        for task in tasks:
+        for task in tasks - {""}:
             keep_detail(self._hub.connection_request_details, task, detail)
             self._hub.noted(task, detail)
 

@@ -51,10 +51,16 @@ def wants_of(settings: AcsSettings) -> tuple[Want, ...]:
 
 
 class Devices:
-    """The verbs of devices. in_session: whether a device has a session open."""
+    """The verbs of devices. in_session: whether a device has a session open. ask: has a device called, for a task or, with "", as such."""
 
-    def __init__(self, hub: Hub, in_session: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        in_session: Callable[[str], Awaitable[bool]],
+        ask: Callable[[str, str], None] = lambda device, task: None,
+    ) -> None:
         self._hub = hub
+        self._ask = ask
         self._in_session = in_session
         self._store = hub.store
 
@@ -74,16 +80,22 @@ class Devices:
         return await self.get(id)
 
     async def approve(self, id: str) -> DeviceRecord:
-        """The device, admitted: from its next session on it gets tasks. Raises NotFound.
+        """The device, admitted: it is called, and gets tasks from now on. Raises NotFound.
 
-        One that has waited for this and came without 0 BOOTSTRAP (another ACS has managed it) is set up as it would have been then.
+        It is set up as after a 0 BOOTSTRAP. In quarantine nothing was done about one, and perhaps none came (another ACS has managed it);
+        of what a refused device told nothing was heard.
         """
         record = await self.get(id)
+        if record.state is DeviceState.APPROVED:
+            return record
         fields: dict[str, Any] = {"state": DeviceState.APPROVED}
         settings = self._hub.settings
-        if record.state is DeviceState.QUARANTINED and record.last_bootstrap is None and settings.discover != "never":
+        if settings.discover != "never":
             fields["wants"] = tuple(dict.fromkeys((*record.wants, *wants_of(settings))))
-        return await self._patch(id, fields)
+        admitted = await self._patch(id, fields)
+        if admitted.wants:
+            self._ask(id, "")
+        return admitted
 
     async def refuse(self, id: str) -> DeviceRecord:
         """The device, shut out: its sessions are answered with 403. Raises NotFound."""

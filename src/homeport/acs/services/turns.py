@@ -18,6 +18,7 @@ from homeport.acs.records import (
     NO_HABITS,
     OPEN_STATUSES,
     DeviceRecord,
+    DeviceState,
     FaultDetail,
     FaultRecord,
     StoredValue,
@@ -73,7 +74,7 @@ class Turns:
 
         clean: the answer surely holds no secret. large: it is of megabytes.
         """
-        if not work.manage:
+        if not work.manage and not await self._admitted(work):
             return None
         if work.run is None and not work.tried and not await self._busy(work):
             return None
@@ -116,6 +117,12 @@ class Turns:
         work.request = step.request
         self._hub.stats.count(self._hub.stats.rpcs, name_of(step.request))
         return step.request
+
+    async def _admitted(self, work: Work) -> bool:
+        """Whether a person has approved the device since it has opened the session."""
+        record = await self._store.device(work.device)
+        work.manage = record is not None and record.state is DeviceState.APPROVED
+        return work.manage
 
     async def _busy(self, work: Work) -> bool:
         """Whether there is anything to do: the question of nearly every session, answered without a look at the disk."""
@@ -210,7 +217,7 @@ class Turns:
     async def _pick(self, work: Work) -> bool:
         """Start the next program: the operator's tasks, then what the ACS itself wants. False: nothing to do."""
         record = await self._store.device(work.device)
-        if record is None or work.over or self._overtaken(work, record):
+        if record is None or record.state is not DeviceState.APPROVED or work.over or self._overtaken(work, record):
             return False
         if await self._pick_task(work):
             return True
