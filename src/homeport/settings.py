@@ -5,6 +5,7 @@ A field is declared with `setting(default, "one sentence", unit=...)`. Precedenc
 """
 
 import dataclasses
+import difflib
 import tomllib
 import types
 import typing
@@ -98,8 +99,9 @@ def load(
     rows = {row.name: row for row in describe(cls)}
     for key in table:
         if key.replace("-", "_") not in rows:
-            known = ", ".join(sorted(rows))
-            raise ConfigError(f"{file}: there is no setting {key!r}; the settings are: {known}")
+            near = difflib.get_close_matches(key.replace("-", "_"), rows, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"the settings are: {', '.join(sorted(rows))}"
+            raise ConfigError(f"{file}: there is no setting {key!r}; {meant}")
     values: dict[str, Any] = {}
     for row in rows.values():
         specific = row.environment_name(program)

@@ -114,14 +114,22 @@ def test_the_devices_of_a_killed_node_go_on_at_another(node: Acs, url: str, tmp_
 def test_an_acs_outlives_its_database(node: Acs, url: str) -> None:
     """While the server is away REST says so with 503; when it is back the ACS works again by itself."""
     server = shared_server()
+    assert metrics_of(node)["homeport_store_up"] == "1.0"
     server.stop(hard=True)
     try:
         assert status_of(node) == 503
+        # The alarm that is about this must reach those who watch, although no token can be looked up now.
+        assert wait_for(lambda: metrics_of(node)["homeport_store_up"] == "0.0", "the alarm")
     finally:
         server.start()
 
     wait_for(lambda: status_of(node) == 200, "the ACS's recovery")
     assert wait_for(lambda: node.rest("GET", "health")["status"] == "ok", "good health")
+
+
+def metrics_of(acs: Acs) -> dict[str, str]:
+    """The metrics that have no labels, as the text that they are."""
+    return dict(line.rsplit(" ", 1) for line in acs.text("/metrics").splitlines() if line[0] != "#")
 
 
 def status_of(acs: Acs) -> int:

@@ -26,7 +26,7 @@ def homeport(*words: str, **environment: str) -> subprocess.CompletedProcess[str
 def acs(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """`homeport acs serve` by configuration file and environment, and the lines that it prints when it is ready."""
     (tmp_path / "acs.toml").write_text(
-        '[acs]\ncwmp-listen = "127.0.0.1:0"\nhttp-listen = "127.0.0.1:0"\ncpe-auth = "open"\n'
+        '[acs]\ncwmp-listen = "127.0.0.1:0"\nhttp-listen = "127.0.0.1:0"\ncpe-auth = "open"\ntftp-listen = "127.0.0.1:0"\n'
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
     environment |= {"HOMEPORT_ACS_DATA_DIR": str(tmp_path / "data"), "HOMEPORT_CONFIG": str(tmp_path / "acs.toml")}
@@ -56,6 +56,8 @@ def test_the_acs_says_where_it_is_and_stops_on_sigterm(
     assert record["cwmp_url"] in said
     assert record["http_url"] in said
     assert str(tmp_path / "data" / "admin.token") in said
+    assert "TFTP (UDP)         127.0.0.1:0\n" in said
+    assert "STUN" not in said
     assert "open" in said
     assert record["pid"] == process.pid
     assert homeport("device", "list", HOMEPORT_DATA_DIR=str(tmp_path / "data")).returncode == 0

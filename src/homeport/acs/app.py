@@ -538,16 +538,26 @@ async def _started(app: AcsApp) -> None:
         raise
 
 
+def _udp_listeners(settings: AcsSettings) -> list[tuple[str, str]]:
+    """What devices find by UDP: name and address; "" where it is switched off."""
+    return [
+        ("STUN", settings.stun_listen),
+        ("TFTP", settings.tftp_listen),
+        ("notifications", settings.lightweight_listen),
+    ]
+
+
 def _print_start(settings: AcsSettings, ports: Ports) -> None:
     """What the operator needs to go on."""
     lines = [
         f"CWMP for devices   {ports.cwmp_url}",
         f"REST API           {ports.http_url}/api/v1",
         f"files for devices  {ports.file_url}",
+        *(f"{name} (UDP)".ljust(19) + where for name, where in _udp_listeners(settings) if where),
         f"admin token        {settings.data_dir / TOKEN_FILE}",
     ]
     if ports.cwmp_tls is not None:
-        lines.insert(1, f"             https   {ports.cwmp_tls_url}")
+        lines.insert(1, f"  by https         {ports.cwmp_tls_url}")
         if settings.tls_certificate is None:
             lines.append(f"devices must trust {settings.data_dir / 'laboratory.crt'}")
     if settings.workers > 1:

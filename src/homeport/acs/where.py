@@ -5,8 +5,10 @@ SQL in storage/sql. Nothing is ever evaluated as Python. A comparison with somet
 """
 
 import ast
+import difflib
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -115,6 +117,10 @@ Condition = Compare | TextTest | Member | Not | Both | Always | Online
 Test = Callable[[DeviceRecord, Param], bool]
 
 _EXAMPLE = 'an example that works: model == "797xx" and "gold" in tags'
+_TEXTS: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
+_ONE_EQUALS: Final = re.compile(r"(?<![=!<>])=(?!=)")
+"""What people write who think of SQL."""
+
 _OPS: Final[dict[type[ast.cmpop], str]] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -153,7 +159,10 @@ def parse(text: str, *, now: float = 0.0) -> Where:
         where = ""
         if isinstance(e, SyntaxError) and e.offset is not None and "\n" not in source:
             where = f"at character {(e.offset or len(source) + 1) + _blanks(text)}: "  # 0: the end came too early
-        raise WhereError(f"the condition is not an expression ({where}{getattr(e, 'msg', e)}); {_EXAMPLE}") from e
+        said = f"{where}{getattr(e, 'msg', e)}"
+        if _ONE_EQUALS.search(_TEXTS.sub("", source)):
+            said += "; two values are compared by =="
+        raise WhereError(f"the condition is not an expression ({said}); {_EXAMPLE}") from e
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise WhereError(f"the condition has too many parts; at most {MAX_NODES} are allowed")
     try:
@@ -320,10 +329,10 @@ def _operand(node: ast.expr) -> Operand:
         case ast.Name(id=name) if name in TEXT_FIELDS or name in NUMBER_FIELDS:
             return Field(name)
         case ast.Name(id=name):
-            raise _Wrong(
-                node,
-                f"there is no field {name}; there are {', '.join(sorted(TEXT_FIELDS | NUMBER_FIELDS))}, online, tags",
-            )
+            there = (*sorted(TEXT_FIELDS | NUMBER_FIELDS), "online", "tags")
+            near = difflib.get_close_matches(name, there, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise _Wrong(node, f"there is no field {name}; {meant}there are {', '.join(there)}")
         case ast.Constant(value=bool()):
             raise _Wrong(node, "a truth value cannot be compared; parameters are text, write 'true' or '1' in quotes")
         case ast.Constant(value=str() as text):

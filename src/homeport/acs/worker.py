@@ -107,11 +107,16 @@ class Worker:
         )
 
     async def _every(self, seconds: float, work: Work) -> None:
+        waits = False
         while True:
             await self._sleep(seconds)
             try:
                 await work()
+                waits = False
             except StoreUnavailable as e:
-                _log.warning("put off", reason=str(e))
+                if not waits:  # once, not at each try
+                    name = getattr(work, "__name__", "")
+                    _log.warning("what is done by the clock waits for the store", work=name, reason=str(e))
+                waits = True
             except Exception:
                 _log.exception("what is done by the clock has failed; it is tried again", every=seconds)

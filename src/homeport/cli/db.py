@@ -92,6 +92,7 @@ def backup(
 
     counts = _run(archive.backup(_place(data_dir, database, config), file), "writing the backup")
     _report(counts, as_json, file=str(file))
+    output.note(f"all of this is in {file}, {file.stat().st_size} bytes; copy the directory files beside it")
 
 
 @app.command()
@@ -117,6 +118,7 @@ def restore(
             except OSError as e:
                 raise CliError(f"cannot make {place.parent}: {e.strerror}; choose another place") from e
         _report(_run(archive.restore(place, file, opened), "restoring"), as_json, file=str(file))
+    output.note("all of this is in the database now; the directory files goes into the ACS's data directory")
 
 
 @app.command()

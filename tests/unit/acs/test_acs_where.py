@@ -128,7 +128,9 @@ def test_time_is_asked_for_in_one_way(text: str) -> None:
     ("text", "says"),
     [
         ("model ==", r"at character \d+: invalid syntax"),
-        ('  mdel == "x"', r"at character 3, 'mdel': there is no field mdel"),
+        ('model = "x"', r"at character \d+: .*; two values are compared by =="),
+        ('model == "a=b" and', r"at character \d+: [^;]*\);"),
+        ('  mdel == "x"', r"at character 3, 'mdel': there is no field mdel; did you mean model\? there are address"),
         (
             'serial_number == "é" and foo(model)',
             r"at character 26, 'foo\(model\)': there is no such function; there are age",

@@ -100,8 +100,11 @@ def test_a_number_where_text_is_wanted_is_refused(tmp_path):
 def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path):
     """A misspelt setting must not be silently ignored."""
     file = tmp_path / "l.toml"
-    file.write_text("wats = 5\n")
+    file.write_text("speed_of_light = 5\n")
     with pytest.raises(ConfigError, match="the settings are: colour"):
+        read(file=file)
+    file.write_text("wats = 5\n")
+    with pytest.raises(ConfigError, match="there is no setting 'wats'; did you mean 'watts'\\?"):
         read(file=file)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from homeport.acs.api.app import OWN, READING, administrator, authorized, operator
+from homeport.acs.api.app import OWN, READING, administrator, authorized, operator, watching
 from homeport.acs.records import Scope
 
 PREFIX: Final = "/api/v1"
@@ -61,6 +61,8 @@ def _calls(routes: Iterable[Any], prefix: str, asked: frozenset[Any]) -> dict[tu
 
 
 def _needs(path: str, method: str, asked: frozenset[Any]) -> str:
+    if watching in asked:
+        return Scope.READ.value
     if authorized not in asked:
         return ""
     if path in OWN:

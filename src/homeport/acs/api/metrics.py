@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from homeport.acs.services.hub import ANSWER_BOUNDS, FOREVER, SESSION_BOUNDS
 from homeport.acs.storage.interface import Figures
+from homeport.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from homeport.acs.api.app import Services
@@ -21,6 +22,7 @@ class Metrics:
 
     def __init__(self, services: "Services") -> None:
         self._services = services
+        self._up = True
         self._devices = 0
         self._free = 0
         self._figures = Figures()
@@ -28,10 +30,14 @@ class Metrics:
         self._registry.register(self)
 
     async def text(self) -> str:
-        """All metrics in the text format."""
+        """All metrics in the text format. While the database is away what it last told stands beside `homeport_store_up 0`."""
         hub = self._services.hub
-        self._devices = await hub.store.device_count()
-        self._figures = await hub.store.figures()
+        self._up = hub.store.trouble is None
+        try:
+            self._devices = await hub.store.device_count()
+            self._figures = await hub.store.figures()
+        except StoreUnavailable:
+            self._up = False
         with contextlib.suppress(OSError):
             self._free = shutil.disk_usage(hub.settings.data_dir).free
         return generate_latest(self._registry).decode()
@@ -43,9 +49,7 @@ class Metrics:
         several = len(snapshots) > 1 or bool(snapshots[0][0])
         worker = ["worker"] if several else []
         yield GaugeMetricFamily("homeport_devices", "Devices known", self._devices)
-        yield GaugeMetricFamily(
-            "homeport_store_up", "1 while the database takes writes", float(hub.store.trouble is None)
-        )
+        yield GaugeMetricFamily("homeport_store_up", "1 while the database takes writes", float(self._up))
         yield from self._store_figures()
         gauge = GaugeMetricFamily("homeport_sessions_open", "CWMP sessions open now", labels=worker)
         for number, snapshot in snapshots:

@@ -3,14 +3,21 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from homeport.acs.records import Scope, TokenRecord
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.storage.interface import Store, UnitOfWork
+from homeport.errors import StoreUnavailable
 
 ADMIN: Final = "admin"
 """The name of the token in DIR/admin.token, and how the names of those begin that the ACS makes for itself."""
+
+REMEMBERED: Final = 86_400.0
+"""Seconds for which a token that watches is remembered: longer than people need to bring a database back."""
+
+MOST_REMEMBERED: Final = 64
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _REVOKED: Final = "revoked:"
@@ -39,6 +46,36 @@ async def token_holder(store: Store, header: str | None, now: float) -> TokenRec
         return None
     found = await store.token(token_digest(token.strip()))
     return None if found is None or (found.expires is not None and found.expires <= now) else found
+
+
+class Watchers:
+    """Whose token opens what tells whether the ACS works, also while no token can be looked up because the database is away.
+
+    Such a token counts if it was good here within the last `REMEMBERED` seconds; one that was found to be none any more does not.
+    """
+
+    def __init__(self, ask: Callable[[str | None], Awaitable[TokenRecord | None]], clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._good: dict[str, tuple[float, TokenRecord]] = {}
+
+    async def holder(self, header: str | None) -> TokenRecord | None:
+        """The token in an `Authorization` header; None where it is not a good one. Raises StoreUnavailable for one not known here."""
+        digest = token_digest(header or "")
+        now = self._clock()
+        try:
+            found = await self._ask(header)
+        except StoreUnavailable:
+            at, found = self._good.get(digest, (-REMEMBERED, None))
+            if found is None or now - at > REMEMBERED:
+                raise
+            return None if found.expires is not None and found.expires <= now else found
+        self._good.pop(digest, None)
+        if found is not None:
+            self._good[digest] = (now, found)
+            while len(self._good) > MOST_REMEMBERED:
+                del self._good[next(iter(self._good))]  # the one that was looked up longest ago
+        return found
 
 
 class Tokens:

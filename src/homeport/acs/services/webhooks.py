@@ -7,6 +7,7 @@ that does not answer delays nobody else. Of several processes on one database on
 import asyncio
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -352,5 +353,12 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: fl
         raise OSError(f"it did not answer within {seconds:g} s") from None
     except aiohttp.InvalidURL:  # its text is the whole address, with a password
         raise OSError("the host in its address is no name; correct the address") from None
+    except aiohttp.ClientConnectorDNSError as e:
+        raise OSError(f"the name {e.host} has no address") from e
+    except aiohttp.ClientConnectorCertificateError as e:
+        raise OSError(f"the certificate of {e.host} is not trusted: {e.certificate_error}") from e
+    except aiohttp.ClientConnectorError as e:
+        why = os.strerror(e.os_error.errno) if e.os_error.errno else str(e.os_error)
+        raise OSError(f"cannot connect to {e.host}:{e.port}: {why.lower()}") from e
     except (aiohttp.ClientError, ValueError) as e:
         raise OSError(str(e) or type(e).__name__) from e
