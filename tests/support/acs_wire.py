@@ -233,10 +233,16 @@ class Bed:
 
 
 @contextlib.asynccontextmanager
-async def acs(directory: Path, *, clock: Callable[[], float] = time.time, **settings: Any) -> AsyncIterator[Bed]:
+async def acs(
+    directory: Path,
+    *,
+    clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Bed]:
     """A running ACS on free ports of loopback, open unless told otherwise, without wishes of its own unless told otherwise.
 
-    clock: the ACS's time of day, seconds since 1970.
+    clock: the ACS's time of day, seconds since 1970. steady: the clock that nobody sets; without it a test's clock is believed.
     """
     chosen: dict[str, Any] = {
         "data_dir": directory,
@@ -247,7 +253,7 @@ async def acs(directory: Path, *, clock: Callable[[], float] = time.time, **sett
         "discover": "never",
         "connection_request_credentials": "keep",
     } | settings
-    app = AcsApp(AcsSettings(**chosen), clock=clock)
+    app = AcsApp(AcsSettings(**chosen), clock=clock, steady=steady)
     await app.start()
     bed = Bed(app, await Connection.to(app.http_url), app.token_file.read_text().strip())
     try:

@@ -43,6 +43,7 @@ from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.shares import CONNECTIONS, SESSIONS, TLS_CONNECTIONS, Board, CountedSet
 from homeport.acs.services.snapshots import Snapshot, Snapshots, forget, taken
 from homeport.acs.services.tasks import Tasks
+from homeport.acs.services.timekeeper import NOTED_EVERY, uptime
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.services.users import Throttle, Users
@@ -69,6 +70,7 @@ _log = structlog.get_logger("homeport.acs")
 class AcsApp:
     """One ACS in this process. After `start`, the addresses are known; port 0 in the settings takes a free one.
 
+    clock: the time of day. steady: the clock by which that one is judged; the machine's own where both are left out.
     ports, number, board: what the parent of several workers gives to each of them.
     """
 
@@ -78,6 +80,7 @@ class AcsApp:
         *,
         store: Store | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
         ports: Ports | None = None,
         number: int | None = None,
         board: Board | None = None,
@@ -94,7 +97,9 @@ class AcsApp:
         self.file_url = ""
         self.token_file = settings.data_dir / TOKEN_FILE
         self.store = store if store is not None else self._make_store()
-        self.hub = Hub(self.store, settings, clock=clock)
+        if steady is None and clock is time.time:
+            steady = uptime
+        self.hub = Hub(self.store, settings, clock=clock, steady=steady)
         self.door: Door
         self.contacts: Contacts
         self.udp: UdpCalls | None = None
@@ -154,6 +159,7 @@ class AcsApp:
             self._lock = take_directory(settings.data_dir)
         self.ports = self._given or Ports.bind(settings)
         await self.store.open()
+        await self.hub.time.recall()
         await self._start_files()
         leases = Leases(self.hub)
         sessions = Sessions(self.hub, self.files, leases)
@@ -191,6 +197,8 @@ class AcsApp:
         )
         tasks = Tasks(self.hub, self.contacts.ask, self.files)
         self.overdue = tasks.overdue
+        if self._first:
+            self.worker.also(self.hub.time.note, every=NOTED_EVERY)
         self.worker.also(self.overdue.watch, every=OVERDUE_REST)
         if self._first:
             await self._admin_token()

@@ -15,7 +15,7 @@ ANNOUNCED = ("cwmp_listen", "cwmp_tls_listen", "file_listen", "http_listen")
 
 MAY_BE_ZERO: Final = frozenset(
     {"file_rate", "file_total_rate", "write_behind", "trace_limit"}
-    | {"keep_sessions_days", "keep_tasks_days", "keep_audit_days"}
+    | {"keep_sessions_days", "keep_tasks_days", "keep_audit_days", "clock_doubt"}
 )
 """Numbers that mean something where they are 0; all others must be more."""
 
@@ -192,6 +192,12 @@ class AcsSettings:
     keep_sessions_days: float = setting(30.0, "How long session histories and events are kept.", unit="days")
     keep_tasks_days: float = setting(90.0, "How long finished tasks are kept.", unit="days")
     keep_audit_days: float = setting(365.0, "How long the audit log is kept.", unit="days")
+    clock_doubt: float = setting(
+        86_400.0,
+        "Time for which a jump of this machine's clock by more than a day is not believed: no task ends and nothing is deleted by it,"
+        " and what has expired by it is not sent; 0 believes it at once.",
+        unit="seconds",
+    )
     webhook_keep_hours: float = setting(
         24.0, "How long an event waits for a webhook that does not answer, before it is dropped.", unit="hours"
     )

@@ -101,7 +101,7 @@ class Worker:
 
     async def prune(self) -> None:
         """Delete what is older than the settings keep."""
-        now, settings = self._hub.clock(), self._hub.settings
+        now, settings = self._hub.sure(), self._hub.settings
         await self._hub.store.prune(
             sessions_before=now - settings.keep_sessions_days * DAY, tasks_before=now - settings.keep_tasks_days * DAY
         )

@@ -210,6 +210,7 @@ def build(given: Services) -> FastAPI:
         serving = sum(worker.serving for worker in workers)
         if trouble is None and serving < len(workers):
             trouble = f"{serving} of {len(workers)} worker processes serve; the log of the ACS says why"
+        trouble = trouble or use.hub.time.trouble
         told: dict[str, Any] = {"status": "ok" if trouble is None else "degraded"}
         told |= {"version": __version__, "trouble": trouble}
         if workers:

@@ -50,6 +50,10 @@ class Metrics:
         worker = ["worker"] if several else []
         yield GaugeMetricFamily("homeport_devices", "Devices known", self._devices)
         yield GaugeMetricFamily("homeport_store_up", "1 while the database takes writes", float(self._up))
+        ahead = hub.time.ahead
+        yield GaugeMetricFamily(
+            "homeport_clock_ahead_seconds", "By how much a clock that has jumped is not believed", ahead
+        )
         yield from self._store_figures()
         gauge = GaugeMetricFamily("homeport_sessions_open", "CWMP sessions open now", labels=worker)
         for number, snapshot in snapshots:

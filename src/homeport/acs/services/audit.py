@@ -69,7 +69,7 @@ class Audit:
     async def prune(self) -> None:
         """Delete what is older than the settings keep."""
         days = self._hub.settings.keep_audit_days
-        await self._store.forget_documents(KIND, due_before=self._hub.clock() - days * 86_400)
+        await self._store.forget_documents(KIND, due_before=self._hub.sure() - days * 86_400)
 
 
 def shape(record: AuditRecord) -> Mapping[str, Any]:

@@ -158,7 +158,7 @@ class Groups:
 
     async def sweep(self) -> None:
         """Forget the hashes of passwords whose overlap is over."""
-        now = self._hub.clock()
+        now = self._hub.sure()
         for login in await self.all():
             group = group_of(login)
             if 0.0 < group.old_until <= now:

@@ -15,6 +15,7 @@ from homeport.acs.config import AcsSettings
 from homeport.acs.engine.settle import Patience
 from homeport.acs.records import OPEN_STATUSES, ConnectionRequestDetail, TaskRecord, TaskStatus
 from homeport.acs.services.peers import Peers
+from homeport.acs.services.timekeeper import Timekeeper
 from homeport.acs.storage.interface import Store, TaskChange
 from homeport.errors import HomeportError
 
@@ -259,14 +260,26 @@ def keep_detail(details: dict[str, ConnectionRequestDetail], task: str, detail: 
 
 
 class Hub:
-    """Made once by the composition root. clock: seconds since 1970. peers: None in a process that is alone."""
+    """Made once by the composition root. clock: seconds since 1970. peers: None in a process that is alone.
 
-    def __init__(self, store: Store, settings: AcsSettings, *, clock: Callable[[], float] = time.time) -> None:
+    steady: a clock that nobody sets, by which the other one is judged; None where that is believed whatever it tells.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: AcsSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings
         self.patience = Patience(settings.restart_timeout, settings.transfer_timeout, settings.unknown_timeout)
         channel = store.channel
         self.clock = clock if channel is None else lambda: clock() + channel.ahead
+        self.time = Timekeeper(store, lambda: self.clock(), steady, settings.clock_doubt)
+        self.sure = self.time.sure
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()

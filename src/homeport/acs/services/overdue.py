@@ -50,7 +50,7 @@ class Overdue:
     async def sweep(self) -> None:
         """End what has expired, was not told of in time, or waits for a task that will never be done. Raises StoreUnavailable."""
         while True:
-            now = self._hub.clock()
+            now = self._hub.sure()
             found = await self._store.due_tasks(now=now, limit=BATCH)
             if not await self.end(found, now):
                 return

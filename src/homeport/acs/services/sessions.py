@@ -200,7 +200,7 @@ class Sessions(Turns):
         for task in tasks:
             if task.status is not TaskStatus.QUEUED:
                 after = settle.at_inform(
-                    task, events, attempts=settings.task_attempts, patience=self._hub.patience, now=now
+                    task, events, attempts=settings.task_attempts, patience=self._hub.patience, now=self._hub.sure()
                 )
                 if after != task:
                     after = after if after.status in OPEN_STATUSES else masked_task(after)

@@ -123,9 +123,9 @@ class Tasks:
         args, sendable = await self._files.checked(rpc, args)
         check(rpc, sendable)
         waiting = await self._store.open_tasks(device)
-        stale = [t for t in waiting if settle.expired(t, now)]
+        stale = [t for t in waiting if settle.expired(t, hub.sure())]
         if stale:
-            await self.overdue.end(stale, now)  # their device may never come, and they would be in the way
+            await self.overdue.end(stale, hub.sure())  # their device may never come, and they would be in the way
         if len(waiting) - len(stale) >= MOST_OPEN:
             raise Refused(f"the device {device} has {MOST_OPEN} open tasks; cancel some or wait")
         task = TaskRecord(
@@ -173,7 +173,7 @@ class Tasks:
         asking = self._hub.asking.get(task.id)
         if asking is not None:
             return asking
-        return settle.by_clock(task, patience=self._hub.patience, now=self._hub.clock())
+        return settle.by_clock(task, patience=self._hub.patience, now=self._hub.sure())
 
     async def all(
         self,
@@ -220,7 +220,7 @@ class Tasks:
                 return task
             over = settle.over_at(task, patience=self._hub.patience)
             if over is not None:
-                left = min(left, max(0.0, over - self._hub.clock()) + 0.001)
+                left = min(left, max(0.0, over - self._hub.sure()) + 0.001)
             if self._hub.peers is not None:
                 left = min(left, LOOK_EVERY)
             await self._hub.bus.wait(id, left)

@@ -266,12 +266,14 @@ class Turns:
         return username
 
     async def _pick_task(self, work: Work) -> bool:
-        now = self._hub.clock()
+        now, sure = self._hub.clock(), self._hub.sure()
         over: list[TaskChange] = []
         chosen: TaskRecord | None = None
         for task in settle.candidates(await self._store.open_tasks(work.device)):
             after = task
             if settle.expired(task, now):
+                if not settle.expired(task, sure):
+                    continue  # by a clock that has jumped: neither sent nor ended until it is believed
                 after = settle.by_clock(task, patience=self._hub.patience, now=now)
             elif task.status is TaskStatus.QUEUED and task.after is not None:
                 before = await self._store.task(task.after)

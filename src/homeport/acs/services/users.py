@@ -251,7 +251,7 @@ class Users:
 
     async def sweep(self) -> None:
         """Delete the tokens that have ended by themselves."""
-        now = self._hub.clock()
+        now = self._hub.sure()
         unit = UnitOfWork()
         unit.ended_tokens += [t.name for t in await self._store.tokens() if t.expires is not None and t.expires <= now]
         if unit.ended_tokens:

@@ -235,7 +235,7 @@ class Webhooks:
         try:
             if not await self._may_send(hook):
                 return
-            kept = self._hub.clock() - self._hub.settings.webhook_keep_hours * 3600
+            kept = self._hub.sure() - self._hub.settings.webhook_keep_hours * 3600
             dropped = await self._store.forget_documents(_queue(hook.name), due_before=kept)
             if dropped:
                 _log.warning("events for a webhook were dropped", webhook=hook.name, events=dropped)
