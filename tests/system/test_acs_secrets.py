@@ -1,10 +1,16 @@
 """What an operator's secrets do on their way: the device gets them, and nobody else sees them."""
 
+import html
+import random
 from pathlib import Path
+from typing import Any
 
-from tests.support.acs_wire import acs, id_of, run
+import pytest
+from tests.support.acs_wire import OUI, PRODUCT, acs, id_of, played, run
+from tests.support.spellings import NAMES, SECRET, Speller, every_way
 
 from homeport.codec import messages as m
+from homeport.codec.envelope import decode
 
 URL = "https://u:hunter2@files.example/fw.bin?token=hunter2"
 
@@ -62,3 +68,55 @@ def test_a_secret_reaches_the_device_and_nobody_else(tmp_path: Path) -> None:
             assert "hunter2" not in str(stored)
 
     run(scene())
+
+
+def an_inform(speller: Speller, serial: str, names: tuple[str, ...]) -> str:
+    device = f"<Manufacturer>E</Manufacturer><OUI>{OUI}</OUI><ProductClass>{PRODUCT}</ProductClass><SerialNumber>{serial}</SerialNumber>"
+    rest = "<MaxEnvelopes>1</MaxEnvelopes><CurrentTime>2026-11-21T06:00:00Z</CurrentTime><RetryCount>0</RetryCount>"
+    event = "<EventStruct><EventCode>4 VALUE CHANGE</EventCode><CommandKey/></EventStruct>"
+    content = f"<DeviceId>{device}</DeviceId><Event>{event}</Event>{rest}{speller.values(names)}"
+    return speller.envelope("Inform", content)
+
+
+@played
+async def test_a_secret_in_any_spelling_is_in_no_history_event_log_or_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told in an Inform, read by a task, in an answer that is broken: histories, tasks, the event stream and all that lies on the disk."""
+    heard: list[Any] = []
+    async with acs(tmp_path, log_level="debug") as bed:
+        bed.app.hub.bus.tap = heard.append  # what the webhooks are made of, and the event stream
+        seen: list[bytes] = []
+        for seed in range(8):
+            serial, names = f"S{seed}", (NAMES[seed],)
+            device = await bed.device(serial)
+            assert (await device.session("1 BOOT")).status == 204
+            task = await bed.task("GetParameterValues", {"parameter_names": list(names)}, serial=serial)
+            broken = await bed.task("GetParameterValues", {"parameter_names": ["Device.A"]}, serial=serial)
+            informed = await device.post(every_way(seed, lambda s: an_inform(s, serial, names)))  # noqa: B023
+            assert informed.status == 200, informed.body
+            asked = await device.post(None)
+            ids = decode(asked.body).id or ""
+            answer = every_way(100 + seed, lambda s: s.envelope("GetParameterValuesResponse", s.values(names), id=ids))  # noqa: B023
+            asked = await device.post(answer)
+            assert asked.status == 200, asked.body
+            cut = Speller(random.Random(seed)).values(names)[:-20].encode()
+            assert (await device.post(cut)).status == 400
+            for path in (f"tasks/{task['id']}", f"tasks/{broken['id']}"):
+                seen.append((await bed.rest("GET", path)).body)
+            pages = [
+                f"devices/{id_of(serial)}/{what}" for what in ("sessions", "events", "parameters", "tasks", "faults")
+            ]
+            seen += [(await bed.rest("GET", path)).body for path in pages]
+            for session in (await bed.rest("GET", pages[0])).json["items"]:
+                seen.append((await bed.rest("GET", f"sessions/{session['id']}")).body)
+        assert sum(b"********" in page for page in seen) >= 16
+    seen += [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    seen += [repr(heard).encode(), capsys.readouterr().out.encode()]
+    assert heard
+    found = [
+        page
+        for page in seen
+        if SECRET in html.unescape(page.decode("utf-8", "replace")).replace("<![CDATA[", "").replace("]]>", "")
+    ]
+    assert not found, found[0][:3_000]

@@ -68,6 +68,7 @@ _CHARSET: Final = re.compile(r"""\bcharset\s*=\s*["']?([A-Za-z0-9._-]{1,40})""",
 _BEFORE_DOCTYPE: Final = re.compile(rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>)*+<!DOCTYPE", re.DOTALL)
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _REFERENCE: Final = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,9}));")
+_QUOTED_ENTITY: Final = re.compile(r"Entity '[^']*'")
 _SPACE: Final = b" \t\r\n"
 _BEFORE_TEXT: Final = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*+")
 _CONVERTED_AT_ONCE: Final = 65_536
@@ -353,6 +354,8 @@ def _parse_or_repair(text: bytes, quirks: dict[Quirk, None]) -> Element:
         root = _fromstring(repaired, _new_parser(recover=True))
         if root is not None:
             return root
+    # What stands behind an ampersand may be the rest of a password, and this text goes into logs.
+    reason = _QUOTED_ENTITY.sub("An entity is", reason or "")
     raise MessageRefused(f"The body is not well-formed XML: {reason}.")
 
 

@@ -7,35 +7,41 @@ from typing import Any, Final
 
 import msgspec
 
-from homeport.acs.engine.effects import SECRET_ENDINGS, is_secret, peculiar
+from homeport.acs.engine.effects import is_secret, peculiar
 from homeport.acs.records import TaskRecord
 from homeport.acs.slices import pieces
 from homeport.codec import messages as m
+from homeport.codec.concealing import Concealer
 
 MASK: Final = "********"
 
-_ENDINGS: Final = (
-    *(e for e in SECRET_ENDINGS if not any(e != other and e.endswith(other) for other in SECRET_ENDINGS)),
-    "Token",
-)
+_HINTS: Final = ("pass", "pwd", "secret", "psk", "key", "ioncode", "token", "voucher")
+"""What stands in the name of everything that is a secret, in small letters. PIN, which is in many words, is looked for as it is."""
 
-_VALUE: Final = re.compile(
-    r"(<(?:\w+:)?Name\b[^>]*>\s*([^<]*?)\s*</(?:\w+:)?Name>\s*<(?:\w+:)?Value\b[^>]*>)((?:<!\[CDATA\[.*?(?:\]\]>|\Z)|[^<])+)",
-    re.DOTALL,
+_DISGUISES: Final = ("&#", "<!", "\ufffe", "\uffff")
+"""What can make these words be written otherwise, beside processing instructions."""
+
+_CONTROLS: Final = bytes({*range(32)} - {*b"\t\n\r"})
+"""Bytes that the parser takes out."""
+
+_HIDDEN: Final = re.compile(r"(?:Password|Passphrase|Secret|PreSharedKey|PrivateKey|Token|\AVoucherList)\Z")
+_ROW: Final = re.compile(
+    r"<((?:\w+:)?)Name(?: [^<>]*)?>([^<]*)</\1Name>\s*<\1Value(?:\s[^<>]*)?>([^<]*)</\1Value>(?!\s*<\1Value\b)"
 )
+_TAG: Final = re.compile(r"<(?!/)[^<>]*>?")
+_NAMING: Final = re.compile(r"\bName\b|Password|Passphrase|Secret|PreSharedKey|PrivateKey|Token|Voucher")
+_ELEMENT: Final = re.compile(r"<((?:\w+:)?(\w+))>([^<]*)</\1>")
+_OPENS_VALUE: Final = re.compile(r"<(?:[^\s<>/:]*:)?Value(?![\w.:-])")
+_ENDS_NAME: Final = re.compile(r"Name\s*>\s*\Z")
+
 _SIGNED_URL: Final = re.compile(r"(/[du]/[0-9a-f]+-[0-9a-zA-Z]+-[0-9a-f]+-)[a-z2-7]{32}(/)")
-_ELEMENT: Final = re.compile(
-    r"(<(?:\w+:)?\w*(?:Password|Passphrase|Secret|PreSharedKey|PrivateKey|Token)\b[^>]*>)((?:<!\[CDATA\[.*?(?:\]\]>|\Z)|[^<])+)",
-    re.DOTALL,
-)
-_VOUCHERS: Final = re.compile(r"(<(?:\w+:)?VoucherList\b[^>]*>)(.*?)(</(?:\w+:)?VoucherList>|\Z)", re.DOTALL)
-_VOUCHER: Final = re.compile(r">[^<>]+<")
 _USER_INFO: Final = re.compile(r"(://[^/\s:@<>\"'?#]*:)([^/\s@<>\"'?#]+)(@)")
 _QUERY: Final = re.compile(
-    r"([?&](?:amp;)?[\w.%-]*(?:passw|pwd|passphrase|token|secret|signature|credential|api_?-?key|access_?-?key|\bsig\b|\bkey\b)[\w.%-]*=)"
-    r"[^&\s<>\"'#]+",
+    r"([?&](?:amp;)?[\w.%-]{0,64}?(?:passw|pwd|passphrase|token|secret|signature|credential|api_?-?key|access_?-?key|\bsig\b|\bkey\b)"
+    r"[\w.%-]{0,64}=)[^&\s<>\"'#]+",
     re.IGNORECASE,
 )
+"""The names of arguments have an end: without one, a text made for it would take minutes."""
 
 _SECRET_KEYS: Final = ("password", "secret", "token", "passphrase", "key")
 
@@ -89,15 +95,36 @@ def plain_url(text: str) -> str:
     return text
 
 
+_CONCEALER: Final = Concealer(
+    secret=is_secret, hidden=lambda tag: _HIDDEN.search(tag) is not None, plain=plain_url, mask=MASK
+)
+
+
 def shown(body: bytes, limit: int, *, clean: bool = False, size: int | None = None) -> str:
     """The body as text without secrets, at most `limit` characters. Bytes that are no characters are shown as such.
 
     clean: it is known to hold none. size: bytes of the whole body, where this is its beginning.
     """
-    text = body[: 4 * limit].decode(_codec(body[:2]), "backslashreplace")
+    body, whole = body[: 4 * limit], len(body)
+    codec = _codec(body[:2])
+    text = body.decode(codec, "backslashreplace")
     if not clean:
-        text = _without(text)
-    return text if len(text) <= limit else f"{text[:limit]} [cut: {len(body) if size is None else size} bytes]"
+        odd = codec != "utf-8" or len(body.translate(None, _CONTROLS)) != len(body)
+        cut = (whole if size is None else size) > len(body)
+        text = _without(text, odd=odd or (cut and _ends_nameless(text)))
+    return text if len(text) <= limit else f"{text[:limit]} [cut: {whole if size is None else size} bytes]"
+
+
+def _ends_nameless(text: str) -> bool:
+    """Whether a text that was cut may end in a row whose name was to come behind its value."""
+    at = len(text)
+    for _ in range(16):
+        at = text.rfind("<", 0, at)
+        if at < 0:
+            return True
+        if _OPENS_VALUE.match(text, at):
+            return _ENDS_NAME.search(text, max(at - 100, 0), at) is None
+    return "Value" in text[at:]
 
 
 def _codec(first: bytes) -> str:
@@ -109,14 +136,63 @@ def _codec(first: bytes) -> str:
     return "utf-8"
 
 
-def _without(text: str) -> str:
+def _without(text: str, *, odd: bool = True) -> str:
+    """odd: there may be characters in it that the parser takes out."""
     # Few messages hold a secret, and looking is much cheaper than replacing.
-    if any([ending in text for ending in _ENDINGS]) or (".X_" in text and ("Key<" in text or "key<" in text)):
-        text = _VALUE.sub(lambda x: f"{x[1]}{MASK}" if is_secret(x[2]) and x[3].strip() else x[0], text)
-        text = _ELEMENT.sub(lambda x: f"{x[1]}{MASK}" if x[2].strip() else x[0], text)
-    if "VoucherList" in text:
-        text = _VOUCHERS.sub(lambda x: x[1] + _VOUCHER.sub(f">{MASK}<", x[2]) + x[3], text)
+    words = text.lower()
+    if odd or len(words) != len(text) or text.find("<?", 5) >= 0 or any([x in text for x in _DISGUISES]):
+        return plain_url(_CONCEALER.conceal(text))
+    hints = [hint for hint in _HINTS if hint in words]
+    if hints or "PIN" in text:
+        plain = _without_rows(text, words, hints)
+        text = _CONCEALER.conceal(text) if plain is None else plain
     return plain_url(text)
+
+
+def _without_rows(text: str, words: str, hints: list[str]) -> str | None:
+    """The text without secrets, where these are written as nearly all devices do; None where they are not.
+
+    words: the text in small letters; hints: those that are in it. Only what stands around a hint is looked at.
+    """
+    begins: set[int] = set()
+    for hint in hints:
+        if hint == "key" and words.count("key") == words.count("commandkey") + words.count("parameterkey"):
+            continue  # which are in nearly all messages
+        at = words.find(hint)
+        while at >= 0:
+            begins.add(text.rfind("<", 0, at))
+            at = words.find(hint, at + 1)
+    at = text.find("PIN")
+    while at >= 0:
+        begins.add(text.rfind("<", 0, at))
+        at = text.find("PIN", at + 1)
+    out: list[str] = []
+    last = 0
+    for begin in sorted(begins):
+        if begin < 0:
+            return None
+        found = _ROW.match(text, begin)
+        if found is not None:
+            if not is_secret(found[2].strip()):
+                continue
+            if text[text.rfind("<", 0, begin) + 1] == "/":
+                return None  # it is not the first of its row, so that another Value may be the one that counts
+        else:
+            tag = _TAG.match(text, begin)
+            if tag is None or not _NAMING.search(tag[0]):
+                continue  # a word between two tags, or in one that is no secret's
+            found = _ELEMENT.match(text, begin)
+            if found is None:
+                return None
+            if found[2] == "Name" and is_secret(found[3].strip()):
+                return None
+            if not _HIDDEN.search(found[2]):
+                continue
+        if found[3].strip():
+            out += (text[last : found.start(3)], MASK)
+            last = found.end(3)
+    out.append(text[last:])
+    return "".join(out)
 
 
 def masked_json(body: bytes) -> str:
