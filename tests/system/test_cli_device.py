@@ -417,6 +417,20 @@ def test_a_wrong_token_is_code_4(say: Say, site: Site) -> None:
     assert "token" in err
 
 
+def test_a_login_prints_its_token_alone(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that `TOKEN=$(homeport user login NAME)` works; what it opens, and until when, is said beside it."""
+    monkeypatch.setenv("HOMEPORT_PASSWORD", "correct horse")
+    assert say("user", "add", "eve", "--role", "read")[0] == 0
+    code, token, err = say("user", "login", "eve")
+    assert (code, len(token.split())) == (0, 1)
+    assert "role read may do, until 20" in err
+    code, out, _ = say("user", "whoami", "--token", token.strip())
+    assert (code, out.splitlines()[:2]) == (0, ["user\teve", "role\tread"])
+    code, _, err = say("device", "tag", SERIAL, "brass", "--token", token.strip())
+    assert code == ExitCode.REFUSED
+    assert "the user eve may only read" in err
+
+
 def test_without_address_and_token_the_local_data_directory_is_used(
     say: Say, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

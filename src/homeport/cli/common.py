@@ -3,8 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -64,6 +65,29 @@ def complete_device(incomplete: str) -> list[str]:
     ids = [str(d["id"]) for d in found if str(d["id"]).startswith(incomplete)]
     return ids or [str(d["serial_number"]) for d in found]
 
+
+def complete_file(incomplete: str) -> list[str]:
+    """Names of stored files that begin so, for the TAB key."""
+    try:
+        client = find_acs(os.environ.get("HOMEPORT_ACS"), os.environ.get("HOMEPORT_TOKEN"))
+        return [str(f["name"]) for f in client.items("/files", limit=500) if str(f["name"]).startswith(incomplete)]
+    except CliError:
+        return []
+
+
+def complete_from(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """What of these words begins so, for the TAB key."""
+    known = tuple(words)
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+RPCS: Final = (
+    *("GetRPCMethods", "SetParameterValues", "GetParameterValues", "GetParameterNames", "SetParameterAttributes"),
+    *("GetParameterAttributes", "AddObject", "DeleteObject", "Reboot", "Download", "Upload", "ScheduleInform"),
+    *("FactoryReset", "GetQueuedTransfers", "GetAllQueuedTransfers", "ScheduleDownload", "CancelTransfer"),
+    *("ChangeDUState", "SetVouchers", "GetOptions", "Refresh"),
+)
+"""What a device can be asked for, for the TAB key; the ACS decides."""
 
 Device = Annotated[
     str,

@@ -12,6 +12,7 @@ from homeport.cli import output
 from homeport.cli.client import RestClient, quoted
 from homeport.cli.common import (
     DEFAULT_WAIT,
+    RPCS,
     Acs,
     AsCsv,
     AsJson,
@@ -20,6 +21,8 @@ from homeport.cli.common import (
     Token,
     Wait,
     Yes,
+    complete_file,
+    complete_from,
     confirm,
     connect,
     group,
@@ -311,7 +314,12 @@ def factory_reset(
 def rpc(
     device: Device,
     name: Annotated[
-        str, typer.Argument(metavar="RPC", help="A method of the standard, for example GetParameterAttributes.")
+        str,
+        typer.Argument(
+            metavar="RPC",
+            help="A method of the standard, for example GetParameterAttributes.",
+            autocompletion=complete_from(RPCS),
+        ),
     ],
     args: Annotated[
         list[str] | None,
@@ -343,7 +351,9 @@ def download(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|URL", help="Name of a file stored at the ACS, or a URL that the device can reach."
+            metavar="FILE|URL",
+            help="Name of a file stored at the ACS, or a URL that the device can reach.",
+            autocompletion=complete_file,
         ),
     ],
     file_type: Annotated[

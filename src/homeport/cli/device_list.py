@@ -7,7 +7,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import RestClient, quoted
-from homeport.cli.common import Acs, AsCsv, AsJson, Token, connect
+from homeport.cli.common import Acs, AsCsv, AsJson, Token, complete_from, connect
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import ago, exact
 
@@ -16,6 +16,8 @@ Row = dict[str, Any]
 _TIMES: Final = ("first_seen", "last_inform", "last_boot", "last_bootstrap")
 _HEADS: Final = {"id": "DEVICE", "software_version": "SOFTWARE", "last_inform": "LAST SEEN"}
 """What a column is called where that is not its field's name."""
+
+STATES: Final = ("quarantined", "approved", "refused")
 
 _USUAL: Final = ("id", "model", "software_version", "state", "online", "last_inform", "tags", "address")
 COLUMNS: Final = (
@@ -35,7 +37,13 @@ def list_devices(
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="STATE", help="quarantined, approved or refused.", show_default=False),
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help=f"One of {', '.join(STATES)}.",
+            show_default=False,
+            autocompletion=complete_from(STATES),
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None,

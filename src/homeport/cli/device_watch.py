@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, Token, complete_device, connect, resolve
+from homeport.cli.common import Acs, AsJson, Token, complete_device, complete_from, connect, resolve
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import exact, local
 
@@ -29,7 +29,12 @@ def watch(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help=f"Only {', '.join(KINDS)}; may be given several times."),
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help=f"Only {', '.join(KINDS)}; may be given several times.",
+            autocompletion=complete_from(KINDS),
+        ),
     ] = None,
     count: Annotated[
         int | None,

@@ -3,11 +3,13 @@
 Made from `GET sessions/{id}` of the REST API; drawn as rich text on a terminal and as plain characters elsewhere.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from homeport.cli.when import seconds_of
+from homeport.cli import output
+from homeport.cli.when import seconds_of, told
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -17,6 +19,9 @@ LINE = 34
 
 STYLES = {"cpe": "cyan", "acs": "green"}
 """The colour of each sender."""
+
+
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>\s*")
 
 
 class Rung(NamedTuple):
@@ -91,6 +96,21 @@ def ladder(session: Mapping[str, Any], *, most: int = 10_000) -> "Group":
     return Group(*lines)
 
 
+def readable(body: str) -> str:
+    """A message's XML with an element a line; as it is where it is none, or was cut. What a terminal would obey is shown, not done."""
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_blank_text=True
+    )
+    try:
+        root = etree.fromstring(_DECLARATION.sub("", body).encode(), parser)  # text has no encoding of its own any more
+    except etree.XMLSyntaxError:
+        return output.harmless(body)
+    etree.indent(root)
+    return output.harmless(etree.tostring(root, encoding="unicode"))
+
+
 def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
     """One session on stdout: a header, the ladder, how it ended."""
     from rich.console import Console
@@ -98,7 +118,8 @@ def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
 
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     events = ", ".join(session.get("events") or ()) or "no events"
-    out.print(Text.assemble((str(session["device"]), "bold"), f"  {events}"))
+    began = f"  {told(session['started'])}" if session.get("started") else ""
+    out.print(Text.assemble((str(session["device"]), "bold"), f"  {events}", (began, "dim")))
     out.print(ladder(session))
     if bodies:
         for message in session.get("messages") or ():
@@ -108,7 +129,8 @@ def print_session(session: Mapping[str, Any], *, bodies: bool = False) -> None:
                     style="bold",
                 )
             )
-            print(message.get("body") or "")
+            if message.get("body"):
+                print(readable(message["body"]))
     reason = session.get("reason") or ""
     out.print(
         Text(

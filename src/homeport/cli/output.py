@@ -14,6 +14,11 @@ _COMMANDS = dict.fromkeys([0x1B, *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}
 """Characters that a terminal takes for the begin of a command; XML allows those of eight bits in a value."""
 
 
+def harmless(text: str) -> str:
+    """Text of several lines without what a terminal would obey."""
+    return text.translate(_COMMANDS)
+
+
 def console(*, stderr: bool = False) -> "Console":
     """A rich console for stdout or stderr; rich is imported here, so that JSON output does not pay for it."""
     from rich.console import Console

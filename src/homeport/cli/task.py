@@ -10,11 +10,13 @@ from homeport.cli import output
 from homeport.cli.client import ENDED, quoted
 from homeport.cli.common import (
     DEFAULT_WAIT,
+    RPCS,
     Acs,
     AsCsv,
     AsJson,
     Token,
     complete_device,
+    complete_from,
     connect,
     group,
     outcome,
@@ -49,10 +51,16 @@ def list_tasks(
     status: Annotated[
         list[str] | None,
         typer.Option(
-            "--status", metavar="STATUS", help=f"One of {', '.join(TaskStatus)}; given several times, any of them."
+            "--status",
+            metavar="STATUS",
+            help=f"One of {', '.join(TaskStatus)}; given several times, any of them.",
+            autocompletion=complete_from(TaskStatus),
         ),
     ] = None,
-    rpc: Annotated[str | None, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.")] = None,
+    rpc: Annotated[
+        str | None,
+        typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.", autocompletion=complete_from(RPCS)),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(

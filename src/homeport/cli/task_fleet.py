@@ -12,7 +12,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import ENDED, RESTART, RestClient, in_commands, quoted
-from homeport.cli.common import Acs, AsJson, Later, Token, Yes, confirm, connect
+from homeport.cli.common import RPCS, Acs, AsJson, Later, Token, Yes, complete_from, confirm, connect
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_line
 from homeport.cli.rpc_args import parse_args
@@ -32,7 +32,9 @@ def start(
     rpc: Annotated[
         str,
         typer.Argument(
-            metavar="RPC", help="A method of the standard, or Refresh, which reads a part of the tree anew."
+            metavar="RPC",
+            help="A method of the standard, or Refresh, which reads a part of the tree anew.",
+            autocompletion=complete_from(RPCS),
         ),
     ],
     args: Annotated[
@@ -102,7 +104,9 @@ def start(
 
 def stop(
     where: Where = "",
-    rpc: Annotated[str, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.")] = "",
+    rpc: Annotated[
+        str, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.", autocompletion=complete_from(RPCS))
+    ] = "",
     key: Annotated[str, typer.Option("--key", metavar="TEXT", help="Only tasks of this job of `task start`.")] = "",
     yes: Yes = False,
     acs: Acs = None,

@@ -9,7 +9,7 @@ from homeport.cli import output
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.when import shown
+from homeport.cli.when import shown, told
 
 app = group("People who may log in to the ACS, each with a role: read, operate or admin.")
 
@@ -131,7 +131,8 @@ def login(
     elif export:
         print(f"export HOMEPORT_ACS={shlex.quote(client.base)} HOMEPORT_TOKEN={shlex.quote(got['token'])}")
     else:
-        output.print_fields([("token", got["token"]), ("role", got["role"]), ("expires", got["expires"])])
+        print(got["token"])
+        output.note(f"opens what the role {got['role']} may do, until {told(got['expires'])}")
         output.note("use it with --token, or: export HOMEPORT_TOKEN=...")
 
 
@@ -150,5 +151,5 @@ def whoami(acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
         output.print_json(found)
         return
     kind = "user" if found["user"] else "token"
-    fields = [(kind, found["name"]), ("role", found["role"]), ("expires", found["expires"] or "never")]
+    fields = [(kind, found["name"]), ("role", found["role"]), ("expires", told(found["expires"]))]
     output.print_fields(fields)

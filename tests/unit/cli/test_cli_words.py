@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from homeport.acs.engine.args import CPE_METHODS
 from homeport.cli import lifeline, output
+from homeport.cli.common import RPCS, complete_from
 from homeport.cli.device_list import condition
 from homeport.cli.device_watch import said
 from homeport.cli.exits import CliError
 from homeport.cli.faults import cure, fault_line, fault_lines, meaning
 from homeport.cli.gist import gist
-from homeport.cli.ladder import LINE, rung_text, rungs
+from homeport.cli.ladder import LINE, readable, rung_text, rungs
 from homeport.cli.rpc_args import parse_args
 from homeport.cli.when import ago, ahead
 from homeport.terms import FaultCode
@@ -171,6 +173,19 @@ def test_comma_separated_values_hold_no_formula(capsys: pytest.CaptureFixture[st
 def test_options_of_the_list_become_one_condition(options: dict[str, Any], where: str | None) -> None:
     """All of them must hold."""
     assert condition(**{"where": None, "state": None, "tags": (), "online": None} | options) == where
+
+
+def test_a_message_is_readable_and_obeyed_by_no_terminal() -> None:
+    """An element a line, whatever encoding it came in; what was cut stays as it is."""
+    body = '<?xml version="1.0" encoding="ISO-8859-1"?><a><b>K\xf6ln\x9b31m</b><c/></a>'
+    assert readable(body) == "<a>\n  <b>K\xf6ln\ufffd31m</b>\n  <c/>\n</a>"
+    assert readable("<a><b>cut \x9b") == "<a><b>cut \ufffd"
+
+
+def test_the_tab_key_knows_the_methods_of_devices() -> None:
+    """All that an ACS may call, and Refresh; the methods of the ACS itself are not among them."""
+    assert {*RPCS} == {*CPE_METHODS} | {"Refresh"}
+    assert complete_from(RPCS)("GetP") == ["GetParameterValues", "GetParameterNames", "GetParameterAttributes"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ async def authorized(request: Request) -> TokenRecord:
         raise _nobody()
     if request.method not in READING:
         if token.scope is Scope.READ and request.url.path not in OWN:
-            raise HTTPException(403, f"the token {token.name} may only read; take one with the scope operate")
+            raise HTTPException(403, f"{_who(token)} may only read; this needs the scope operate")
         _log.info("change asked for", by=token.user or token.name, method=request.method, path=request.url.path)
         if getattr(request.state, "audit", None) is None:
             request.state.audit = await _asked(request, token)
@@ -83,6 +83,10 @@ async def watching(request: Request) -> None:
     watchers: Watchers = request.app.state.watchers
     if await watchers.holder(request.headers.get("authorization")) is None:
         raise _nobody()
+
+
+def _who(token: TokenRecord) -> str:
+    return f"the user {token.user}" if token.user else f"the token {token.name}"
 
 
 def _nobody() -> HTTPException:
@@ -105,13 +109,13 @@ async def _asked(request: Request, token: TokenRecord) -> AuditRecord:
 async def administrator(token: Annotated[TokenRecord, Depends(authorized)]) -> None:
     """Raises 403 where the token's scope is not admin."""
     if token.scope is not Scope.ADMIN:
-        raise HTTPException(403, f"the token {token.name} has the scope {token.scope}; this needs admin")
+        raise HTTPException(403, f"{_who(token)} has the scope {token.scope}; this needs admin")
 
 
 async def operator(token: Annotated[TokenRecord, Depends(authorized)]) -> None:
     """Raises 403 where the token may only look."""
     if token.scope is Scope.READ:
-        raise HTTPException(403, f"the token {token.name} may only read lists; this needs the scope operate")
+        raise HTTPException(403, f"{_who(token)} may only read lists; this needs the scope operate")
 
 
 async def known_query(request: Request) -> None:
