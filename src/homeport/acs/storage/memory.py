@@ -80,9 +80,8 @@ class MemoryStore:
         try:
             self._apply(unit)
         except StoreError as e:
-            if done is None:
-                raise
-            done(e)
+            if done is not None:
+                done(e)  # else nobody waits for it
         else:
             if done is not None:
                 done(None)
@@ -102,17 +101,7 @@ class MemoryStore:
 
     def _apply(self, unit: UnitOfWork) -> None:
         self._must_work()
-        for task in unit.tasks:
-            _expect(self._tasks.get(task.record.id), task)
-        for document in unit.documents:
-            _expect_document(self._documents.get((document.document.kind, document.document.name)), document)
-        for device in unit.devices:
-            if device.id in self._devices:
-                raise Conflict(f"the device {device.id} exists already")
-        made = self._devices.keys() | {d.id for d in unit.devices}
-        for old, new in unit.moved:
-            if old == new or old not in self._devices or new not in made or self._busy(old):
-                raise Conflict(held(old, new))
+        self._check(unit)
         for device in unit.devices:
             self._devices[device.id] = device
         for id, fields in unit.patches:
@@ -122,10 +111,13 @@ class MemoryStore:
         self._tasks.update((t.record.id, _plain(t.record)) for t in unit.tasks)
         for written in unit.tasks:
             self._look_at_followers(written.record, new=written.expect is None)
-        self._sessions.update((s.record.id, s) for s in unit.sessions)
+        self._sessions.update((s.record.id, s) for s in unit.sessions if s.record.device in self._devices)
         self._events.update((e.id, e) for e in unit.events)
         self._faults.update((f.id, f) for f in unit.faults)
-        self._credentials.update((c.username, c) for c in unit.credentials)
+        for credential in unit.credentials:
+            for name in [n for n, c in self._credentials.items() if c.device and c.device == credential.device]:
+                del self._credentials[name]
+            self._credentials[credential.username] = credential
         for digest in [d for d, t in self._tokens.items() if t.name in unit.ended_tokens]:
             del self._tokens[digest]
         for token in unit.tokens:
@@ -152,6 +144,29 @@ class MemoryStore:
             self._move(old, new)
         for id in unit.deleted_devices:
             self._delete_device(id)
+
+    def _check(self, unit: UnitOfWork) -> None:
+        """Raises Conflict where the unit does not fit."""
+        made = {device.id for device in unit.devices}
+        twice = [d.id for d in unit.devices if d.id in self._devices]
+        if twice or len(made) < len(unit.devices):
+            raise Conflict(f"the device {min(twice or made)} exists already")
+        there = self._devices.keys() | made
+        now: dict[str, TaskRecord] = {}
+        for change in unit.tasks:
+            task = change.record
+            _expect(now.get(task.id) or self._tasks.get(task.id), change)
+            now[task.id] = task
+        named = [t.record.device for t in unit.tasks if t.expect is None]
+        named += [e.device for e in unit.events] + [f.device for f in unit.faults]
+        for id in named:
+            if id not in there:
+                raise Conflict(f"there is no device {id} any more")
+        for document in unit.documents:
+            _expect_document(self._documents.get((document.document.kind, document.document.name)), document)
+        for old, new in unit.moved:
+            if old == new or old not in self._devices or new not in there or self._busy(old):
+                raise Conflict(held(old, new))
 
     def _busy(self, id: str) -> bool:
         sent = (t for t in self._tasks.values() if t.device == id and t.status is TaskStatus.RUNNING)
