@@ -20,7 +20,7 @@ from homeport.acs.records import (
     StoredValue,
     TaskRecord,
 )
-from homeport.acs.storage.interface import SessionChange, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import archive
 from homeport.cli.main import run as homeport
 from homeport.errors import StoreError
@@ -139,6 +139,105 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_made(damage: str
         with pytest.raises(StoreError, match=r"backup|newer"):
             await archive.restore(tmp_path / "new.db", file)
         assert not (tmp_path / "new.db").exists()
+
+    asyncio.run(scene())
+
+
+def test_a_file_that_was_damaged_anywhere_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    """Whatever the decompressor, the checksum or the decoder says of it."""
+    asyncio.run(fill(tmp_path / "acs.db"))
+    asyncio.run(archive.backup(tmp_path / "acs.db", tmp_path / "backup"))
+    body = (tmp_path / "backup").read_bytes()
+    for at in range(0, len(body) - 16, len(body) // 40):
+        (tmp_path / "backup").write_bytes(body[:at] + bytes(b ^ 0xFF for b in body[at : at + 16]) + body[at + 16 :])
+        with pytest.raises(StoreError):
+            list(archive.read(tmp_path / "backup"))
+
+
+@pytest.mark.parametrize("place", [SQLITE, POSTGRES])
+def test_a_damaged_task_keeps_nothing_else_from_being_restored(place: Place, tmp_path: Path) -> None:
+    """A backup takes rows as they are; what cannot be read comes along, and is found by the check."""
+    target = place(tmp_path, "target")
+
+    async def scene() -> None:
+        await fill(tmp_path / "acs.db")
+        connection = sqlite3.connect(tmp_path / "acs.db")
+        with connection:
+            connection.execute("UPDATE task SET record = x'ff' WHERE id = 'tS2'")
+        connection.close()
+        await archive.backup(tmp_path / "acs.db", tmp_path / "backup")
+        await archive.restore(target, tmp_path / "backup")
+        counts, wrong = await archive.check(target)
+        assert counts["task"] == 2 and len(wrong) == 1 and "task tS2" in wrong[0]
+        store = archive.store_of(target)
+        await store.open()
+        assert [t.id for t in await store.open_tasks("S1")] == ["tS1"]
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_the_check_reads_values_and_names_their_device(tmp_path: Path) -> None:
+    """What the ACS tells of them names this check as the way to know more; a key of the database says nothing to people."""
+
+    async def scene() -> None:
+        for number, damage in enumerate(("vals = x'C1'", "path_list = 2")):
+            place = tmp_path / f"{number}.db"
+            await fill(place)
+            connection = sqlite3.connect(place)
+            with connection:
+                connection.execute("INSERT INTO path_list (id, hash, paths) VALUES (2, x'00', x'90')")
+                connection.execute(
+                    f"UPDATE device_values SET {damage} WHERE device = (SELECT key FROM device WHERE id = 'S2')"
+                )
+            connection.close()
+            _, wrong = await archive.check(place)
+            assert len(wrong) == 1 and wrong[0].startswith("device_values S2: ")
+
+    asyncio.run(scene())
+
+
+def test_a_database_that_is_not_empty_keeps_its_layout(tmp_path: Path) -> None:
+    """Restored into by mistake: nodes of the version before may be working on it."""
+    place = tmp_path / "acs.db"
+
+    async def scene() -> None:
+        await fill(place)
+        await archive.backup(place, tmp_path / "backup")
+        connection = sqlite3.connect(place)
+        connection.execute("PRAGMA user_version = 5")
+        with pytest.raises(StoreError, match="older Homeport"):
+            await archive.restore(place, tmp_path / "backup")
+        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+        connection.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.postgres
+@needs_postgres
+def test_a_wish_that_is_told_again_after_a_restore_is_known(tmp_path: Path) -> None:
+    """Its idempotency key comes back with the task."""
+    place = shared_server().new_database()
+
+    def wish(id: str) -> UnitOfWork:
+        unit = UnitOfWork()
+        unit.tasks.append(TaskChange(TaskRecord(id=id, device="S1", rpc="Reboot", args={}, idempotency_key="k"), None))
+        return unit
+
+    async def scene() -> None:
+        await fill(tmp_path / "acs.db")
+        store = archive.store_of(tmp_path / "acs.db")
+        await store.open()
+        await store.commit(wish("first"))
+        await store.close()
+        await archive.backup(tmp_path / "acs.db", tmp_path / "backup")
+        await archive.restore(place, tmp_path / "backup")
+        again = archive.store_of(place)
+        await again.open()
+        with pytest.raises(Conflict, match="the task first has the same idempotency key"):
+            await again.commit(wish("again"))
+        await again.close()
 
     asyncio.run(scene())
 

@@ -1,10 +1,14 @@
 """The contents on the disk."""
 
+import fcntl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from homeport.acs.storage import blobs as module
 from homeport.acs.storage.blobs import YOUNG, Blobs, TooLarge
+from homeport.errors import StoreUnavailable
 
 
 def stored(blobs: Blobs, content: bytes) -> str:
@@ -61,3 +65,34 @@ def test_a_content_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
         part.write(b"abcd")
     part.drop()
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_part_that_is_cleared_away_before_its_lock_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process starts in the moment between the making of the file and its lock."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    starts, lock = [Blobs(tmp_path)], fcntl.flock
+
+    def locked(file: Any, how: int) -> None:
+        if starts:
+            assert starts.pop().prepare() == 1
+        lock(file, how)
+
+    monkeypatch.setattr(module.fcntl, "flock", locked)
+    assert blobs.path(stored(blobs, b"abc")).read_bytes() == b"abc"
+
+
+def test_what_cannot_be_put_in_its_place_leaves_nothing(tmp_path: Path) -> None:
+    """Until the next start it would take the room that is missing."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    part = blobs.begin(1_000)
+    part.write(b"abc")
+    part.finish()
+    blobs.path(part.sha256).parent.write_bytes(b"no directory")
+    with pytest.raises(StoreUnavailable):
+        blobs.place(part)
+    part.drop()
+    assert list((tmp_path / "parts").iterdir()) == []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from homeport.errors import HomeportError, StoreUnavailable
+from homeport.transport.files.sink import sync_directory
 
 YOUNG: Final = 3_600.0
 """Seconds for which a content without a row is left alone: another process may be about to write its row."""
@@ -63,20 +64,23 @@ class Blobs:
 
     def begin(self, limit: int) -> "Part":
         """A new content to be written. limit: bytes. Raises StoreUnavailable."""
-        return Part(self._parts / secrets.token_hex(16), limit)
+        while True:
+            part = Part(self._parts / secrets.token_hex(16), limit)
+            if not part.lost:
+                return part
+            part.drop()
 
     def place(self, part: "Part") -> None:
-        """Move a finished part to its place, durably. Raises StoreUnavailable."""
+        """Move a finished part to its place, durably. Raises StoreUnavailable; where it is not moved it can still be dropped."""
         path = self.path(part.sha256)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             os.replace(part.path, path)
+            part.close()
             for directory in (path.parent, self.directory):
-                _sync_directory(directory)
+                sync_directory(directory)
         except OSError as e:
             raise _unavailable(path, e) from e
-        finally:
-            part.close()
 
     def remove(self, sha256: str) -> None:
         """Delete a content; readers that have it open read on. Deleting one that is not there does nothing."""
@@ -94,9 +98,14 @@ class Part:
         self._hash = hashlib.sha256()
         try:
             self._file = path.open("xb", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # whoever has it clears the directory, and is done in a moment
         except OSError as e:
             raise _unavailable(path, e) from e
+
+    @property
+    def lost(self) -> bool:
+        """Whether a process that clears the directory has deleted the file: it was quicker than our lock."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
 
     @property
     def sha256(self) -> str:
@@ -142,14 +151,6 @@ def _delete_unlocked(path: Path) -> int:
     except (BlockingIOError, FileNotFoundError):
         return 0  # it is being written, or its writer has just finished with it
     return 1
-
-
-def _sync_directory(directory: Path) -> None:
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _unavailable(path: Path, error: OSError) -> StoreUnavailable:

@@ -1,59 +1,34 @@
 """Backups: all rows of a database, SQLite or PostgreSQL, in one file that either can be filled from.
 
 The file is gzip over MessagePack: a head, then [table, row] for each row, then a foot with the counts, without which the file is
-not whole. Reading is one snapshot, while the ACS works.
+not whole.
 """
 
+import contextlib
 import gzip
 import os
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-import asyncpg
 import msgspec
 
-from homeport.acs.records import due
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore, layout
-from homeport.acs.storage.sql.postgres_link import BROKEN, Link, farewell, safe_url, translated, unhurried
-from homeport.acs.storage.sql.queries import QUERIES, migrations
+from homeport.acs.storage.sql.all_rows import BATCH, TABLES, everything, has_layout, read_only, target
+from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres_link import safe_url
 from homeport.acs.storage.sql.sqlite import SqliteStore
-from homeport.acs.storage.values import DAMAGED, pack_delta, unpack_delta, unpack_paths, unpack_values
+from homeport.acs.storage.values import DAMAGED, unpack_column, unpack_delta, unpack_paths
 from homeport.errors import StoreError
+from homeport.transport.files.sink import sync_directory
 
 FORMAT: Final = 3
 
-TABLES: Final = {
-    "device": (
-        *("key", "id", "state", "first_seen", "last_inform", "oui", "product_class", "serial_number", "manufacturer"),
-        *("model", "software_version", "hardware_version", "provisioning_code", "address", "tags", "rest"),
-    ),
-    "path_list": ("id", "hash", "paths"),
-    "device_values": ("device", "path_list", "vals"),
-    "device_delta": ("device", "vals"),
-    "task": ("id", "device", "status", "phase", "priority", "finished", "record"),
-    "session": ("id", "device", "ended", "record", "messages"),
-    "event": ("id", "device", "at", "record"),
-    "fault": ("id", "device", "at", "record"),
-    "credential": ("username", "device", "record"),
-    "token": ("digest", "name", "record"),
-    "file": ("name", "record"),
-    "document": ("kind", "name", "due", "record"),
-    "secret": ("name", "value"),
-}
-"""Columns that both databases have, in an order in which no row comes before one that it refers to."""
-
-_DERIVED: Final = ("rpc", "due", "waits_for")
-"""Columns of a task that both databases take out of its record."""
-
-_BATCH: Final = 500
+_ROW_OR_FOOT: Final = msgspec.msgpack.Decoder(tuple[str, list[Any]] | dict[str, int]).decode
 _DECODE: Final[dict[str, Callable[[Any], Any]]] = {
     "device": rows.device,
-    "path_list": lambda row: unpack_paths(row[2]),
     "device_delta": lambda row: unpack_delta(row[1]),
     "task": lambda row: rows.task(row[6]),
     "session": lambda row: (rows.session(row[3]), rows.unpack_messages(row[4])),
@@ -63,8 +38,6 @@ _DECODE: Final[dict[str, Callable[[Any], Any]]] = {
     "token": lambda row: rows.token(row[2]),
     "file": lambda row: rows.file(row[1]),
 }
-
-Rows = AsyncIterator[tuple[str, tuple[Any, ...]]]
 
 
 class Head(msgspec.Struct):
@@ -81,77 +54,6 @@ def store_of(database: Path | str) -> SqliteStore | PostgresStore:
 
 def _name(database: Path | str) -> str:
     return str(database) if isinstance(database, Path) else safe_url(database)
-
-
-async def everything(database: Path | str) -> Rows:
-    """All rows as (table, row), of one moment. Raises StoreError."""
-    if isinstance(database, Path):
-        for item in _sqlite_rows(database):
-            yield item
-        return
-    connection = await unhurried(await Link(database).connect())
-    try:
-        _known_layout(safe_url(database), await layout(connection), migrations(MIGRATIONS))
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            for table, columns in TABLES.items():
-                async for row in connection.cursor(f"SELECT {', '.join(columns)} FROM {table}", prefetch=_BATCH):
-                    yield table, tuple(row)
-    except (asyncpg.PostgresError, *BROKEN) as e:
-        raise StoreError(f"cannot read {safe_url(database)}: {translated(e)}") from e
-    finally:
-        await farewell(connection)
-
-
-def _known_layout(name: str, found: int, steps: Sequence[tuple[int, str]]) -> None:
-    """Raises StoreError where the rows are not laid out as this version knows them: it would miss some."""
-    known = steps[-1][0]
-    if found == 0:
-        raise StoreError(f"there is no database of Homeport in {name}; choose another with --data-dir or --database")
-    if found > known:
-        raise StoreError(
-            f"{name} was written by a newer Homeport (layout {found}, this one knows {known}): use that version"
-        )
-    if found < known:
-        raise StoreError(
-            f"{name} was written by an older Homeport (layout {found}, this one knows {known}):"
-            " copy it, and bring it up to date by homeport acs db migrate"
-        )
-
-
-def _plain_delta(device: int, blob: bytes, paths: bytes | None) -> tuple[int, bytes]:
-    """The row of a delta that names its paths itself, as both databases read it; a damaged one as it is."""
-    if paths is None:
-        return device, blob
-    try:
-        return device, pack_delta(unpack_values(unpack_paths(paths), blob))
-    except DAMAGED:
-        return device, blob
-
-
-def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    if not path.exists():
-        raise StoreError(f"there is no database {path}; choose another with --data-dir or --database")
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        try:
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            _known_layout(str(path), int(found), migrations())
-            connection.execute("BEGIN")  # one snapshot: the write-ahead log keeps it while others write
-            for table, columns in TABLES.items():
-                if table == "device_delta":
-                    yield from ((table, _plain_delta(*row)) for row in connection.execute(QUERIES["deltas"]))
-                    continue
-                for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-                    yield table, row
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as e:
-        cure = "; restore a backup into a new directory (homeport acs db restore)" if _damaged(e) else ""
-        raise StoreError(f"cannot read {path}: {e}{cure}") from e
-
-
-def _damaged(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 async def backup(database: Path | str, file: Path) -> dict[str, int]:
@@ -171,6 +73,8 @@ async def backup(database: Path | str, file: Path) -> dict[str, int]:
             raw.flush()
             os.fsync(raw.fileno())
         temporary.replace(file)
+        with contextlib.suppress(OSError):  # not every file system knows how; the file is there, whole
+            sync_directory(file.parent)
     except OSError as e:
         raise StoreError(f"cannot write the backup {file}: {e.strerror or e}; choose another place") from e
     finally:
@@ -211,13 +115,17 @@ def read(file: Path, opened: IO[bytes] | None = None) -> Iterator[tuple[str, lis
             if head.homeport_backup > FORMAT:
                 raise StoreError(f"{file} was written by a newer Homeport: restore it with that version")
             while True:
-                found = msgspec.msgpack.decode(_piece(source))
+                found = _ROW_OR_FOOT(_piece(source))
                 if isinstance(found, dict):
                     break
                 table, row = found
+                if table not in counts:
+                    raise StoreError(
+                        f"{file} has rows of {table!r}, which this version does not know: restore it with a newer one"
+                    )
                 counts[table] += 1
                 yield table, row
-    except (OSError, EOFError, msgspec.MsgspecError) as e:
+    except (OSError, EOFError, zlib.error, *DAMAGED) as e:
         raise StoreError(f"cannot read the backup {file}: {e}; take another one") from e
     if counts != found:
         raise StoreError(f"the backup {file} is not whole: it says {found} and holds {counts}")
@@ -242,95 +150,39 @@ async def restore(database: Path | str, file: Path, opened: IO[bytes] | None = N
     """
     for _ in read(file, opened):
         pass  # a file that is not whole is refused before anything is made
+    if await has_layout(database):
+        # What is there is not touched, its layout neither: nodes of an older version may be working on it.
+        async with contextlib.aclosing(everything(database)) as items:
+            async for table, _ in items:
+                raise _not_empty(database, table)
     store = store_of(database)
     await store.open()
     await store.close()
     counts = dict.fromkeys(TABLES, 0)
-    async with _target(database) as (count, put):
+    async with target(database) as (filled, put):
         for table in TABLES:
-            if await count(table):
-                raise StoreError(f"{_name(database)} is not empty: {table} has rows; restore into a new database")
+            if await filled(table):
+                raise _not_empty(database, table)
         for table, batch in _batches(read(file, opened)):
             await put(table, batch)
             counts[table] += len(batch)
     return counts
 
 
+def _not_empty(database: Path | str, table: str) -> StoreError:
+    return StoreError(f"{_name(database)} is not empty: {table} has rows; restore into a new database")
+
+
 def _batches(found: Iterable[tuple[str, list[Any]]]) -> Iterator[tuple[str, list[list[Any]]]]:
     name, batch = "", list[list[Any]]()
     for table, row in found:
-        if batch and (table != name or len(batch) == _BATCH):
+        if batch and (table != name or len(batch) == BATCH):
             yield name, batch
             batch = []
         name = table
         batch.append(row)
     if batch:
         yield name, batch
-
-
-def _derived(row: list[Any]) -> tuple[str, float | None, str]:
-    task = rows.task(row[6])
-    return task.rpc, due(task), task.after or ""
-
-
-@asynccontextmanager
-async def _target(database: Path | str) -> AsyncIterator[tuple[Any, Any]]:
-    """(count rows of a table, put rows into it), within one transaction."""
-    if isinstance(database, Path):
-        async with _sqlite_target(database) as target:
-            yield target
-        return
-    connection = await unhurried(await Link(database).connect())
-
-    async def count(table: str) -> int:
-        return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
-
-    async def put(table: str, batch: list[list[Any]]) -> None:
-        columns = TABLES[table]
-        if table == "task":
-            columns = (*columns, *_DERIVED, "attempts", "node")
-            batch = [[*row, *_derived(row), rows.task(row[6]).attempts, ""] for row in batch]
-        await connection.copy_records_to_table(table, records=batch, columns=columns)
-
-    try:
-        async with connection.transaction():
-            yield count, put
-            await connection.execute(QUERIES["forsake_all"])
-            for table, key in (("device", "key"), ("path_list", "id")):
-                await connection.execute(
-                    f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), max({key})) FROM {table} HAVING max({key}) > 0"
-                )
-    except (asyncpg.PostgresError, *BROKEN) as e:
-        raise StoreError(f"cannot fill {safe_url(database)}: {translated(e)}") from e
-    finally:
-        await farewell(connection)
-
-
-@asynccontextmanager
-async def _sqlite_target(path: Path) -> AsyncIterator[tuple[Any, Any]]:
-    connection = sqlite3.connect(path, isolation_level=None)
-
-    async def count(table: str) -> int:
-        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-
-    async def put(table: str, batch: list[list[Any]]) -> None:
-        columns = TABLES[table]
-        if table == "task":
-            columns = (*columns, *_DERIVED)
-            batch = [[*row, *_derived(row)] for row in batch]
-        marks = ", ".join("?" * len(columns))
-        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", batch)
-
-    try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("BEGIN IMMEDIATE")
-        yield count, put
-        connection.execute(QUERIES["forsake_all"])
-        connection.execute("COMMIT")
-    except sqlite3.Error as e:
-        raise StoreError(f"cannot fill {path}: {e}") from e
-    finally:
-        connection.close()  # what was not committed is taken back
 
 
 async def migrate(database: Path | str) -> None:
@@ -342,30 +194,55 @@ async def migrate(database: Path | str) -> None:
 
 async def check(database: Path | str) -> tuple[dict[str, int], list[str]]:
     """(rows per table, what is wrong): each row is read and unpacked, and SQLite's own checks are run."""
-    counts, wrong = dict.fromkeys(TABLES, 0), list[str]()
+    counts, wrong = dict.fromkeys(TABLES, 0), list[tuple[str, Any, str]]()
+    lengths: dict[int, int] = {}  # of the path lists
     async for table, row in everything(database):
         counts[table] += 1
-        decode = _DECODE.get(table)
         try:
-            if decode is not None:
-                decode(row)
+            if table == "path_list":
+                lengths[row[0]] = len(unpack_paths(row[2]))
+            elif table == "device_values":
+                _check_values(row, lengths)
+            elif table in _DECODE:
+                _DECODE[table](row)
         except Exception as e:  # whatever a broken blob raises is the finding
-            wrong.append(f"{table} {row[1] if table == 'device' else row[0]}: cannot be read: {e}")
-    if isinstance(database, Path):
-        wrong += _sqlite_findings(database)
-    return counts, wrong
+            wrong.append((table, row[1] if table == "device" else row[0], str(e)))
+    by_key = ("device_values", "device_delta")
+    ids = await _ids(database, {key for table, key, _ in wrong if table in by_key})
+    named = [(table, ids.get(key, key) if table in by_key else key, why) for table, key, why in wrong]
+    findings = [f"{table} {name}: cannot be read: {why}" for table, name, why in named]
+    return counts, findings + (_sqlite_findings(database) if isinstance(database, Path) else [])
+
+
+async def _ids(database: Path | str, keys: set[int]) -> dict[int, str]:
+    """The ids of devices with these keys, by which people know them."""
+    found: dict[int, str] = {}
+    if keys:
+        async with contextlib.aclosing(everything(database)) as items:
+            async for table, row in items:
+                if table != "device":
+                    break
+                if row[0] in keys:
+                    found[row[0]] = row[1]
+    return found
+
+
+def _check_values(row: tuple[Any, ...], lengths: dict[int, int]) -> None:
+    """Raises where a device's values cannot be unpacked, or do not fit to their list of paths."""
+    values, _ = unpack_column(row[2])
+    if row[1] not in lengths:
+        raise StoreError(f"the path list {row[1]} is not there, or damaged")
+    if len(values) != lengths[row[1]]:
+        raise StoreError(f"{len(values)} values for {lengths[row[1]]} paths of the list {row[1]}")
 
 
 def _sqlite_findings(path: Path) -> list[str]:
     """What SQLite itself finds wrong in its file."""
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
+        with read_only(path) as connection:
             found = connection.execute("PRAGMA integrity_check").fetchall()
             lost = connection.execute("PRAGMA foreign_key_check").fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as e:
+    except StoreError as e:
         return [f"integrity: {e}"]
     wrong = [f"integrity: {text}" for (text,) in found if text != "ok"]
     return wrong + [f"{table} row {row} belongs to a {parent} that is not there" for table, row, parent, _ in lost]

@@ -3,11 +3,10 @@
 import sqlite3
 from typing import Any, Final
 
-import msgspec
-
 from homeport.acs.records import TaskRecord, due
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import load
+from homeport.acs.storage.values import DAMAGED
 
 TASK_LISTS: Final = 7
 """The migration of PostgreSQL that gives tasks the columns `rpc` and `due`."""
@@ -18,25 +17,26 @@ FOLLOWERS: Final = 8
 _BATCH: Final = 500
 
 
-def _task(blob: bytes) -> TaskRecord | None:
+def readable_task(blob: bytes) -> TaskRecord | None:
+    """The task; None where its row is damaged."""
     try:
         return rows.task(bytes(blob))
-    except (ValueError, LookupError, msgspec.MsgspecError):
+    except DAMAGED:
         return None  # a damaged row is found by `homeport acs db check`; it must not keep the others from being used
 
 
 def _rpc(blob: bytes) -> str:
-    task = _task(blob)
+    task = readable_task(blob)
     return task.rpc if task is not None else ""
 
 
 def _due(blob: bytes) -> float | None:
-    task = _task(blob)
+    task = readable_task(blob)
     return due(task) if task is not None else None
 
 
 def _after(blob: bytes) -> str:
-    task = _task(blob)
+    task = readable_task(blob)
     return task.after or "" if task is not None else ""
 
 
