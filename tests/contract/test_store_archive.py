@@ -154,6 +154,20 @@ def test_a_file_that_was_damaged_anywhere_is_refused_with_a_sentence(tmp_path: P
             list(archive.read(tmp_path / "backup"))
 
 
+def test_a_value_that_was_changed_in_a_backup_is_found_by_its_checksum(tmp_path: Path) -> None:
+    """All rows can be read, and there are as many as there should be."""
+    asyncio.run(fill(tmp_path / "acs.db"))
+    asyncio.run(archive.backup(tmp_path / "acs.db", tmp_path / "backup"))
+    plain = gzip.decompress((tmp_path / "backup").read_bytes())
+    good = gzip.compress(plain, compresslevel=0, mtime=0)
+    assert good.count(b"Reboot") == 2
+    (tmp_path / "backup").write_bytes(good)
+    assert len(list(archive.read(tmp_path / "backup"))) > 10
+    (tmp_path / "backup").write_bytes(good.replace(b"Reboot", b"reboot"))
+    with pytest.raises(StoreError):
+        list(archive.read(tmp_path / "backup"))
+
+
 @pytest.mark.parametrize("place", [SQLITE, POSTGRES])
 def test_a_damaged_task_keeps_nothing_else_from_being_restored(place: Place, tmp_path: Path) -> None:
     """A backup takes rows as they are; what cannot be read comes along, and is found by the check."""

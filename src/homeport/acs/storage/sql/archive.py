@@ -117,6 +117,8 @@ def read(file: Path, opened: IO[bytes] | None = None) -> Iterator[tuple[str, lis
             while True:
                 found = _ROW_OR_FOOT(_piece(source))
                 if isinstance(found, dict):
+                    if source.read(1):  # to the very end, where the checksum is
+                        raise StoreError(f"the backup {file} goes on behind its end; take another one")
                     break
                 table, row = found
                 if table not in counts:
