@@ -26,7 +26,7 @@ Row = tuple[str, float | None, str, float | None]
 SERVE = """
 import sys
 from pathlib import Path
-from homeport.acs.app import main
+from homeport.acs.process import main
 from homeport.acs.config import AcsSettings
 here, directory = "127.0.0.1:0", Path(sys.argv[1])
 tls = {"tls_certificate": directory / "cert.pem", "tls_key": directory / "key.pem"} if sys.argv[3] == "tls" else {}

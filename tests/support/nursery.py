@@ -30,7 +30,12 @@ PROGRAM = "homeport.cli.main:run"
 
 PRELOADED = (
     *("homeport.cli.main", "homeport.cli.acs", "homeport.cli.cpe", "uvloop", "encodings.idna"),
-    *("homeport.acs.app", "homeport.acs.storage.sql.postgres", "homeport.acs.api.app", "homeport.acs.services.fleet"),
+    *(
+        "homeport.acs.process",
+        "homeport.acs.storage.sql.postgres",
+        "homeport.acs.api.app",
+        "homeport.acs.services.fleet",
+    ),
     *(
         f"homeport.acs.api.{name}"
         for name in ("audit", "devices", "files", "histories", "tasks", "tokens", "users", "webhooks")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,21 @@ from support.ends import wait_for
 pytestmark = pytest.mark.system
 
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
-from homeport.acs import workers
+from homeport.acs import logs, pulse, workers
 workers.FIRST_WAIT, workers.TICK, workers.STOP_WITHIN = 0.05, 0.02, 1.0
 book, plan = Path(sys.argv[1]), sys.argv[2]
+if plan in ("hanging", "fine"):
+    pulse.HUNG_AFTER, pulse.LOOK_CLOSER, pulse.LONGEST_LOOK, pulse.STACKS_WITHIN = 0.4, 0.1, 0.1, 0.1
+    workers.HUNG_ENDS_WITHIN = 0.2
+if plan == "unheard":
+    logs.configure("text", "info", sys.stderr)
 
 def work(number, tether):
     with book.open("a") as out:
         out.write(f"{number} {os.getpid()}\\n")
+    first = book.read_text().count(f"{number} ") == 1
     if plan == "broken" and number == 1:
         return 7
     if plan == "mute" and number == 1:
@@ -29,14 +36,19 @@ def work(number, tether):
         print("words for which there is no room")
         return 7
     tether.ready()
-    if plan in ("dying", "poor") and number == 1:
+    if plan in ("dying", "poor", "unheard") and number == 1:
         time.sleep(0.05)
         return 3
-    if plan == "deaf":
-        import signal
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hanging = plan == "hanging" and first
+    if plan in ("deaf", "slow") or (hanging and number == 1):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    if hanging and number == 1:
+        sum(range(10**12))
+    if hanging and number == 2:
+        os.kill(os.getpid(), signal.SIGSTOP)
     while not (plan == "faithful" and tether.parent in __import__("select").select([tether.parent], [], [], 0.05)[0]):
         time.sleep(0.05)
+        tether.beat()
     return 0
 
 fork, forks = os.fork, []
@@ -56,7 +68,13 @@ def changed(pids):
     with book.open("a") as out:
         out.write("all " + " ".join(map(str, pids)) + "\\n")
 
-sys.exit(workers.supervise(2, work, changed))
+def told(number, news):
+    with book.open("a") as out:
+        out.write(f"{news.name} {number}\\n")
+
+if plan == "slow":
+    workers.STOP_WITHIN, workers.AGAIN_AFTER = 60.0, 0.0
+sys.exit(workers.supervise(3 if plan == "hanging" else 2, work, changed, told, stopping=lambda: book.with_suffix(".stopping").touch()))
 """
 
 
@@ -135,8 +153,74 @@ def test_workers_that_do_not_listen_are_killed_at_a_stop(tmp_path: Path) -> None
     process = parent(book, "deaf")
     wait_for(lambda: lines(book, "all"), "both workers")
     process.terminate()
+    assert process.wait(20) == 1, "not a clean end"
+    assert gone(book)
+    assert "workers are killed" in book.with_suffix(".log").read_text()
+
+
+def test_a_second_signal_ends_workers_at_once(tmp_path: Path) -> None:
+    """Who stops it a second time has seen that the first takes too long."""
+    book = tmp_path / "book"
+    process = parent(book, "slow")
+    wait_for(lambda: lines(book, "all"), "both workers")
+    process.terminate()
+    wait_for(book.with_suffix(".stopping").exists, "the stop")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 1
+    assert gone(book)
+    assert "asked for a second time" in book.with_suffix(".log").read_text()
+
+
+def test_workers_that_hang_are_ended_one_after_the_other_and_started_again(tmp_path: Path) -> None:
+    """One computes and does not come back, one was stopped: told to end, then killed. The log says what they did, and where."""
+    book = tmp_path / "book"
+    process = parent(book, "hanging")
+    wait_for(lambda: len(lines(book, "all")) == 3, "both restarts")
+    assert len(lines(book, "0")) == 1, "it is left alone"
+    told = [words for news in ("HANGS", "ENDED") for words in lines(book, news)]
+    assert sorted(told) == [["ENDED", "1"], ["ENDED", "2"], ["HANGS", "1"], ["HANGS", "2"]]
+    said = book.with_suffix(".log").read_text()
+    hangs = {line.partition("worker=")[2][0]: line for line in said.splitlines() if "hangs and is ended" in line}
+    assert "state=computing" in hangs["2"].replace("'", "")
+    assert "in work" in hangs["2"]
+    assert "stopped by a signal (SIGSTOP)" in hangs["3"]
+    assert "it did not tell where it is" in hangs["3"]
+    assert "it hung, see the lines before" in said
+    process.terminate()
     assert process.wait(20) == 0
     assert gone(book)
+
+
+def test_a_machine_that_was_paused_loses_no_worker(tmp_path: Path) -> None:
+    """A laptop that slept, a virtual machine that was moved: all have stood still, so nobody hangs."""
+    book = tmp_path / "book"
+    process = parent(book, "fine")
+    wait_for(lambda: lines(book, "all"), "both workers")
+    everybody = [process.pid, *map(int, lines(book, "all")[0][1:])]
+    for number, seconds in (
+        (signal.SIGSTOP, 0.5),
+        (signal.SIGCONT, 0.1),
+    ):  # beyond the limit; and a look or two of the parent
+        for pid in everybody:
+            os.kill(pid, number)
+        until = time.monotonic() + seconds
+        wait_for(lambda until=until: time.monotonic() > until, "a while")
+    assert not lines(book, "HANGS")
+    assert len(lines(book, "0")) == len(lines(book, "1")) == 1
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_workers(tmp_path: Path) -> None:
+    """The parent, whose log cannot be written, starts what dies all the same."""
+    book = tmp_path / "book"
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen([sys.executable, "-c", PARENT, str(book), "unheard"], stdout=full, stderr=full)
+    wait_for(lambda: len(lines(book, "1")) >= 3, "the third start")
+    assert len(lines(book, "0")) == 1
+    process.terminate()
+    assert process.wait(20) == 0
+    wait_for(lambda: gone(book), "the end of all workers")
 
 
 def test_a_worker_learns_that_its_parent_is_gone(tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
-"""The composition root: makes the store, the services, the doors, and the process around them. Nothing else names a concrete store."""
+"""The composition root: makes the store, the services and the doors. Nothing else names a concrete store."""
 
 import asyncio
-import gc
 import os
-import signal
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,8 +23,7 @@ from homeport.acs.endpoint.live import CountedSessions, LiveSessions
 from homeport.acs.endpoint.server import ACCEPTED_AT_ONCE, CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
-from homeport.acs.logs import configure
-from homeport.acs.ports import Ports, allow_connections, file_base, take_directory
+from homeport.acs.ports import Ports, file_base, take_directory
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
@@ -41,7 +37,7 @@ from homeport.acs.services.overdue import Overdue
 from homeport.acs.services.relay import ANNOUNCE_EVERY, Relay
 from homeport.acs.services.sessions import Sessions
 from homeport.acs.services.shares import CONNECTIONS, SESSIONS, TLS_CONNECTIONS, Board, CountedSet
-from homeport.acs.services.snapshots import Snapshot, Snapshots, forget, taken
+from homeport.acs.services.snapshots import Snapshot, Snapshots, taken
 from homeport.acs.services.tasks import Tasks
 from homeport.acs.services.timekeeper import NOTED_EVERY, uptime
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
@@ -55,8 +51,7 @@ from homeport.acs.storage.interface import Store
 from homeport.acs.storage.memory import MemoryStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.worker import Worker
-from homeport.acs.workers import Tether, at_terminal, supervise
-from homeport.errors import ConfigError, HomeportError, TransportError
+from homeport.errors import ConfigError, StoreError, TransportError
 from homeport.http.forwarded import TrustedProxies
 from homeport.transport.addresses import Address
 from homeport.transport.connection_request import request_connection
@@ -245,7 +240,10 @@ class AcsApp:
         self.worker.start()
         self._sender = asyncio.create_task(self.webhooks.run())
         if self._given is None:
-            write_addresses(settings, ports, os.getpid())
+            try:
+                write_addresses(settings, ports, os.getpid())
+            except OSError as e:
+                raise _no_room(settings, e) from e
 
     def renew(self) -> None:
         """Look now whether there is a new certificate."""
@@ -353,7 +351,10 @@ class AcsApp:
             # Several nodes may share the database: each has a token of its own, and none ends another's.
             name = f"{ADMIN} of {socket.gethostname()}:{self.settings.data_dir.resolve()}"
         token = await make_token(self.store, name, self.hub.clock())
-        _write_private(self.token_file, token + "\n")
+        try:
+            _write_private(self.token_file, token + "\n")
+        except OSError as e:
+            raise _no_room(self.settings, e) from e
 
     def _announced(self, name: str) -> str:
         """The name of a listener's setting where load balancers announce its connections, else ""."""
@@ -423,153 +424,6 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def main(settings: AcsSettings) -> int:
-    """Run an ACS until SIGTERM or SIGINT; the exit code."""
-    configure(settings.log_format, settings.log_level, sys.stderr)
-    try:
-        settings.check()
-        allow_connections(settings)
-        if settings.workers > 1:
-            return _run_workers(settings)
-        _run_one(settings)
-    except HomeportError as e:
-        return _failed(e)
-    except Exception:
-        # What happens once in a thousand starts cannot be asked for again: all that is known of it belongs into the log.
-        _log.exception("the ACS has failed by a defect; please report these lines")
-        return 1
-    return 0
-
-
-def _failed(e: HomeportError) -> int:
-    print(f"homeport acs: {e}", file=sys.stderr)  # noqa: T201 - the process's last word to its operator
-    return 2 if isinstance(e, ConfigError) else 1
-
-
-def _run_workers(settings: AcsSettings) -> int:
-    """The parent of several workers: it holds the ports and the directory, and serves nobody itself."""
-    with take_directory(settings.data_dir):
-        ports = Ports.bind(settings)
-        if ports.cwmp_tls is not None:
-            tls.context(
-                settings, laboratory=True
-            )  # the certificate of the laboratory is made once, and not by each worker
-        parent, printed = os.getpid(), False
-        try:
-            board = Board(settings.workers, settings.file_max_transfers, settings.data_dir)
-        except OSError as e:
-            raise ConfigError(f"cannot write in the data directory {settings.data_dir}: {e.strerror}") from e
-        forget(settings.data_dir)
-
-        def work(number: int, tether: Tether) -> int:
-            try:
-                _run_one(settings, ports, number, tether, board)
-            except HomeportError as e:
-                return _failed(e)
-            return 0
-
-        def changed(workers: Sequence[int]) -> None:
-            nonlocal printed
-            write_addresses(settings, ports, parent, workers)
-            if not printed:
-                _print_start(settings, ports)
-                printed = True
-
-        def told(number: int, serving: bool) -> None:
-            if serving:
-                board.started(number)
-            else:
-                board.died(number)
-                forget(settings.data_dir, number)
-
-        # What the workers have in common is loaded once, and stays common memory.
-        gc.collect()
-        gc.freeze()
-        try:
-            return supervise(settings.workers, work, changed, told)
-        finally:
-            ports.close()
-            board.close()
-
-
-def _run_one(
-    settings: AcsSettings,
-    ports: Ports | None = None,
-    number: int | None = None,
-    tether: Tether | None = None,
-    board: Board | None = None,
-) -> None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, ports, number, tether, board))
-
-
-async def _run(
-    settings: AcsSettings, ports: Ports | None, number: int | None, tether: Tether | None, board: Board | None
-) -> None:
-    app = AcsApp(settings, ports=ports, number=number, board=board)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, ended.set)
-    # Of several workers the parent has the terminal.
-    loop.add_signal_handler(signal.SIGHUP, ended.set if tether is None and at_terminal() else app.renew)
-    if tether is not None:
-        loop.add_reader(tether.parent, ended.set)  # a worker does not outlive its parent
-    try:
-        await _started(app)
-        if tether is None:
-            _print_start(settings, app.ports)
-        else:
-            tether.ready()
-        # What lives now lives for ever; the default thresholds make large messages collect garbage again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        await ended.wait()
-    finally:
-        if tether is not None:
-            loop.remove_reader(tether.parent)
-        await app.stop()
-
-
-async def _started(app: AcsApp) -> None:
-    """Start it; where that fails, what follows from the failure must not hide it."""
-    try:
-        await app.start()
-    except Exception:
-        try:
-            await app.stop()
-        except Exception:
-            _log.exception("what was started before the failure could not be ended")
-        raise
-
-
-def _udp_listeners(settings: AcsSettings) -> list[tuple[str, str]]:
-    """What devices find by UDP: name and address; "" where it is switched off."""
-    return [
-        ("STUN", settings.stun_listen),
-        ("TFTP", settings.tftp_listen),
-        ("notifications", settings.lightweight_listen),
-    ]
-
-
-def _print_start(settings: AcsSettings, ports: Ports) -> None:
-    """What the operator needs to go on."""
-    lines = [
-        f"CWMP for devices   {ports.cwmp_url}",
-        f"REST API           {ports.http_url}/api/v1",
-        f"files for devices  {ports.file_url}",
-        *(f"{name} (UDP)".ljust(19) + where for name, where in _udp_listeners(settings) if where),
-        f"admin token        {settings.data_dir / TOKEN_FILE}",
-    ]
-    if ports.cwmp_tls is not None:
-        lines.insert(1, f"  by https         {ports.cwmp_tls_url}")
-        if settings.tls_certificate is None:
-            lines.append(f"devices must trust {settings.data_dir / 'laboratory.crt'}")
-    if settings.workers > 1:
-        lines.insert(3, f"worker processes   {settings.workers}")
-    if settings.cpe_auth == "open":
-        lines.append("WARNING            cpe_auth is open: every device that comes is managed; for laboratories only")
-    print("\n".join(lines), flush=True)  # noqa: T201 - the command's output
+def _no_room(settings: AcsSettings, e: OSError) -> StoreError:
+    """The data directory takes no file: no fault of the settings, and it may pass."""
+    return StoreError(f"cannot write in the data directory {settings.data_dir}: {e.strerror}; make room there")

@@ -16,7 +16,7 @@ def acs() -> None:
 
 
 def _serve(settings: AcsSettings) -> int:
-    from homeport.acs.app import main
+    from homeport.acs.process import main
 
     return main(settings)
 

@@ -1,5 +1,6 @@
 """The log of an ACS as programs read it."""
 
+import errno
 import io
 import json
 from collections.abc import Iterator
@@ -43,3 +44,31 @@ def test_a_mistake_of_ours_is_logged_with_where_it_was() -> None:
     except ValueError:
         structlog.get_logger("test").exception("broken")
     assert "ValueError: here" in json.loads(out.getvalue())["exception"]
+
+
+class Disk(io.StringIO):
+    """A file on a disk that may be full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_nothing_else() -> None:
+    """Whoever logs goes on; when there is room again, the log tells how much is missing."""
+    disk = Disk()
+    logs.configure("json", "info", disk)
+    log = structlog.get_logger("test")
+    log.info("before")
+    disk.full = True
+    for _ in range(3):
+        log.error("lost")
+    disk.full = False
+    log.info("after")
+    log.info("and on")
+    told = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert [line["event"] for line in told] == ["before", "after", "lines of the log could not be written", "and on"]
+    assert told[2]["lost"] == 3

@@ -1,6 +1,9 @@
 """What workers of one machine have in common: slots, sums, failed logins, a rate."""
 
 import os
+import signal
+
+import pytest
 
 from homeport.acs.files.limits import Pace
 from homeport.acs.services.shares import MOST_CALLS, SESSIONS, Board, CountedSet, WorkerState
@@ -41,6 +44,74 @@ def test_what_a_dead_worker_had_is_free() -> None:
     assert sessions[1].others() == 0
     assert [living.take("c"), living.take("d")] == [True, False]
     board.close()
+
+
+def test_a_worker_that_is_killed_while_it_takes_or_gives_back_a_slot_leaves_nothing_of_it() -> None:
+    """At whichever of the two writes: neither the slot is lost nor does its key stay counted."""
+    for action in ("take", "free"):
+        board = Board(2, 1)
+        dying, living = (board.slots("transfers", n, most_per_key=1) for n in (0, 1))
+        if action == "free":
+            assert dying.take("a")
+        writes = Writes()
+        dying._owners, dying._keys = (Cells(cells, writes) for cells in (dying._owners, dying._keys))  # type: ignore[assignment]
+        with pytest.raises(Killed):
+            getattr(dying, action)("a")
+        board.died(0)
+        assert living.take("a")
+        board.close()
+
+
+def test_the_parent_waits_for_no_lock_that_a_hanging_worker_may_have() -> None:
+    """Else it would watch over nobody any more."""
+    board = Board(2, 1)
+    assert board.slots("transfers", 0, most_per_key=1).take("a")
+    reading, writing = os.pipe()
+    gone, here = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        os.close(here)
+        with board.lock:
+            os.write(writing, b"!")
+            os.read(gone, 1)  # until the test is over, however it ends
+            os._exit(0)
+    os.read(reading, 1)
+    signal.alarm(10)  # where it waits this ends the test
+    try:
+        board.died(0)
+    finally:
+        signal.alarm(0)
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+    assert board.slots("transfers", 1, most_per_key=1).take("a")
+    board.close()
+
+
+class Killed(Exception):
+    """In place of SIGKILL."""
+
+
+class Writes:
+    """How many there were."""
+
+    count = 0
+
+
+class Cells:
+    """Cells whose user is killed after the first write."""
+
+    def __init__(self, cells: "memoryview[int]", writes: Writes) -> None:
+        self._cells = cells
+        self._writes = writes
+
+    def tolist(self) -> list[int]:
+        return self._cells.tolist()
+
+    def __setitem__(self, place: int, value: int) -> None:
+        if self._writes.count:
+            raise Killed
+        self._writes.count += 1
+        self._cells[place] = value
 
 
 def test_processes_take_each_slot_once() -> None:

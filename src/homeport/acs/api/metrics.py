@@ -65,9 +65,11 @@ class Metrics:
             yield GaugeMetricFamily("homeport_workers", "Worker processes that shall serve", len(workers))
             yield GaugeMetricFamily("homeport_workers_serving", "Worker processes that serve", serving)
             starts = CounterMetricFamily("homeport_worker_starts", "Starts of a worker process", labels=["worker"])
+            hung = CounterMetricFamily("homeport_worker_hung", "Ends of a worker process that hung", labels=["worker"])
             for position, state in enumerate(workers, 1):
                 starts.add_metric([str(position)], state.starts)
-            yield starts
+                hung.add_metric([str(position)], state.hung)
+            yield from (starts, hung)
         if hub.settings.xmpp_jid:
             up = any(snapshot.counts.get("xmpp_connected") for _, snapshot in snapshots)
             yield GaugeMetricFamily(

@@ -17,14 +17,14 @@ from typing import IO, Any, Final, Protocol
 
 from msgspec import Struct
 
-_SERVING, _STARTS = 0, 1
-SESSIONS: Final = 2
-CONNECTIONS: Final = 3
-TLS_CONNECTIONS: Final = 4
-FILE_CONNECTIONS: Final = 5
+_SERVING, _STARTS, _HUNG = 0, 1, 2
+SESSIONS: Final = 3
+CONNECTIONS: Final = 4
+TLS_CONNECTIONS: Final = 5
+FILE_CONNECTIONS: Final = 6
 OPEN: Final = (SESSIONS, CONNECTIONS, TLS_CONNECTIONS, FILE_CONNECTIONS)
-_ROWS: Final = 6
-"""Kinds of cells, of which each worker has one: whether it serves, how often it was started, and what it has open."""
+_ROWS: Final = 7
+"""Kinds of cells, of which each worker has one: whether it serves, how often it was started and hung, and what it has open."""
 
 MOST_CALLS: Final = 200
 """Devices that are being called at the same moment; a wish for a whole fleet must not fill the network with calls."""
@@ -95,7 +95,9 @@ class SharedSlots:
             if 0 not in owners or sum(k == wanted for k in keys) >= self._most_per_key:
                 return False
             place = owners.index(0)
-            self._keys[place], self._owners[place] = wanted, self._mine
+            # The owner first: of one that is killed in this moment the parent finds the slot, and nothing of it stays counted.
+            self._owners[place] = self._mine
+            self._keys[place] = wanted
             return True
 
     def free(self, key: str) -> None:
@@ -104,7 +106,8 @@ class SharedSlots:
         with self._lock:
             for place, (owner, taken) in enumerate(zip(self._owners.tolist(), self._keys.tolist(), strict=True)):
                 if owner == self._mine and taken == wanted:
-                    self._owners[place] = self._keys[place] = 0
+                    self._keys[place] = 0
+                    self._owners[place] = 0
                     return
 
 
@@ -195,10 +198,11 @@ class _Lock:
 
 
 class WorkerState(Struct, frozen=True):
-    """One worker as its parent sees it. starts: how often it was started."""
+    """One worker as its parent sees it. starts, hung: how often it was started, and ended because it hung."""
 
     serving: bool
     starts: int
+    hung: int = 0
 
 
 class Board:
@@ -236,22 +240,31 @@ class Board:
         self._rows[_SERVING][number] = 1
         self._rows[_STARTS][number] += 1
 
+    def hangs(self, number: int) -> None:
+        """The worker does not serve any more, and is being ended."""
+        self._rows[_SERVING][number] = 0
+        self._rows[_HUNG][number] += 1
+
     def died(self, number: int) -> None:
-        """The worker is gone, and what it had is free."""
+        """The worker is gone, and what it had is free.
+
+        Without the lock, which a worker that hangs may have, so that its parent never waits for it: nobody else writes what the dead
+        one owned, and a slot is free only when nothing of it is left.
+        """
         for kind in (_SERVING, *OPEN):
             self._rows[kind][number] = 0
-        with self.lock:
-            for owners, keys in self._slots.values():
-                for place, owner in enumerate(owners.tolist()):
-                    if owner == number + 1:
-                        owners[place] = keys[place] = 0
+        for owners, keys in self._slots.values():
+            for place, owner in enumerate(owners.tolist()):
+                if owner == number + 1:
+                    keys[place] = 0
+                    owners[place] = 0
 
     # --- a worker ---
 
     def states(self) -> list[WorkerState]:
         """All workers, by number."""
-        pairs = zip(self._rows[_SERVING], self._rows[_STARTS], strict=True)
-        return [WorkerState(bool(serving), starts) for serving, starts in pairs]
+        cells = zip(self._rows[_SERVING], self._rows[_STARTS], self._rows[_HUNG], strict=True)
+        return [WorkerState(bool(serving), starts, hung) for serving, starts, hung in cells]
 
     def tally(self, kind: int, number: int) -> Tally:
         """What this worker tells of its SESSIONS, CONNECTIONS or FILE_CONNECTIONS."""

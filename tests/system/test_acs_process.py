@@ -1,0 +1,83 @@
+"""The process of an ACS that is alone: what systemd hears of it, and how it ends."""
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.ends import Acs, wait_for
+from support.nursery import shared_nursery
+
+pytestmark = pytest.mark.system
+
+
+def test_systemd_hears_of_its_start_its_life_and_its_end_and_finds_in_the_log_where_it_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the unit asks for it; SIGABRT is what systemd sends to one that is silent. SIGHUP at any time harms nothing."""
+    heard: list[str] = []
+    acs = Acs(tmp_path / "acs")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"{tmp_path}/notify")
+        systemd.setblocking(False)
+
+        def hears(word: str) -> bool:
+            while True:
+                try:
+                    heard.append(systemd.recv(100).decode())
+                except BlockingIOError:
+                    return word in heard
+
+        monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        acs.launch()
+        assert acs.process is not None
+        wait_for((acs.data / "acs.lock").exists, "the data directory")
+        acs.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: hears("READY=1"), "the word that it serves")
+        assert "admin token" in acs.log.read_text()
+        acs.process.send_signal(signal.SIGHUP)
+        heard.clear()
+        wait_for(lambda: hears("WATCHDOG=1"), "a sign of life")
+        acs.process.terminate()
+        assert acs.process.wait(20) == 0
+        assert hears("STOPPING=1")
+        acs.start()
+        acs.process.send_signal(signal.SIGABRT)
+        assert acs.process.wait(20) == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in acs.log.read_text()
+    assert "asyncio/runners.py" in acs.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("limits", "signals", "why"),
+    [((0.1, 60.0), 1, "it did not end in time"), ((60.0, 0.0), 2, "the end was asked for a second time")],
+)
+def test_a_process_whose_end_does_not_come_ends_all_the_same(
+    tmp_path: Path, limits: tuple[float, float], signals: int, why: str
+) -> None:
+    """After a limit, or at once where it is asked for a second time; the log says so."""
+    acs = Acs(tmp_path)
+
+    def launch(*arguments: str, **_: object) -> None:
+        acs.process = shared_nursery().start(
+            list(arguments), *limits, target="support.acs_process:endless_stop", log=acs.log
+        )
+
+    acs.run = launch  # type: ignore[assignment]
+    acs.start()
+    assert acs.process is not None
+    for _ in range(signals):
+        assert acs.process.poll() is None
+        acs.process.terminate()
+        if signals > 1:
+            wait_for(lambda: acs.process.poll() is not None or not pending(acs.pid), "the signal's arrival")  # type: ignore[union-attr]
+    assert acs.process.wait(20) == 1
+    assert why in acs.log.read_text()
+
+
+def pending(pid: int) -> bool:
+    """Whether a signal waits for the process."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("ShdPnd:")[2].split()[0], 16) != 0
