@@ -3,10 +3,10 @@
 Times are seconds since 1970, float. Nothing here knows a database, a clock or a message of the wire.
 """
 
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -193,6 +193,33 @@ class Reading(Mapping[str, StoredValue]):
             name: StoredValue(text, type, None, at)
             for name, text, type in zip(self.names, self.texts, self.types, strict=True)
         }.items()
+
+
+class Told(Mapping[str, str | None]):
+    """Texts of values by their paths: `texts[places[path]]`, None of what has none. The devices of a model share their places."""
+
+    __slots__ = ("places", "texts")
+
+    def __init__(self, places: Mapping[str, int], texts: Sequence[str | None]) -> None:
+        self.places = places
+        self.texts = texts
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str | None]) -> "Told":
+        """The same as a dictionary holds."""
+        return cls(numbered(tuple(texts)), tuple(texts.values()))
+
+    def __getitem__(self, path: str) -> str | None:
+        return self.texts[self.places[path]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+NOTHING_TOLD: Final = Told({}, ())
 
 
 class FaultDetail(Struct, frozen=True):

@@ -7,6 +7,7 @@ import pytest
 
 from homeport.acs.engine import args, effects, inform, lists, programs, settle, steps
 from homeport.acs.records import (
+    NOTHING_TOLD,
     Behaviour,
     DeviceRecord,
     DeviceState,
@@ -15,6 +16,7 @@ from homeport.acs.records import (
     TaskPhase,
     TaskRecord,
     TaskStatus,
+    Told,
     Want,
     device_id,
 )
@@ -34,7 +36,9 @@ def an_inform(*events: str, **parameters: str) -> m.Inform:
 
 
 def assess(message: m.Inform, known: DeviceRecord | None = None, reported: Any = None) -> inform.Assessment:
-    return inform.assess(known, reported or {}, message, urn="u", address="192.0.2.1", now=1000.0, policy=POLICY)
+    return inform.assess(
+        known, Told.of(reported or {}), message, urn="u", address="192.0.2.1", now=1000.0, policy=POLICY
+    )
 
 
 KNOWN = DeviceRecord(
@@ -412,7 +416,7 @@ def test_a_value_whose_type_nobody_gave_is_kept_as_a_string() -> None:
     told = effects.learnt(m.GetParameterValues(("Device.A",)), m.GetParameterValuesResponse(rows), 1.0).changed
     informed = inform.assess(
         None,
-        {},
+        NOTHING_TOLD,
         m.Inform(m.DeviceIdStruct("E", "0A1B2C", "", "S"), (), "", 0, rows),
         urn="urn:dslforum-org:cwmp-1-0",
         address="",

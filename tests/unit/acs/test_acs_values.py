@@ -11,10 +11,9 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.values import (
     NO_PATHS,
     Column,
-    Delta,
     Paths,
     apply_values,
-    delta_of,
+    column_of,
     unpack_paths,
     unpack_values,
 )
@@ -62,32 +61,32 @@ def test_a_column_is_what_a_dictionary_would_be(changes: list[ValuesChange]) -> 
 
 @given(st.lists(a_change | a_reading, max_size=8))
 def test_a_delta_is_what_a_dictionary_would_be(changes: list[ValuesChange]) -> None:
-    """Its texts as well, over packing and unpacking between any two."""
-    delta, whole = Delta(), dict[str, StoredValue]()
+    """One that is told few values at a time. Its texts as well, over packing and unpacking between any two."""
+    delta, whole = Column(NO_PATHS, None), dict[str, StoredValue]()
     for change in changes:
-        delta.apply(change)
+        delta.tell(change)
         apply_values(whole, change)
-        assert delta.column.unpacked() == whole
-        assert delta.texts == {path: value.value for path, value in whole.items()}
-        delta = Delta(Paths(delta.column.paths.rows, delta.column.paths.blob), delta.column.packed())
-        assert delta.column.unpacked() == whole and len(delta) == len(whole)
+        assert delta.unpacked() == whole
+        assert delta.told == {path: value.value for path, value in whole.items()}
+        delta = Column(Paths(delta.paths.rows, delta.paths.blob), delta.packed())
+        assert delta.unpacked() == whole and len(delta) == len(whole)
 
 
 def test_a_delta_takes_any_number_of_times() -> None:
     """Each of 300 values with a time of its own, then one after the other changed again."""
     whole = {f"Device.P{n:03}": StoredValue("1", "string", None, float(n)) for n in range(300)}
-    delta = delta_of(whole)
+    delta = column_of(whole)
     for n in range(0, 300, 7):
         whole[f"Device.P{n:03}"] = StoredValue("2", "string", None, 1000.0 + n)
-        delta.apply(ValuesChange("S1", {f"Device.P{n:03}": whole[f"Device.P{n:03}"]}))
-    assert delta.column.unpacked() == whole
-    few = delta_of({path: StoredValue("1", "string", None, 5.0) for path in whole})
+        delta.tell(ValuesChange("S1", {f"Device.P{n:03}": whole[f"Device.P{n:03}"]}))
+    assert delta.unpacked() == whole
+    few = column_of({path: StoredValue("1", "string", None, 5.0) for path in whole})
     for n, path in enumerate(whole):
-        few.apply(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n))}))
-        few.apply(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n + 1))}))
-    told = few.column.unpacked()
+        few.tell(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n))}))
+        few.tell(ValuesChange("S1", {path: StoredValue(str(n), "string", None, float(n + 1))}))
+    told = few.unpacked()
     assert [told[path].updated for path in whole] == [n + 1.0 for n in range(300)]
-    assert unpack_values(few.column.paths.rows, few.column.packed()) == told
+    assert unpack_values(few.paths.rows, few.packed()) == told
 
 
 def test_a_change_of_values_leaves_the_path_list_alone() -> None:

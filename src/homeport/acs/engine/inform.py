@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from homeport.acs.engine.effects import ROOTS, is_secret, promoted
-from homeport.acs.records import DeviceRecord, DeviceState, StoredValue, Want, device_id
+from homeport.acs.records import DeviceRecord, DeviceState, StoredValue, Told, Want, device_id
 from homeport.codec.messages import Inform
 from homeport.terms import EventCode
 
@@ -68,7 +68,7 @@ def identity_problem(inform: Inform) -> str:
 
 def assess(
     known: DeviceRecord | None,
-    reported: Mapping[str, str | None],
+    reported: Told,
     inform: Inform,
     *,
     urn: str,
@@ -78,10 +78,11 @@ def assess(
 ) -> Assessment:
     """What to do about an Inform. reported: the device's values as last heard. now: seconds since 1970."""
     changed: dict[str, StoredValue] = {}
-    last = reported.get
+    place_of, texts = reported.places.get, reported.texts
     for p in inform.parameter_list:
         name, value = p.name, p.value
-        before = last(name)
+        place = place_of(name)
+        before = texts[place] if place is not None else None
         if before != value:
             if name.endswith(".") or not name or (is_secret(name) and before is not None):
                 continue

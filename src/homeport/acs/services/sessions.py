@@ -13,6 +13,7 @@ from homeport.acs.engine import settle
 from homeport.acs.engine.args import Call
 from homeport.acs.engine.inform import Policy, assess, identity
 from homeport.acs.records import (
+    NOTHING_TOLD,
     OPEN_STATUSES,
     CredentialRecord,
     DeviceRecord,
@@ -113,7 +114,7 @@ class Sessions(Turns):
         now = hub.clock()
         hub.stats.informs += 1
         id = known.id if known is not None else identity(inform)
-        reported = await store.reported(id) if known is not None else {}
+        reported = await store.reported(id) if known is not None else NOTHING_TOLD
         policy = self._policy_for(trusted, group)
         seen = assess(known, reported, inform, urn=urn, address=address, now=now, policy=policy)
         work = Work(hub.new_id(), id, now, address, tuple([e.event_code for e in inform.event]))

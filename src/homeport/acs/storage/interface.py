@@ -31,6 +31,7 @@ from homeport.acs.records import (
     TaskRecord,
     TaskStatus,
     TokenRecord,
+    Told,
 )
 from homeport.acs.where import Where
 from homeport.errors import StoreError
@@ -285,7 +286,7 @@ class Store(Protocol):
     async def fresh(self, id: str) -> DeviceRecord | None:
         """The device with all that any process has committed: for people, who ask one process right after they told another one."""
 
-    async def reported(self, id: str) -> Mapping[str, str | None]:
+    async def reported(self, id: str) -> Told:
         """The texts of values that changed lately, among them those of the last Inform: small and quick to get."""
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:

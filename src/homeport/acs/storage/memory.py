@@ -21,6 +21,7 @@ from homeport.acs.records import (
     TaskRecord,
     TaskStatus,
     TokenRecord,
+    Told,
     due,
 )
 from homeport.acs.storage.interface import (
@@ -234,8 +235,8 @@ class MemoryStore:
     async def fresh(self, id: str) -> DeviceRecord | None:
         return self._devices.get(id)
 
-    async def reported(self, id: str) -> Mapping[str, str | None]:
-        return {path: value.value for path, value in self._reported.get(id, {}).items()}
+    async def reported(self, id: str) -> Told:
+        return Told.of({path: value.value for path, value in self._reported.get(id, {}).items()})
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
         def chosen(record: DeviceRecord) -> bool:

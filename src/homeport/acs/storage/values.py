@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from homeport.acs.records import Reading, StoredValue
+from homeport.acs.records import Reading, StoredValue, Told
 from homeport.acs.storage.interface import ValuesChange
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -127,18 +127,22 @@ class Column:
 
     def __init__(self, paths: Paths, blob: bytes | None) -> None:
         self.paths = paths
-        self._values: list[str | None] = []
-        self._kinds: list[float] = []  # times
-        self._which: bytearray | list[int] = (
-            bytearray()
-        )  # which of them is each value's; a list where a byte is too small
-        if blob is not None:
-            packed = _decode_values(blob)
-            self._values = packed.v
-            if packed.which:
-                self._kinds, self._which = packed.kinds, bytearray(packed.which)
-            else:
-                self._number(packed.times())
+        self._values: list[str | None]
+        self._kinds: list[float]  # times
+        # Which of them is each value's: bytes until one changes; a list where a byte is too small.
+        self._which: bytes | bytearray | list[int]
+        if blob is None:
+            self._values, self._kinds, self._which = [], [], b""
+            return
+        packed = _decode_values(blob)
+        self._values = packed.v
+        if packed.which:
+            self._kinds, self._which = packed.kinds, packed.which
+        else:
+            self._number(packed.times())
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def _number(self, times: list[float]) -> None:
         """Take these times, one of each value."""
@@ -156,8 +160,17 @@ class Column:
             apply_values(whole, change)
             self._take(whole)
 
-    def put(self, path: str, new: StoredValue) -> bool:
-        """Whether this is only a value of a known path, and is done; for a few, as an Inform has them."""
+    def tell(self, change: ValuesChange) -> None:
+        """As `apply`, for the few values that an Inform has."""
+        if change.removed:
+            self.apply(change)
+            return
+        others = {path: new for path, new in change.changed.items() if not self._put(path, new)}
+        if others:
+            self.apply(ValuesChange(change.device, others))
+
+    def _put(self, path: str, new: StoredValue) -> bool:
+        """Whether this is only a value of a known path, and is done."""
         place = self.paths.places.get(path)
         if place is None or new.value is None or new.writable is not None or new.type != self.paths.rows[place][1]:
             return False
@@ -167,8 +180,15 @@ class Column:
             self._kinds[which[place]] = new.updated  # nobody else has the old time
         else:
             number = self._time(new.updated)
-            self._which[place] = number  # which may be another by now
+            self._numbers()[place] = number
         return True
+
+    def _numbers(self) -> bytearray | list[int]:
+        """Which time is each value's, to be changed."""
+        which = self._which
+        if isinstance(which, bytes):
+            which = self._which = bytearray(which)
+        return which
 
     def _placed(self, changed: Mapping[str, StoredValue]) -> bool:
         """Whether the change was only of values of known paths, all at one time, and is done; else nothing was changed."""
@@ -190,7 +210,7 @@ class Column:
         if at is None:
             return True
         number = self._time(at)
-        values, which = self._values, self._which
+        values, which = self._values, self._numbers()
         for place, new in zip(found, changed.values(), strict=True):
             values[place] = new.value
             which[place] = number
@@ -202,7 +222,7 @@ class Column:
         if places is None:
             return False
         number = self._time(told.at)
-        values, which = self._values, self._which
+        values, which = self._values, self._numbers()
         for place, text in zip(places, told.texts, strict=True):
             values[place] = text
             which[place] = number
@@ -236,6 +256,11 @@ class Column:
         """The values, in the order of the path list."""
         return self._values
 
+    @property
+    def told(self) -> Told:
+        """The values by path."""
+        return Told(self.paths.places, self._values)
+
     def unpacked(self) -> dict[str, StoredValue]:
         """All values by path."""
         kinds = self._kinds
@@ -255,44 +280,12 @@ class Column:
         return _encode(_Packed(self._values, base, [kinds[number] - base for number in which]))
 
 
-class Delta:
-    """What a device has told since its values were written. texts: the value of each path, None of what has none.
-
-    blob: of the column, None where there is nothing yet.
-    """
-
-    __slots__ = ("column", "texts")
-
-    def __init__(self, paths: "Paths | None" = None, blob: bytes | None = None) -> None:
-        self.column = Column(paths if paths is not None else NO_PATHS, blob)
-        self.texts: dict[str, str | None] = dict(zip(self.column.paths.names, self.column.texts, strict=True))
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def apply(self, change: ValuesChange) -> None:
-        """Bring a change in."""
-        column, texts = self.column, self.texts
-        if change.removed:
-            column.apply(change)
-            self.texts = dict(zip(column.paths.names, column.texts, strict=True))
-            return
-        others: dict[str, StoredValue] = {}
-        for path, new in change.changed.items():
-            if not column.put(path, new):
-                others[path] = new
-            if new.value is not None or path not in texts:
-                texts[path] = new.value
-        if others:
-            column.apply(ValuesChange(change.device, others))
-
-
-def delta_of(values: Mapping[str, StoredValue]) -> Delta:
-    """A delta that is not packed as a column."""
-    delta = Delta()
+def column_of(values: Mapping[str, StoredValue]) -> Column:
+    """These values as a column."""
+    column = Column(NO_PATHS, None)
     if values:
-        delta.apply(ValuesChange("", values))
-    return delta
+        column.apply(ValuesChange("", values))
+    return column
 
 
 LONGEST_MADE: Final = 5_000

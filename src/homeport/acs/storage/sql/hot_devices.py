@@ -20,7 +20,16 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.sql.reads import SqliteReads
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
-from homeport.acs.storage.values import DAMAGED, Delta, Paths, delta_of, pack_delta, unpack_delta, unpack_paths
+from homeport.acs.storage.values import (
+    DAMAGED,
+    NO_PATHS,
+    Column,
+    Paths,
+    column_of,
+    pack_delta,
+    unpack_delta,
+    unpack_paths,
+)
 from homeport.errors import StoreError, StoreUnavailable
 
 DELTA_MOST: Final = 128
@@ -52,7 +61,7 @@ class Hot:
 
     __slots__ = ("changed", "delta", "doubtful", "key", "merging", "record", "seen_only", "tasks", "waiting")
 
-    def __init__(self, key: int, record: DeviceRecord, delta: Delta) -> None:
+    def __init__(self, key: int, record: DeviceRecord, delta: Column) -> None:
         self.key = key  # 0: not known yet
         self.record = record
         self.delta = delta
@@ -123,7 +132,7 @@ class HotDevices(SqliteReads):
             return
         hot.record = replace(hot.record, **fields)
         if changed:
-            hot.delta.apply(ValuesChange(device, changed))
+            hot.delta.tell(ValuesChange(device, changed))
             hot.changed = True
         if len(fields) > 1 or "last_inform" not in fields:
             hot.seen_only = False
@@ -231,8 +240,8 @@ class HotDevices(SqliteReads):
     def _fold(self, writer: Writer, hot: Hot) -> None:
         """Bring a delta that has grown long into the values."""
         id = hot.record.id
-        change = ValuesChange(id, hot.delta.column.unpacked())
-        hot.delta = Delta()
+        change = ValuesChange(id, hot.delta.unpacked())
+        hot.delta = Column(NO_PATHS, None)
         hot.merging.append(change)
         hot.waiting += 1
         statements = [
@@ -299,31 +308,30 @@ class HotDevices(SqliteReads):
                 self._evict()
         return hot
 
-    def _packed(self, delta: Delta) -> tuple[bytes, int | None]:
+    def _packed(self, delta: Column) -> tuple[bytes, int | None]:
         """The columns `delta` and `delta_form`."""
-        column = delta.column
-        form = self._form_ids.get(column.paths.hash)
+        form = self._form_ids.get(delta.paths.hash)
         if form is None:
-            self._learn_form(column.paths)
-            return pack_delta(column.unpacked()), None
-        return column.packed(), form
+            self._learn_form(delta.paths)
+            return pack_delta(delta.unpacked()), None
+        return delta.packed(), form
 
-    def _unpacked(self, blob: bytes | None, form: int | None, connection: sqlite3.Connection) -> Delta:
+    def _unpacked(self, blob: bytes | None, form: int | None, connection: sqlite3.Connection) -> Column:
         """The delta of these columns. One that is damaged is empty: the device tells it again."""
         if not blob:
-            return Delta()
+            return Column(NO_PATHS, None)
         try:
             if form is None:
-                return delta_of(unpack_delta(blob))
+                return column_of(unpack_delta(blob))
             paths = self._forms.get(form)
             if paths is None:
                 (found,) = connection.execute(QUERIES["delta_form"], (form,)).fetchone() or (b"\x90",)
                 paths = self._forms[form] = Paths(unpack_paths(found), found)
                 self._form_ids[paths.hash] = form
-            return Delta(paths, blob)
+            return Column(paths, blob)
         except DAMAGED as e:
             _log.error("what a device told lately cannot be read; run homeport acs db check", reason=str(e))
-            return Delta()
+            return Column(NO_PATHS, None)
 
     def _learn_form(self, paths: Paths) -> None:
         """Give the paths of a delta a number, where they come more than once: most devices of a model tell the same."""

@@ -15,11 +15,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from homeport.acs.records import (
+    NOTHING_TOLD,
     OPEN_STATUSES,
     DeviceRecord,
     LeaseRecord,
     StoredValue,
     TaskRecord,
+    Told,
 )
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import (
@@ -49,7 +51,8 @@ from homeport.acs.storage.sql.statements import plain_statements, task_statement
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import MANY_ROWS, Mode, Statement, Writer
 from homeport.acs.storage.values import (
-    Delta,
+    NO_PATHS,
+    Column,
     PathList,
     apply_values,
     below,
@@ -235,7 +238,7 @@ class SqliteStore(HotDevices):
         for device in unit.devices:
             out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.whole_row(device)))
             if self._load(device.id) is None:
-                self._hots[device.id] = Hot(0, device, Delta())
+                self._hots[device.id] = Hot(0, device, Column(NO_PATHS, None))
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
@@ -288,17 +291,17 @@ class SqliteStore(HotDevices):
         id, changed, delta = hot.record.id, change.changed, hot.delta
         small = not change.removed and len(changed) <= SMALL_CHANGE
         if small and len(delta) + len(changed) <= DELTA_MOST:
-            delta.apply(change)
+            delta.tell(change)
             hot.changed = False
             return [Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id))]
         hot.merging.append(change)
         out = [Statement(Mode.MERGE, "", change)]
-        told = {path: changed[path] for path in delta.texts if path in changed}
+        told = {path: changed[path] for path in delta.paths.names if path in changed}
         if told and isinstance(change, PreparedChange):
-            late = behind(change, delta.column.unpacked()).changed
+            late = behind(change, delta.unpacked()).changed
             told = {path: late[path] for path in told}
         if told or change.removed:
-            delta.apply(ValuesChange(id, told, change.removed))
+            delta.tell(ValuesChange(id, told, change.removed))
             hot.changed = False
             out.append(Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id)))
         return out
@@ -308,7 +311,7 @@ class SqliteStore(HotDevices):
         full = self._stored_values(hot.record.id, self._read, self._paths)
         for change in hot.merging:
             apply_values(full, change)  # once more where it has arrived already: the same in the same order
-        for path, value in hot.delta.column.unpacked().items():
+        for path, value in hot.delta.unpacked().items():
             full[path] = merged(full.get(path), value)
         return full
 
@@ -329,7 +332,7 @@ class SqliteStore(HotDevices):
                 paths = cache[path_list] = unpack_paths(blob)
             full = unpack_values(paths, values)
         if delta is not None:
-            for path, value in self._unpacked(delta, form, connection).column.unpacked().items():
+            for path, value in self._unpacked(delta, form, connection).unpacked().items():
                 full[path] = merged(full.get(path), value)
         return full
 
@@ -342,9 +345,9 @@ class SqliteStore(HotDevices):
     async def fresh(self, id: str) -> DeviceRecord | None:
         return await self.device(id)
 
-    async def reported(self, id: str) -> Mapping[str, str | None]:
+    async def reported(self, id: str) -> Told:
         hot = self._hots.get(id) or self._load(id)
-        return hot.delta.texts if hot is not None else {}
+        return hot.delta.told if hot is not None else NOTHING_TOLD
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
         if self._dirty:
@@ -402,7 +405,7 @@ class SqliteStore(HotDevices):
         (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
         if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
             _, paths, vals = await self._stored_blobs(id)
-            return await in_slices(read_all(paths, vals, hot.delta.column.unpacked(), tuple(hot.merging), path))
+            return await in_slices(read_all(paths, vals, hot.delta.unpacked(), tuple(hot.merging), path))
         full = self._full(hot)
         return {p: full[p] for p in sorted(full) if below(p, path)}
 
