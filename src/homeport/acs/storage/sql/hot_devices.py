@@ -53,6 +53,8 @@ MOST_FORMS: Final = 1_000
 MOST_DEFERRED: Final = 2_000
 """Units of histories that wait while the medium does not work; those beyond are lost."""
 
+_HOT_DEVICE: Final = QUERIES["hot_device"]
+
 _log = structlog.get_logger("homeport.acs.storage")
 
 
@@ -80,8 +82,8 @@ class HotDevices(SqliteReads):
         self._write_behind = write_behind
         self._hots: dict[str, Hot] = {}
         self._dirty: dict[str, Hot] = {}
-        # What was dirty and is on its way: the batch in which it went last.
-        self._drained: dict[str, dict[str, Hot]] = {}
+        self._on_way: list[dict[str, Hot]] = []  # batches of what was dirty, until they are on the disk
+        self._unforgotten: set[str] = set()  # doubtful devices that wait for that
         self._deferred: list[list[Statement]] = []
         self._forms: dict[int, Paths] = {}
         self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
@@ -183,8 +185,16 @@ class HotDevices(SqliteReads):
             return bool(deferred)
         dirty, self._dirty = self._dirty, {}
         rows_of = _Waiting()
+        form_of, told = self._form_ids.get, rows_of.told.append
         for id, hot in dirty.items():
             try:
+                delta = hot.delta
+                if hot.seen_only and hot.changed and hot.key and len(delta) <= DELTA_MOST:
+                    form = form_of(delta.paths.hash)
+                    if form is not None:  # as nearly all are
+                        told((hot.record.last_inform, delta.packed(), form, hot.key))
+                        hot.changed = False
+                        continue
                 self._take(writer, rows_of, hot)
             except StoreUnavailable:
                 self._dirty[id] = hot
@@ -193,7 +203,7 @@ class HotDevices(SqliteReads):
                     "what a device told cannot be stored; it is read from the disk again", device=id, reason=str(e)
                 )
                 self._hots.pop(id, None)
-        self._drained.update(dict.fromkeys(dirty, dirty))
+        self._on_way.append(dirty)
         failed: list[BaseException | None] = []
         for statement in rows_of.statements():
             writer.submit([statement], failed.append)
@@ -227,14 +237,17 @@ class HotDevices(SqliteReads):
 
     def _arrived(self, dirty: dict[str, Hot], *, again: bool) -> None:
         """What was dirty is on the disk. again: it is not all there, because the medium did not work, and is dirty once more."""
-        for id, hot in dirty.items():
-            if self._drained.get(id) is dirty:
-                del self._drained[id]
-            if again and self._hots.get(id) is hot:
-                hot.seen_only, hot.changed = False, True
-                self._dirty[id] = hot
-            if hot.doubtful and self._hots.get(id) is hot:
-                self._forget(id, hot)
+        self._on_way = [batch for batch in self._on_way if batch is not dirty]
+        if again:
+            for id, hot in dirty.items():
+                if self._hots.get(id) is hot:
+                    hot.seen_only, hot.changed = False, True
+                    self._dirty[id] = hot
+        for id in [id for id in self._unforgotten if id in dirty]:
+            self._unforgotten.discard(id)
+            doubtful = self._hots.get(id)
+            if doubtful is not None and doubtful.doubtful:
+                self._forget(id, doubtful)
         self._evict()
 
     def _fold(self, writer: Writer, hot: Hot) -> None:
@@ -283,7 +296,9 @@ class HotDevices(SqliteReads):
         if hot.waiting:
             return
         hot.tasks = None
-        if id not in self._drained:
+        if any(id in batch for batch in self._on_way):
+            self._unforgotten.add(id)
+        else:
             del self._hots[id]
             self._dirty.pop(id, None)
 
@@ -304,9 +319,13 @@ class HotDevices(SqliteReads):
             hot.seen_only = not older
             if not busy:
                 hot.tasks = ()
-            if len(self._hots) - len(self._dirty) - len(self._drained) > CACHED_DEVICES + EVICTED_AT_ONCE:
+            if self._surplus() > EVICTED_AT_ONCE:
                 self._evict()
         return hot
+
+    def _surplus(self) -> int:
+        """Devices that could be forgotten."""
+        return len(self._hots) - len(self._dirty) - sum(map(len, self._on_way)) - CACHED_DEVICES
 
     def _packed(self, delta: Column) -> tuple[bytes, int | None]:
         """The columns `delta` and `delta_form`."""
@@ -360,7 +379,7 @@ class HotDevices(SqliteReads):
             if not self._steady and self._writer is not None and self._writer.still:
                 self._rows.execute("BEGIN")
                 self._steady = True
-            return self._cursor.execute(QUERIES["hot_device"], (id,)).fetchone()
+            return self._cursor.execute(_HOT_DEVICE, (id,)).fetchone()
         except sqlite3.Error as e:
             raise StoreUnavailable(f"the database does not answer now: {e}") from e
 
@@ -372,12 +391,18 @@ class HotDevices(SqliteReads):
 
     def _evict(self) -> None:
         """Forget the oldest devices that have nothing on its way."""
-        surplus = len(self._hots) - len(self._dirty) - len(self._drained) - CACHED_DEVICES
+        surplus = self._surplus()
         if surplus <= 0:
             return
+        needed = (self._dirty, *self._on_way)
         gone = []
         for id, hot in self._hots.items():
-            if not hot.waiting and id not in self._dirty and id not in self._drained:
+            if hot.waiting:
+                continue
+            for batch in needed:
+                if id in batch:
+                    break
+            else:
                 gone.append(id)
                 if len(gone) == surplus:
                     break
