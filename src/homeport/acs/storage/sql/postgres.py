@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from msgspec.structs import replace
 
-from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, Told
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Done, Figures, Page, UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
@@ -265,12 +265,12 @@ class PostgresStore(PostgresTasks):
         self._views.forget(id)  # a notice of another node's commit may still be on its way
         return await self.device(id)
 
-    async def reported(self, id: str) -> Mapping[str, str | None]:
+    async def reported(self, id: str) -> Told:
         view, touched = await self._newest(id, lambda: self._view(id))
         out = {path: value.value for path, value in view.reported.items()}
         for _, values in touched if view.record is not None else ():
             out.update((path, value.value) for path, value in values.items() if value.value is not None)
-        return out
+        return Told.of(out)
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         await self._settled()
