@@ -228,3 +228,54 @@ async def test_the_clock_leaves_alone_what_is_being_settled(tmp_path: Path) -> N
         queue = m.GetAllQueuedTransfersResponse((m.AllQueuedTransferStruct("k", 2, True, "1", 0, ""),))
         await device.post(queue, id=decode(asked.body).id)
         assert (await bed.task_now(task))["status"] == "running"
+
+
+@played
+async def test_what_comes_after_a_factory_reset_waits_until_it_was_done(tmp_path: Path) -> None:
+    """A setting in the same session would be accepted, and forgotten with everything else."""
+
+    def accept(request: m.Request) -> m.Message | None:
+        match request:
+            case m.FactoryReset():
+                return m.FactoryResetResponse()
+            case m.SetParameterValues():
+                return m.SetParameterValuesResponse(0)
+        return None
+
+    async with acquainted(tmp_path) as (bed, device):
+        await bed.task("FactoryReset")
+        setting = await bed.task("SetParameterValues", SETTING)
+        await device.session(handler=accept)
+        await device.session("2 PERIODIC", handler=accept)
+        assert [message.element for message in device.heard if isinstance(message, m.Request)] == ["FactoryReset"]
+        await device.session("0 BOOTSTRAP", "1 BOOT", handler=accept)
+        assert (await bed.task_now(setting))["status"] == "done"
+
+
+@played
+async def test_a_transfer_that_was_called_off_ends(tmp_path: Path) -> None:
+    """The device tells no end of it; another one goes on, and so does one that the device would not call off."""
+
+    def accept(request: m.Request) -> m.Message | None:
+        match request:
+            case m.Download():
+                return m.DownloadResponse(1, m.UNKNOWN_TIME, m.UNKNOWN_TIME)
+            case m.CancelTransfer(command_key="a"):
+                return m.CancelTransferResponse()
+        return m.FaultMessage(9021, "not permitted now")
+
+    async with acquainted(tmp_path) as (bed, device):
+        device.urn = "urn:dslforum-org:cwmp-1-2"
+        loads = [await bed.task("Download", FIRMWARE | {"command_key": key}) for key in "ab"]
+        follower = await bed.task("Reboot", after=loads[0]["id"])
+        await device.session(handler=accept)
+        stops = [await bed.task("CancelTransfer", {"command_key": key}) for key in "ab"]
+        await device.session(handler=accept)
+        assert [(await bed.task_now(t))["status"] for t in (*loads, *stops)] == [
+            "cancelled",
+            "running",
+            "done",
+            "failed",
+        ]
+        assert (await bed.task_now(loads[0]))["result"]["cancelled_by"] == stops[0]["id"]
+        assert (await ended(bed, follower))["status"] == "failed"

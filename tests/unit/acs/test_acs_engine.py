@@ -511,3 +511,76 @@ def test_a_lost_change_of_modules_is_settled_by_their_status(
     sent, result = play(programs.settle_modules(task, "Device."), answer)
     assert [s.parameter_names for s in sent] == [("Device.SoftwareModules.DeploymentUnit.",)]
     assert result is not None and (result.status, result.awaited) == (after, awaited)
+
+
+# --- which task is next ---
+
+
+def order(*tasks: TaskRecord) -> list[str]:
+    return [t.id for t in settle.candidates(sorted(tasks, key=lambda t: (-t.priority, t.id)))]
+
+
+def of(id: str, rpc: str = "GetRPCMethods", **fields: Any) -> TaskRecord:
+    return TaskRecord(id=id, device="d", rpc=rpc, args={}, **fields)
+
+
+def test_what_an_urgent_task_waits_for_is_as_urgent() -> None:
+    """Over a chain, and in its order; who waits for nothing of this device stays where it is."""
+    chain = [of("1"), of("2", after="1", priority=-5), of("3", after="2", priority=9)]
+    assert order(*chain, of("4", priority=5), of("5")) == ["1", "2", "3", "4", "5"]
+    assert order(of("1"), of("2", after="elsewhere", priority=3)) == ["2", "1"]
+
+
+def test_only_what_the_device_can_be_asked_about_is_settled_by_asking() -> None:
+    """It comes first. A Reboot or a setting is settled by the next Inform: a transfer queue knows nothing of them."""
+    lost = {"status": TaskStatus.UNKNOWN}
+    tasks = [
+        of("1", "Reboot", **lost),
+        of("2", "SetParameterValues", **lost),
+        of("3", "AddObject", **lost),
+        of("4", "AddObject", progress={"instances": []}, **lost),
+        of("5", "Download", **lost),
+        of("6", "Upload", progress={"asked": True}, **lost),
+    ]
+    assert order(*tasks, of("7", priority=9)) == ["4", "5", "7"]
+
+
+def test_nothing_is_done_that_a_factory_reset_would_undo() -> None:
+    """Between its acceptance and the device's bootstrap; a Reboot undoes nothing."""
+    for rpc, expected in (("FactoryReset", []), ("Reboot", ["2"])):
+        awaited = of("1", rpc, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER)
+        assert order(awaited, of("2")) == expected
+
+
+def test_a_restart_or_transfer_that_was_lost_too_often_may_be_told_of_yet() -> None:
+    """Of anything else nothing comes any more. What was seen at one attempt says nothing of the next."""
+    for rpc, phase in (("Reboot", "overdue"), ("Upload", "overdue"), ("SetParameterValues", "")):
+        after = settle.again(of("1", rpc, status=TaskStatus.UNKNOWN, attempts=3), 3, 9.0)
+        assert (after.status, after.phase) == (TaskStatus.FAILED, phase)
+    progress = {"instances": [1], "asked": True, "lost": 1.0, "due": 2.0}
+    after = settle.again(of("1", "AddObject", status=TaskStatus.UNKNOWN, attempts=1, progress=progress), 3, 9.0)
+    assert (after.status, after.progress) == (TaskStatus.QUEUED, {"again": True})
+
+
+def test_one_name_that_is_too_much_does_not_make_the_others_come_one_by_one() -> None:
+    """9004 for a single name: it is not their number, so nothing is learnt for ever."""
+    names = ["Device.A", "Device.B", "Device.C", "Device.D"]
+    full = m.FaultMessage(9004, "Resources exceeded")
+
+    def value(*given: str) -> m.GetParameterValuesResponse:
+        return m.GetParameterValuesResponse(tuple(m.ParameterValueStruct(n, "v") for n in given))
+
+    answers = [full, full, full, value("Device.B"), value("Device.C", "Device.D")]
+    sent, result = play(lists.get_values(names, Behaviour()), *answers)
+    assert [len(request.parameter_names) for request in sent] == [4, 2, 1, 1, 2]
+    assert result is not None
+    assert (result.learnt, [p.name for p in result.fault.parameters]) == ({}, ["Device.A"])  # type: ignore[union-attr]
+    listed = m.GetParameterNamesResponse(tuple(m.ParameterInfoStruct(n, False) for n in names))
+    _, result = play(programs.discover("Device."), listed, *answers)
+    assert result is not None
+    assert (result.learnt, result.result) == ({}, {"names": 4, "refused": ["Device.A"]})
+    rows = tuple(m.ParameterValueStruct(n, "v", "string") for n in names)
+    done = m.SetParameterValuesResponse(0)
+    _, result = play(lists.set_rows(rows, m.SetParameterValues, Behaviour()), full, full, full, done, done)
+    assert result is not None
+    assert (result.learnt, (result.result or {})["refused"]) == ({}, ["Device.A"])

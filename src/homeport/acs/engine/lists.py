@@ -131,6 +131,7 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
                     learnt["max_names"] = len(piece) // 2
             else:
                 refused.append(ParameterFaultDetail(piece[0], answer.fault_code, answer.fault_string))
+                _unlearn(learnt, answer)
             continue
         assert isinstance(answer, m.GetParameterValuesResponse)
         if partial and any([row.name[-1:] == "." for row in answer.parameter_list]):
@@ -142,6 +143,12 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
         else:
             rows += answer.parameter_list
     return _read({"parameter_list": rows} if rows or not refused else None, first, refused, learnt)
+
+
+def _unlearn(learnt: dict[str, Any], fault: m.FaultMessage) -> None:
+    """Where one name alone was too much for the device, it was not the number of them: it is to be asked for many again."""
+    if fault.fault_code == FaultCode.RESOURCES_EXCEEDED:
+        learnt.pop("max_names", None)
 
 
 def get_attributes(names: Sequence[str], habits: Behaviour) -> Program:
@@ -243,6 +250,7 @@ def set_rows(rows: Sequence[_R], make: Callable[[tuple[_R, ...]], Call], habits:
                 learnt["max_names"] = len(piece) // 2
         elif len(rows) > 1:
             refused.append(ParameterFaultDetail(piece[0].name, answer.fault_code, answer.fault_string))
+            _unlearn(learnt, answer)
     if first is None:
         return Result(TaskStatus.DONE, told, learnt=learnt)
     fault = FaultDetail(first.fault_code, first.fault_string, tuple(refused))

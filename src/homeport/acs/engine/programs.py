@@ -204,6 +204,8 @@ def discover(root: str, habits: Behaviour = NO_HABITS) -> Program:
             queue += halves(piece)
         else:
             refused.append(piece[0])
+            if exceeded:
+                learnt.pop("max_names", None)  # it was not their number
     return Result(TaskStatus.DONE, {"names": len(leaves), "refused": refused}, learnt=learnt)
 
 

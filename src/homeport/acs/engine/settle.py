@@ -289,7 +289,34 @@ def expired(task: TaskRecord, now: float) -> bool:
 def candidates(tasks: Sequence[TaskRecord]) -> list[TaskRecord]:
     """Tasks that have something to say to the device, the next one first.
 
-    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one.
+    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one. What an urgent
+    task waits for is as urgent. While a FactoryReset is awaited nothing is said: the device would forget it.
     """
-    lost_ones = [t for t in tasks if t.status is TaskStatus.UNKNOWN and not t.progress.get("asked")]
-    return lost_ones + [t for t in tasks if t.status is TaskStatus.QUEUED]
+    if any([t.rpc == RpcName.FACTORY_RESET and _awaited(t) for t in tasks]):
+        return []
+    asked = [t for t in tasks if t.status is TaskStatus.UNKNOWN and _can_be_asked(t)]
+    queued = [t for t in tasks if t.status is TaskStatus.QUEUED]
+    if any([t.after is not None for t in queued]):
+        urgent = {t.id: t.priority for t in queued}
+        for task in sorted(queued, key=lambda t: t.id, reverse=True):  # who waits is younger
+            if task.after in urgent:
+                urgent[task.after] = max(urgent[task.after], urgent[task.id])
+        queued.sort(key=lambda t: (-urgent[t.id], t.id))
+    return asked + queued
+
+
+def _can_be_asked(task: TaskRecord) -> bool:
+    """Whether the device can be asked what became of a lost answer; of other tasks the events of its next Inform decide."""
+    return (task.rpc in TRANSFERS or "instances" in task.progress) and not task.progress.get("asked")
+
+
+def called_off(task: TaskRecord, key: str, by: str, now: float) -> TaskRecord:
+    """The task after the device has cancelled the transfers with this CommandKey: of an awaited one it tells no end. by: a task."""
+    if task.rpc not in _CANCELLED or task.command_key != key or not _awaited(task):
+        return task
+    result = (task.result or {}) | {"cancelled_by": by}
+    return replace(task, status=TaskStatus.CANCELLED, phase=TaskPhase.NONE, result=result, finished=now)
+
+
+_CANCELLED: Final = frozenset({RpcName.DOWNLOAD, RpcName.UPLOAD, RpcName.SCHEDULE_DOWNLOAD})
+"""What CancelTransfer takes back."""

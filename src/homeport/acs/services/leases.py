@@ -131,6 +131,7 @@ class Leases:
             unit.tasks.append(TaskChange(lost, frozenset({TaskStatus.RUNNING})))
             try:
                 await self._store.commit(unit)
+                hub.tell_tasks(unit.tasks)
             except Conflict:
                 pass  # it has found its end, or was sent again, without this session
         unit = UnitOfWork()

@@ -22,7 +22,6 @@ from homeport.acs.records import (
     FaultDetail,
     FaultRecord,
     StoredValue,
-    TaskPhase,
     TaskRecord,
     TaskStatus,
     Want,
@@ -102,9 +101,12 @@ class Turns:
                     await self._finish(work, came, unit)
                     self._write_soon(work, unit)
                     return None
+                ended = work.task
                 await self._finish(work, came, unit)
                 # What was finished must be on the disk before the next is chosen: it may wait for this one.
                 await self._write_end(work, unit)
+                if ended is not None and ended.rpc == RpcName.CANCEL_TRANSFER and came.status is TaskStatus.DONE:
+                    await self._call_off(work, ended)
                 unit, reply = UnitOfWork(), None
                 continue
             step = came
@@ -135,6 +137,13 @@ class Turns:
         """Write the task as sent; False where somebody has cancelled it meanwhile."""
         task = work.task
         if task is not None and not work.mending and (first or step.progress):
+            if task.rpc == RpcName.FACTORY_RESET and self._gives_logins:
+                # It forgets the login that it was given, perhaps before it answers, and comes back with the shared one.
+                own = await self._store.credential_of(work.device)
+                if work.over:
+                    return False
+                if own is not None:
+                    unit.credentials.append(replace(own, pending=True))
             work.task = settle.sent(task, step.progress, self._hub.clock(), first=first)
             if self._unwritten(task):
                 self._hub.asking[task.id] = work.task
@@ -179,6 +188,14 @@ class Turns:
         except Conflict:
             unit.tasks.clear()
             await self._write(work, unit)
+
+    async def _call_off(self, work: Work, by: TaskRecord) -> None:
+        """End the tasks whose transfers the device has cancelled for this one."""
+        now, key = self._hub.clock(), str(by.args.get("command_key", ""))
+        for task in await self._store.open_tasks(work.device):
+            after = settle.called_off(task, key, by.id, now)
+            if after != task:
+                await self._write_quietly(work, [TaskChange(masked_task(after), frozenset({task.status}))])
 
     async def _only_read(self, work: Work, came: steps.Result, unit: UnitOfWork) -> bool:
         """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk.
@@ -380,11 +397,6 @@ class Turns:
             after = settle.finished(task, result, attempts=most, patience=self._hub.patience, now=now)
             if after.status is TaskStatus.DONE:
                 after = replace(after, result=(after.result or {}) | await self._files.received(task))
-            if task.rpc == RpcName.FACTORY_RESET and after.phase is TaskPhase.TRANSFER and self._gives_logins:
-                # It forgets the login that it was given, and comes back with the shared one.
-                own = await self._store.credential_of(work.device)
-                if own is not None:
-                    unit.credentials.append(replace(own, pending=True))
             said = self._hub.connection_request_details.pop(task.id, None)
             if said is not None:
                 after = replace(after, connection_request=said)
