@@ -4,7 +4,6 @@ The row that a login is looked up by (`credential`) holds all that is needed to 
 of the same content is what the list is made of, and what makes two changes at the same time one after the other; both are written together.
 """
 
-import re
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,9 +25,9 @@ from homeport.acs.records import (
 )
 from homeport.acs.services.devices import checked_tags, credential
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
+from homeport.acs.services.named import Named
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 
-KIND: Final = "group"
 USERS: Final = "group-user"
 """Documents by user name: two groups made at the same time cannot have the same."""
 
@@ -43,10 +42,8 @@ MOST_REMEMBERED: Final = 1_000
 
 LONGEST_OVERLAP: Final = 366 * 86_400.0
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _PATTERNS: Final = ("ouis", "product_classes", "serial_numbers", "ids")
 _encode = msgspec.msgpack.Encoder().encode
-_login = msgspec.msgpack.Decoder(CredentialRecord).decode
 _refusals = msgspec.msgpack.Decoder(tuple[RefusalRecord, ...]).decode
 _log = structlog.get_logger("homeport.acs.cwmp")
 
@@ -63,35 +60,23 @@ class Groups:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._store = hub.store
+        self._groups = Named(hub.store, "group", CredentialRecord)
         self._told: dict[tuple[str, str], float] = {}
 
     # --- the list ---
 
     async def all(self) -> list[CredentialRecord]:
         """All groups' logins, by the group's name."""
-        found: list[CredentialRecord] = []
-        cursor: str | None = None
-        while True:
-            page = await self._store.documents(KIND, limit=500, cursor=cursor)
-            found += [_login(d.record) for d in page.items]
-            cursor = page.next
-            if cursor is None:
-                return found
+        return await self._groups.all()
 
     async def get(self, name: str) -> CredentialRecord:
         """The group's login. Raises NotFound."""
-        return _login((await self._document(name)).record)
+        return await self._groups.get(name)
 
     async def refusals(self, name: str) -> tuple[RefusalRecord, ...]:
         """Devices that came with the group's login lately and were none of the group's, youngest first."""
         found = await self._store.document(REFUSALS, name)
         return _refusals(found.record) if found is not None else ()
-
-    async def _document(self, name: str) -> Document:
-        found = await self._store.document(KIND, name)
-        if found is None:
-            raise NotFound(f"there is no group {name!r}; list them with GET groups")
-        return found
 
     # --- changes ---
 
@@ -102,8 +87,7 @@ class Groups:
 
         username: the name where it is "". password: one is made where it is "". given: further fields of GroupLogin.
         """
-        if not _NAME.fullmatch(name):
-            raise Invalid("a group's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
+        self._groups.check(name)
         username = username or name
         if any(c in ":" or not c.isprintable() for c in username):
             raise Invalid("a user name has only characters that can be printed, and no colon, which Basic cannot carry")
@@ -116,7 +100,8 @@ class Groups:
         now = self._hub.clock()
         group = _checked(GroupLogin(name=name, state=state, made=now), given)
         record = replace(credential(username, password, now=now), group=group)
-        unit = _unit(record, expect=b"")
+        unit = self._groups.unit(name, record, expect=b"")
+        unit.credentials.append(record)
         unit.documents.append(DocumentChange(Document(USERS, username, name.encode()), expect=b""))
         try:
             await self._store.commit(unit)
@@ -151,7 +136,8 @@ class Groups:
         """Take the group's login away: nobody comes in by it any more; devices that came by it stay. Raises NotFound."""
         record = await self.get(name)
         unit = UnitOfWork()
-        for kind, key in ((KIND, name), (USERS, record.username), (REFUSALS, name)):
+        unit.documents.append(self._groups.gone(name))
+        for kind, key in ((USERS, record.username), (REFUSALS, name)):
             unit.documents.append(DocumentChange(Document(kind, key, b""), gone=True))
         unit.deleted_credentials.append(record.username)
         await self._store.commit(unit)
@@ -167,15 +153,8 @@ class Groups:
                 except NotFound:
                     continue  # taken away in this moment
 
-    async def _rewrite(self, name: str, change: Callable[[CredentialRecord], CredentialRecord]) -> CredentialRecord:
-        while True:
-            document = await self._document(name)
-            new = change(_login(document.record))
-            try:
-                await self._store.commit(_unit(new, expect=document.record))
-                return new
-            except Conflict:
-                continue  # somebody else changed the same group in this moment: once more with what is there now
+    async def _rewrite(self, name: str, changed: Callable[[CredentialRecord], CredentialRecord]) -> CredentialRecord:
+        return await self._groups.change(name, changed, lambda unit, new: unit.credentials.append(new))
 
     # --- at the door ---
 
@@ -223,14 +202,6 @@ def owner(login: CredentialRecord) -> str:
     if login.group is not None:
         return f"the group {login.group.name!r}"
     return f"the device {login.device}"
-
-
-def _unit(record: CredentialRecord, *, expect: bytes) -> UnitOfWork:
-    unit = UnitOfWork()
-    document = Document(KIND, group_of(record).name, _encode(record))
-    unit.documents.append(DocumentChange(document, expect=expect))
-    unit.credentials.append(record)
-    return unit
 
 
 def _settled(old: CredentialRecord, now: float) -> CredentialRecord:

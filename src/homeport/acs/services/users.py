@@ -5,23 +5,21 @@ address from which it comes, without locking anybody out for longer than a minut
 """
 
 import asyncio
-import re
 import secrets
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
-from homeport.acs.records import Document, Scope, TokenRecord, UserRecord
-from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
+from homeport.acs.records import Scope, TokenRecord, UserRecord
+from homeport.acs.services.hub import Hub, Invalid, Refused
+from homeport.acs.services.named import Named
 from homeport.acs.services.tokens import token_digest
-from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
+from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.errors import HomeportError
 
-KIND: Final = "user"
 SHORTEST_PASSWORD: Final = 10
 LONGEST_PASSWORD: Final = 1_000
 LOGIN: Final = "login:"
@@ -31,10 +29,6 @@ SLOWEST: Final = 60.0
 """Seconds that a login waits at most after many that failed."""
 
 MOST_REMEMBERED: Final = 10_000
-
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(UserRecord).decode
 
 
 class NotLetIn(HomeportError):
@@ -107,6 +101,7 @@ class Users:
 
         self._hub = hub
         self._store = hub.store
+        self._users = Named(hub.store, "user", UserRecord, signs="_.@-")
         self._hasher = PasswordHasher()
         self._pool = ThreadPoolExecutor(1, "argon2")  # one at a time: a hash takes 64 MB and a core
         self._throttle = throttle or Throttle()
@@ -116,33 +111,19 @@ class Users:
 
     async def all(self) -> list[UserRecord]:
         """All users, by name."""
-        found: list[UserRecord] = []
-        cursor: str | None = None
-        while True:
-            page = await self._store.documents(KIND, limit=500, cursor=cursor)
-            found += [_decode(d.record) for d in page.items]
-            cursor = page.next
-            if cursor is None:
-                return found
+        return await self._users.all()
 
     async def get(self, name: str) -> UserRecord:
         """The user. Raises NotFound."""
-        return _decode((await self._document(name)).record)
-
-    async def _document(self, name: str) -> Document:
-        found = await self._store.document(KIND, name)
-        if found is None:
-            raise NotFound(f"there is no user {name!r}; list them with GET users")
-        return found
+        return await self._users.get(name)
 
     async def make(self, name: str, password: str, scope: Scope, full_name: str = "") -> UserRecord:
         """A new user. Raises Refused where the name is taken or the password is none."""
-        if not _NAME.fullmatch(name):
-            raise Invalid("a user's name is 1 to 64 small letters, digits or _.@- and begins with a letter or digit")
+        self._users.check(name)
         hashed = await self._hash(name, password)
         user = UserRecord(name=name, password=hashed, scope=scope, created=self._hub.clock(), full_name=full_name)
         try:
-            await self._put(user, expect=b"")
+            await self._store.commit(self._users.unit(name, user, expect=b""))
         except Conflict:
             raise Refused(f"there is a user {name!r} already") from None
         return user
@@ -158,37 +139,27 @@ class Users:
     ) -> UserRecord:
         """Change what is given; a new password, a smaller role and switching off end the user's logins. Raises NotFound, Refused."""
         hashed = await self._hash(name, password) if password is not None else None
-        while True:
-            document = await self._document(name)
-            old = _decode(document.record)
-            new = replace(
+        before: list[Scope] = []
+
+        def changed(old: UserRecord) -> UserRecord:
+            before.append(old.scope)
+            return replace(
                 old,
                 password=hashed or old.password,
                 scope=scope or old.scope,
                 enabled=old.enabled if enabled is None else enabled,
                 full_name=old.full_name if full_name is None else full_name,
             )
-            try:
-                await self._put(new, expect=document.record)
-                break
-            except Conflict:
-                continue  # somebody else changed the same user in this moment: once more with what is there now
-        if hashed is not None or new.scope is not old.scope or not new.enabled:
+
+        new = await self._users.change(name, changed)
+        if hashed is not None or new.scope is not before[-1] or not new.enabled:
             await self._end_logins(name)
         return new
 
     async def remove(self, name: str) -> None:
         """Take the user away, with all logins. Raises NotFound."""
-        await self._document(name)
-        unit = UnitOfWork()
-        unit.documents.append(DocumentChange(Document(KIND, name, b""), gone=True))
-        await self._store.commit(unit)
+        await self._users.remove(name)
         await self._end_logins(name)
-
-    async def _put(self, user: UserRecord, *, expect: bytes | None) -> None:
-        unit = UnitOfWork()
-        unit.documents.append(DocumentChange(Document(KIND, user.name, _encode(user)), expect=expect))
-        await self._store.commit(unit)
 
     # --- logging in ---
 
@@ -199,11 +170,11 @@ class Users:
         wait = self._throttle.attempt(keys, now)
         if wait > 0:
             raise TooSoon(wait)
-        document = await self._store.document(KIND, name)
-        user = _decode(document.record) if document is not None else None
-        good = await self._verify(user.password if user is not None else await self._nobodys(), password)
-        if document is None or user is None or not good or not user.enabled:
+        found = await self._users.find(name)
+        good = await self._verify(found[0].password if found is not None else await self._nobodys(), password)
+        if found is None or not good or not found[0].enabled:
             raise NotLetIn("the name or the password is wrong")
+        user, stored = found
         self._throttle.succeeded(keys)
         token = secrets.token_urlsafe(32)
         record = TokenRecord(
@@ -214,11 +185,8 @@ class Users:
             user=name,
             expires=now + self._hub.settings.login_hours * 3600,
         )
-        unit = UnitOfWork()
+        unit = self._users.unit(name, replace(user, last_login=now), expect=stored)
         unit.tokens.append(record)
-        unit.documents.append(
-            DocumentChange(Document(KIND, name, _encode(replace(user, last_login=now))), expect=document.record)
-        )
         try:
             await self._store.commit(unit)
         except Conflict:

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -21,10 +20,10 @@ from msgspec.structs import replace
 from homeport.acs.records import DeliveryRecord, Document, WebhookRecord
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.services.masking import MASK
+from homeport.acs.services.named import Named
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
 from homeport.errors import StoreError, StoreUnavailable
 
-KIND: Final = "webhook"
 EVENTS: Final = ("device", "file", "inform", "request", "session", "task", "values")
 """What there is to be told of; the kinds of `GET events`."""
 
@@ -40,8 +39,6 @@ LEASE: Final = 30.0
 GONE: Final = 410
 """The status by which a receiver says that it wants no more: the webhook is switched off."""
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_hook = msgspec.msgpack.Decoder(WebhookRecord).decode
 _delivery = msgspec.msgpack.Decoder(DeliveryRecord).decode
 _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
@@ -63,6 +60,7 @@ class Webhooks:
     def __init__(self, hub: Hub, post: Post, *, monotonic: Callable[[], float]) -> None:
         self._hub = hub
         self._store = hub.store
+        self._list = Named(hub.store, "webhook", WebhookRecord)
         self._post = post
         self._monotonic = monotonic
         self._hooks: dict[str, WebhookRecord] = {}
@@ -77,22 +75,15 @@ class Webhooks:
 
     async def all(self) -> list[WebhookRecord]:
         """All webhooks, by name."""
-        return [_hook(d.record) for d in (await self._store.documents(KIND, limit=1_000)).items]
+        return await self._list.all()
 
     async def get(self, name: str) -> WebhookRecord:
         """The webhook. Raises NotFound."""
-        return _hook((await self._document(name)).record)
-
-    async def _document(self, name: str) -> Document:
-        found = await self._store.document(KIND, name)
-        if found is None:
-            raise NotFound(f"there is no webhook {name!r}; list them with GET webhooks")
-        return found
+        return await self._list.get(name)
 
     async def make(self, name: str, url: str, events: tuple[str, ...], secret: str = "") -> WebhookRecord:
         """A new webhook. Raises Refused."""
-        if not _NAME.fullmatch(name):
-            raise Invalid("a webhook's name is 1 to 64 small letters, digits or _.- and begins with a letter or digit")
+        self._list.check(name)
         _check(url, events)
         if secret and (len(secret) < SHORTEST_SECRET or not secret.isprintable()):
             raise Invalid(
@@ -106,7 +97,7 @@ class Webhooks:
             events=tuple(sorted(set(events))),
         )
         try:
-            await self._put(record, expect=b"")
+            await self._store.commit(self._list.unit(name, record, expect=b""))
         except Conflict:
             raise Refused(f"there is a webhook {name!r} already") from None
         await self.reload()
@@ -128,17 +119,14 @@ class Webhooks:
 
         new = changed(await self.get(name))
         _check(new.url, new.events)
-        new = await self._rewrite(name, changed)
+        new = await self._list.change(name, changed)
         self._rest.pop(name, None)
         await self.reload()
         return new
 
     async def remove(self, name: str) -> None:
         """Take the webhook away, with what waits for it. Raises NotFound."""
-        await self._document(name)
-        unit = UnitOfWork()
-        unit.documents.append(DocumentChange(Document(KIND, name, b""), gone=True))
-        await self._store.commit(unit)
+        await self._list.remove(name)
         self._rest.pop(name, None)
         await self.reload()
         await self._store.forget_documents(_queue(name), due_before=self._hub.clock() + 1e9)
@@ -149,21 +137,6 @@ class Webhooks:
         delivery = self._made(hook, {"kind": "ping"})
         await self._tell(hook, delivery)
         return await self.get(name)
-
-    async def _put(self, record: WebhookRecord, *, expect: bytes | None) -> None:
-        unit = UnitOfWork()
-        unit.documents.append(DocumentChange(Document(KIND, record.name, _encode(record)), expect=expect))
-        await self._store.commit(unit)
-
-    async def _rewrite(self, name: str, changed: Callable[[WebhookRecord], WebhookRecord]) -> WebhookRecord:
-        while True:
-            document = await self._document(name)
-            new = changed(_hook(document.record))
-            try:
-                await self._put(new, expect=document.record)
-            except Conflict:
-                continue  # the sender and an operator met: once more with what is there now
-            return new
 
     # --- events ---
 
@@ -308,7 +281,7 @@ class Webhooks:
             _log.warning("a webhook did not take an event", webhook=hook.name, reason=trouble, again_in=wait)
         known = self._hooks.get(hook.name, hook)
         if (known.status, known.trouble) != (status, trouble) or known.at is None or at - known.at > 60:
-            told = await self._rewrite(
+            told = await self._list.change(
                 hook.name,
                 lambda old: replace(
                     old, at=float(at), status=status, trouble=trouble, enabled=old.enabled and status != GONE
