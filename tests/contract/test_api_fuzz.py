@@ -1,4 +1,4 @@
-"""The REST API under requests made from its own description, right and wrong ones: answered in the promised shape, never with 5xx."""
+"""The REST API under requests made from its own description, right and wrong ones: answered as that says, never with 5xx."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,10 @@ from homeport.acs.storage.interface import UnitOfWork
 schemathesis = pytest.importorskip("schemathesis")
 
 pytestmark = pytest.mark.system
+
+checks = pytest.importorskip("schemathesis.specs.openapi.checks")
+CHECKS = (checks.response_schema_conformance, checks.content_type_conformance)
+"""Answers are what their description says: of a client that was made from it, no answer may be the end."""
 
 EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "4"))
 """Requests of each kind to each route; CI sends more."""
@@ -115,6 +119,8 @@ def send_some(operation: Any, mode: Any, token: str, counts: dict[int, int]) -> 
         counts[response.status_code] = counts.get(response.status_code, 0) + 1
         assert response.status_code < 500, (case.method, case.formatted_path, case.query, case.body, response.text)
         not_http = response.status_code == 400 and response.text == "Invalid HTTP request received."
+        if response.status_code < 500:
+            case.validate_response(response, checks=CHECKS)
         if response.status_code >= 400 and case.method != "HEAD" and not not_http:
             assert set(response.json()["error"]) == {"code", "message", "details"}
 

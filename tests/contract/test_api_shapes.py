@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from homeport.codec.messages import GetParameterValuesResponse, Message, ParameterValueStruct, Request
+from homeport.codec.messages import (
+    GetParameterValues,
+    GetParameterValuesResponse,
+    Message,
+    ParameterValueStruct,
+    Request,
+)
 from support.acs_wire import Bed, Connection, acs, id_of, run
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -71,6 +77,89 @@ def test_every_promised_path_is_described(tmp_path: Path) -> None:
                     assert operation["description"]
 
     run(scene())
+
+
+def test_every_answer_is_described(tmp_path: Path) -> None:
+    """With what it holds, so that a client can be made from the description; the calls have plain names, each its own."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            described = (await bed.rest("GET", "/api/openapi.json")).json
+            shapes = described["components"]["schemas"]
+            names = []
+            for calls in described["paths"].values():
+                for call in calls.values():
+                    names.append(call["operationId"])
+                    for status, answer in call["responses"].items():
+                        for content in answer.get("content", {}).values():
+                            schema = content["schema"]
+                            assert schema.get("type") == "string" or schema["$ref"].rpartition("/")[2] in shapes
+                        assert status == "204" or answer["content"]
+            assert sorted(names) == sorted(set(names))
+            assert {"list_devices", "create_task", "get_task"} <= set(names)
+            for name, shape in shapes.items():
+                assert "description" in shape or "enum" in shape or name == "Error", name
+            assert set(shapes["TaskPage"]["required"]) == {"items", "next"}
+            assert shapes["Task"]["properties"]["created"]["format"] == "date-time"
+
+    run(scene())
+
+
+def test_answers_hold_what_is_described(tmp_path: Path) -> None:
+    """With something in each of them: of a device that has been read, has faulted, was called, and has sent events."""
+    jsonschema_rs = pytest.importorskip("jsonschema_rs")
+
+    def answering(request: Request) -> Message | None:
+        return reading(request) if isinstance(request, GetParameterValues) else None  # else a fault
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            described = (await bed.rest("GET", "/api/openapi.json")).json
+
+            async def check(method: str, path: str, body: Any = None) -> Any:
+                answer = await bed.rest(method, path, body)
+                assert answer.status in (200, 201), answer.body
+                plain = "/api/v1/" + path.partition("?")[0]
+                for template, calls in described["paths"].items():
+                    if method.lower() in calls and re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), plain):
+                        content = calls[method.lower()]["responses"][str(answer.status)]["content"]
+                        schema = content["application/json"]["schema"] | {"components": described["components"]}
+                        jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(answer.json)
+                        return answer.json
+                raise AssertionError(plain)
+
+            device = await bed.device()
+            await device.session("0 BOOTSTRAP", "1 BOOT")
+            id = id_of()
+            tasks = [await check("POST", f"devices/{id}/tasks", {"rpc": rpc, "args": args}) for rpc, args in CALLS]
+            await check("POST", f"devices/{id}/tasks?wait=0.2", {"rpc": "Reboot", "expires_in": 600})
+            await device.session(handler=answering)
+            assert (await check("GET", f"tasks/{tasks[0]['id']}"))["result"]["parameter_list"]
+            assert (await check("GET", f"tasks/{tasks[1]['id']}"))["fault"]["code"] == 9000
+            group = {"name": "lot", "ouis": ["00D0F1"], "tags": ["new"]}
+            await check("POST", "groups", group)
+            await check("POST", "users", {"name": "eve", "password": "a-long-password"})
+            await check("POST", "login", {"name": "eve", "password": "a-long-password"})
+            await check("POST", "tokens", {"name": "dash"})
+            await check("POST", "webhooks", {"name": "hook", "url": "http://127.0.0.1:1/"})
+            assert (await check("POST", "webhooks/hook/ping"))["last"]["trouble"]
+            await check("PUT", f"devices/{id}/tags/gold")
+            lists = ["devices", f"devices/{id}/parameters", f"devices/{id}/tasks", "tasks", f"devices/{id}/sessions"]
+            lists += [f"devices/{id}/events", "faults", "tokens", "groups", "users", "webhooks", "audit"]
+            for path in lists:
+                assert (await check("GET", path))["items"], path
+            [session, *_] = (await check("GET", f"devices/{id}/sessions"))["items"]
+            assert (await check("GET", f"sessions/{session['id']}"))["messages"]
+            for path in ("health", "me", f"devices/{id}", "files", "groups/lot", "users/eve", "tokens/dash"):
+                await check("GET", path)
+
+    run(scene())
+
+
+CALLS = [
+    ("GetParameterValues", {"parameter_names": ["Device.X"]}),
+    ("SetParameterValues", {"parameter_list": [{"name": "Device.X", "value": "1", "type": "int"}]}),
+]
 
 
 def test_a_device_and_its_parameters_have_their_shapes(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Thousands of values in one change: prepared before they are written, and kept as any others."""
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable
 
 import pytest
 from msgspec.structs import replace
 
 from homeport.acs.records import StoredValue, TaskStatus
-from homeport.acs.storage.interface import Store, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Page, Store, TaskChange, TaskFilter, UnitOfWork, ValuesChange
+from homeport.acs.storage.memory import MemoryStore
 from homeport.codec.messages import ParameterValueStruct
 from support.store_rows import Run, a_device, a_task, unit
 
@@ -87,3 +90,64 @@ def test_a_long_result_is_kept(store: Store, run: Run, names: list[str]) -> None
     assert found.result is not None
     assert len(found.result["parameter_list"]) == MANY
     assert found.result["parameter_list"][5] == {"name": "Device.P5", "value": "v5", "type": "string"}
+
+
+def test_a_long_tree_is_read_page_by_page(store: Store, run: Run) -> None:
+    """Each page is what all values have at its place, also of what was told since and while a change is on its way."""
+    device = a_device()
+    run(store.commit(unit(devices=[device])))
+    assert run(store.values_page(device.id, after=None, limit=10)) in (((), None), ([], None))
+    run(store.commit(a_unit(ValuesChange(device.id, changed("A", 1.0)))))
+    store.touch(device.id, {"last_inform": 3.0}, {"Device.A.7.X": StoredValue("told", "string", None, 3.0)})
+    store.touch(device.id, {"last_inform": 3.0}, {"Device.B.": StoredValue("new", "string", None, 3.0)})
+
+    async def pages(under: str) -> list[tuple[str, StoredValue]]:
+        found: list[tuple[str, StoredValue]] = []
+        after = None
+        while True:
+            rows, after = await store.values_page(device.id, under, after=after, limit=2_000)
+            found += rows
+            if after is None:
+                return found
+
+    for under in ("", "Device.A.", "Device.A.7.X", "Device.B.", "Device.C."):
+        assert dict(run(pages(under))) == run(store.values(device.id, under))
+
+    async def meanwhile() -> None:
+        writing = asyncio.create_task(store.commit(a_unit(ValuesChange(device.id, changed("A", 5.0)))))
+        while not writing.done():
+            assert len(await pages("Device.A.")) == MANY
+            await asyncio.sleep(0)
+        await writing
+
+    run(meanwhile())
+    assert dict(run(pages(""))) == run(store.values(device.id))
+    assert run(store.values_page("nobody", after=None, limit=10)) in (((), None), ([], None))
+
+
+def test_a_page_of_tasks_ends_behind_some_that_are_very_long(store: Store, run: Run) -> None:
+    """The pages together hold them all, of one device and of all."""
+    device = a_device()
+    chance = random.Random(1)
+    listed = [ParameterValueStruct(f"Device.P{i}", chance.randbytes(60).hex(), "string") for i in range(MANY)]
+    done = [replace(a_task(id=f"{n:020}"), status=TaskStatus.DONE, result={"parameter_list": listed}) for n in range(5)]
+    run(store.commit(unit(devices=[device], tasks=[TaskChange(task, None) for task in done])))
+
+    async def pages(ask: Callable[[str | None], Awaitable[Page]]) -> list[int]:
+        found: list[str] = []
+        sizes, cursor = [], None
+        while True:
+            page = await ask(cursor)
+            assert all(len(task.result["parameter_list"]) == MANY for task in page.items)
+            found += [task.id for task in page.items]
+            sizes.append(len(page.items))
+            cursor = page.next
+            if cursor is None:
+                assert found == [task.id for task in reversed(done)]
+                return sizes
+
+    for which in (TaskFilter(), TaskFilter(frozenset({TaskStatus.DONE, TaskStatus.FAILED}))):
+        sizes = run(pages(lambda cursor, of=which: store.tasks(of, limit=10, cursor=cursor)))  # type: ignore[misc]
+        assert sizes == ([5] if isinstance(store, MemoryStore) else [2, 2, 1])
+    sizes = run(pages(lambda cursor: store.tasks_of(device.id, limit=10, cursor=cursor)))
+    assert sizes == ([5] if isinstance(store, MemoryStore) else [2, 2, 1])

@@ -22,7 +22,7 @@ from homeport.acs.storage.sql.postgres_link import SQL
 from homeport.acs.storage.sql.postgres_reads import LAST
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
-from homeport.acs.storage.sql.task_lists import page_of_tasks, parameters, query_for
+from homeport.acs.storage.sql.task_lists import parameters, query_for, rows_of_tasks
 from support.postgres import needs_postgres, shared_server
 from support.store_rows import Run, a_device, a_task, unit
 
@@ -186,7 +186,7 @@ def steps_of(connection: sqlite3.Connection, which: TaskFilter, limit: int) -> i
 
     connection.set_progress_handler(step, 100)
     try:
-        page_of_tasks(connection, which, limit, None)
+        rows_of_tasks(connection, which, limit, None)
     finally:
         connection.set_progress_handler(None, 0)
     return count

@@ -9,15 +9,19 @@ import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from traceback import clear_frames
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 SLICE: Final = 0.002
 """Seconds of work until the others have their turn."""
 
 ROWS: Final = 1_000
 """Rows of a list in one piece of work: well under a millisecond."""
+
+_turns: "Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]]" = WeakKeyDictionary()
 
 _beside: Final = ThreadPoolExecutor(1, thread_name_prefix="homeport-beside")
 """One thread is enough: such messages are few, and each takes memory."""
@@ -29,29 +33,37 @@ Work = Generator[Callable[[], Any] | None, Any, T]
 
 
 async def in_slices(work: Work[T]) -> T:
-    """What the work returns; raises what it raises."""
+    """What the work returns; raises what it raises. However many such works there are, one has a slice until the others have their turn."""
     loop = asyncio.get_running_loop()
-    until = time.perf_counter() + SLICE
+    turn = _turns.setdefault(loop, asyncio.Lock())
+    resume: Callable[[], Any] = partial(work.send, None)
     try:
-        step = work.send(None)
         while True:
+            async with turn:
+                step = _slice(work, resume)
+                if step is None:
+                    await asyncio.sleep(0)  # before another has the turn
             if step is None:
-                if time.perf_counter() >= until:
-                    await asyncio.sleep(0)
-                    until = time.perf_counter() + SLICE
-                step = work.send(None)
+                resume = partial(work.send, None)
                 continue
             try:
                 given = await loop.run_in_executor(_beside, _called, step)
             except Exception as e:
-                until = time.perf_counter() + SLICE
-                step = work.throw(e)
+                resume = partial(work.throw, e)
             else:
-                until = time.perf_counter() + SLICE
-                step = work.send(given)
+                resume = partial(work.send, given)
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def _slice(work: Work[Any], resume: Callable[[], Any]) -> Callable[[], Any] | None:
+    """The function that the work wants to be called in a thread; None where its time is over. Raises StopIteration at its end."""
+    until = time.perf_counter() + SLICE
+    step: Callable[[], Any] | None = resume()
+    while step is None and time.perf_counter() < until:
+        step = work.send(None)
+    return step
 
 
 def _called(step: Callable[[], Any]) -> Any:

@@ -5,8 +5,10 @@ import random
 import time
 import weakref
 from collections.abc import Generator
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from homeport.acs.engine.effects import Learnt, learnt, learnt_in_parts
@@ -118,13 +120,70 @@ def test_paths_are_sorted_in_parts() -> None:
 
 @pytest.mark.parametrize("count", [5_001, MANY, 65_535, 65_536])
 def test_a_task_is_packed_in_parts(count: int) -> None:
-    """To the same bytes."""
+    """Each part is unpacked by itself, when somebody wants it; rows of any length, and where the task is packed once more."""
     answer = an_answer(count)
-    result = {"parameter_list": list(answer.parameter_list), "received": "x"}
+    wide = [m.ParameterValueStruct("Device.W", "w" * 100_000, "string")] * (7 if count == MANY else 0)
+    listed = [*answer.parameter_list, *wide]
+    result = {"parameter_list": listed, "received": "x"}
     task = TaskRecord(
         id="1", device="d", rpc="GetParameterValues", args={"parameter_names": ["Device."]}, result=result
     )
-    assert done(packed_task(task)) == rows.pack_task(task)
+    found = rows.task(done(packed_task(task)))
+    assert found.result is not None
+    again = rows.task(rows.pack_task(msgspec.structs.replace(found, device="e"))).result
+    assert again is not None
+    for told in (found.result, again):
+        kept = told["parameter_list"]
+        assert (told["received"], len(kept)) == ("x", len(listed))
+        assert max(map(len, kept.in_pieces())) < 2_000
+        assert kept == msgspec.to_builtins(listed)
+
+
+def test_a_part_of_a_task_that_is_damaged_is_found() -> None:
+    """Not by who only asks how the task stands, but by who reads it."""
+    answer = an_answer(MANY)
+    task = TaskRecord(
+        id="1", device="d", rpc="GetParameterValues", args={}, result={"parameter_list": answer.parameter_list}
+    )
+    blob = done(packed_task(task))
+    whole = rows.task(blob).result
+    assert whole is not None
+    piece = whole["parameter_list"].pieces[1]
+    found = rows.task(blob.replace(piece, b"L" + b"\xff" * (len(piece) - 1)))
+    assert found.result is not None
+    with pytest.raises(ValueError, match="size"):
+        list(found.result["parameter_list"])
+
+
+def test_of_many_works_one_has_a_slice_until_the_others_have_their_turn() -> None:
+    """Ten of them hold nobody up for longer than one."""
+    turns: list[int] = []
+
+    def work(number: int) -> Generator[Any, Any, None]:
+        for _ in range(3):
+            until = time.perf_counter() + SLICE
+            while time.perf_counter() < until:
+                pass
+            turns.append(number)
+            yield None
+
+    async def scene() -> None:
+        over = False
+        seen: list[int] = []
+
+        async def other() -> None:
+            while not over:
+                seen.append(len(turns))
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(other())
+        await asyncio.gather(*(in_slices(work(number)) for number in range(10)))
+        over = True
+        await watching
+        assert max(b - a for a, b in pairwise(seen)) == 1
+
+    asyncio.run(scene())
+    assert sorted(turns) == sorted([*range(10)] * 3)
 
 
 def test_a_long_path_list_is_stored_in_pieces() -> None:

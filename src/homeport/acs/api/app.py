@@ -1,5 +1,6 @@
 """The REST application: routes under /api/v1, the metrics, the error shape, the bearer token."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, get_args, get_origin
 
@@ -8,7 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from msgspec import Struct
+from msgspec import Struct, field
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Scope_
 
@@ -33,6 +34,9 @@ from homeport.errors import StoreError
 Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
 """The token in an Authorization header, None where it is not good."""
 
+LONG_ANSWERS = 2
+"""Answers of many megabytes that are made at once: each takes some 50 MB of memory, and they have their slices in turn."""
+
 READING = frozenset({"GET", "HEAD"})
 
 OWN = frozenset({"/api/v1/logout", "/api/v1/me/password"})
@@ -56,6 +60,8 @@ class Services(Struct, frozen=True):
     snapshots: Callable[[], list[tuple[str, Snapshot]]]
     workers: Callable[[], list[WorkerState]] = list
     """All worker processes of this machine; empty where there is one process only."""
+    long_answers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_ANSWERS))
+    """Held while an answer of many megabytes is made."""
 
 
 def services(request: Request) -> Services:
@@ -179,7 +185,19 @@ Use = Annotated[Services, Depends(services)]
 
 def build(given: Services) -> FastAPI:
     """The application."""
-    from homeport.acs.api import audit, description, devices, files, groups, histories, tasks, tokens, users, webhooks
+    from homeport.acs.api import (
+        audit,
+        description,
+        devices,
+        files,
+        groups,
+        health,
+        histories,
+        tasks,
+        tokens,
+        users,
+        webhooks,
+    )
 
     app = FastAPI(
         title="Homeport ACS",
@@ -189,6 +207,7 @@ def build(given: Services) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
     )
     app.state.services = given
     errors.install(app)
@@ -206,20 +225,6 @@ def build(given: Services) -> FastAPI:
         """Counters in Prometheus's text format."""
         return PlainTextResponse(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/api/v1/health", tags=["operation"])
-    async def health(use: Use) -> dict[str, Any]:
-        """Whether the ACS works; needs no token, and tells nothing of devices."""
-        trouble = use.hub.store.trouble
-        workers = use.workers()
-        serving = sum(worker.serving for worker in workers)
-        if trouble is None and serving < len(workers):
-            trouble = f"{serving} of {len(workers)} worker processes serve; the log of the ACS says why"
-        trouble = trouble or use.hub.time.trouble
-        told: dict[str, Any] = {"status": "ok" if trouble is None else "degraded"}
-        told |= {"version": __version__, "trouble": trouble}
-        if workers:
-            told["workers"] = {"wanted": len(workers), "serving": serving}
-        return told
-
-    description.install(app, [room.router for room in rooms], users.door)
+    app.include_router(health.router, prefix="/api/v1")
+    description.install(app, [room.router for room in rooms], [users.door, health.router])
     return app

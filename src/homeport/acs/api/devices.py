@@ -1,13 +1,17 @@
 """Routes of devices: find, read, admit, tag, forget, bring under another id."""
 
-from typing import Annotated, Any
+from contextlib import nullcontext
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.pieces import Pieces, page, page_of_parameters
 from homeport.acs.api.quick import Quick
+from homeport.acs.api.shapes import Device, DevicePage, ParameterPage
+from homeport.acs.slices import in_slices
 from homeport.acs.where import parse
 
 router = APIRouter(route_class=Quick, tags=["devices"])
@@ -16,6 +20,10 @@ Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many rows."
 Cursor = Annotated[str | None, Query(max_length=2_400, description="`next` of the page before.")]
 Where = Annotated[str | None, Query(description='A condition, e.g. model == "797xx" and "gold" in tags')]
 Under = Annotated[str, Query(max_length=256, description="A parameter, or an object with its dot for all below.")]
+
+
+LONG = 10_000
+"""Rows of a page that takes some megabytes of memory."""
 
 
 class Credentials(BaseModel):
@@ -68,22 +76,21 @@ class DevicePatch(BaseModel):
 
 
 @router.get("/devices")
-async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> Pieces[DevicePage]:
     """Devices in the order of their ids."""
     condition = parse(where, now=use.hub.clock()) if where else None
-    page = await use.hub.store.devices(condition, limit=limit, cursor=cursor)
-    now = use.hub.clock()
-    return {"items": [shapes.device(d, now) for d in page.items], "next": page.next}
+    found = await use.hub.store.devices(condition, limit=limit, cursor=cursor)
+    return Pieces(await in_slices(page(found.items, shapes.device, found.next, use.hub.clock())))
 
 
 @router.get("/devices/{id}")
-async def get_device(use: Use, id: str) -> dict[str, Any]:
+async def get_device(use: Use, id: str) -> Device:
     """One device."""
     return shapes.device(await use.devices.get(id), use.hub.clock())
 
 
 @router.patch("/devices/{id}")
-async def patch_device(use: Use, id: str, body: DevicePatch) -> dict[str, Any]:
+async def patch_device(use: Use, id: str, body: DevicePatch) -> Device:
     """Change how the ACS speaks with a device."""
     changes = body.behaviour.model_dump(exclude_unset=True)
     return shapes.device(await use.devices.behave(id, changes), use.hub.clock())
@@ -97,31 +104,31 @@ async def delete_device(use: Use, id: str) -> Response:
 
 
 @router.post("/devices/{id}/approve")
-async def approve_device(use: Use, id: str) -> dict[str, Any]:
+async def approve_device(use: Use, id: str) -> Device:
     """Let a device in that waits in quarantine or was refused; it is called, and set up as after a bootstrap."""
     return shapes.device(await use.devices.approve(id), use.hub.clock())
 
 
 @router.post("/devices/{id}/refuse")
-async def refuse_device(use: Use, id: str) -> dict[str, Any]:
+async def refuse_device(use: Use, id: str) -> Device:
     """Shut a device out."""
     return shapes.device(await use.devices.refuse(id), use.hub.clock())
 
 
 @router.post("/devices/{id}/refresh")
-async def refresh_device(use: Use, id: str) -> dict[str, Any]:
+async def refresh_device(use: Use, id: str) -> Device:
     """Have the whole tree read anew in the device's next session."""
     return shapes.device(await use.devices.refresh(id), use.hub.clock())
 
 
 @router.post("/devices/{id}/merge")
-async def merge_device(use: Use, id: str, body: Merge) -> dict[str, Any]:
+async def merge_device(use: Use, id: str, body: Merge) -> Device:
     """Give all that belongs to this device to the one that it has become, and forget it."""
     return shapes.device(await use.devices.merge(id, body.into), use.hub.clock())
 
 
 @router.post("/devices/{id}/rename")
-async def rename_device(use: Use, id: str, body: Identity) -> dict[str, Any]:
+async def rename_device(use: Use, id: str, body: Identity) -> Device:
     """Bring a device under another id, which does not exist yet."""
     moved = await use.devices.rename(
         id, oui=body.oui, product_class=body.product_class, serial_number=body.serial_number
@@ -144,13 +151,13 @@ async def delete_credentials(use: Use, id: str) -> Response:
 
 
 @router.put("/devices/{id}/tags/{tag:path}")
-async def put_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
+async def put_tag(use: Use, id: str, tag: str) -> Device:
     """Give the device a tag."""
     return shapes.device(await use.devices.tag(id, tag), use.hub.clock())
 
 
 @router.delete("/devices/{id}/tags/{tag:path}")
-async def delete_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
+async def delete_tag(use: Use, id: str, tag: str) -> Device:
     """Take a tag from the device."""
     return shapes.device(await use.devices.untag(id, tag), use.hub.clock())
 
@@ -158,13 +165,9 @@ async def delete_tag(use: Use, id: str, tag: str) -> dict[str, Any]:
 @router.get("/devices/{id}/parameters")
 async def get_parameters(
     use: Use, id: str, path: Under = "", limit: Annotated[int, Query(ge=1, le=100_000)] = 1_000, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Pieces[ParameterPage]:
     """Names and values as last seen, in the order of their paths."""
     await use.devices.get(id)
-    values = await use.hub.store.values(id, path)
-    paths = [p for p in values if cursor is None or p > cursor]
-    page = paths[:limit]
-    return {
-        "items": [shapes.parameter(p, values[p]) for p in page],
-        "next": page[-1] if len(paths) > limit else None,
-    }
+    async with use.long_answers if limit > LONG else nullcontext():
+        rows, following = await use.hub.store.values_page(id, path, after=cursor, limit=limit)
+        return Pieces(await in_slices(page_of_parameters(rows, following)))

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, operator
 from homeport.acs.api.quick import Quick
+from homeport.acs.api.shapes import File, FilePage
 from homeport.acs.records import FileRecord
 from homeport.acs.services.files import BadFile
 from homeport.acs.services.multipart import read_form
@@ -52,7 +53,7 @@ async def add_file(
     use: Use,
     request: Request,
     replace: Annotated[bool, Query(description="Take the place of a file with this name.")] = False,
-) -> dict[str, Any]:
+) -> File:
     """Store a file. The same file again gives the one that is there; another under the same name is refused without `replace`."""
     limit = use.hub.settings.file_size_limit
     announced = request.headers.get("content-length", "")
@@ -69,18 +70,25 @@ async def add_file(
 
 
 @router.get("/files")
-async def list_files(use: Use) -> dict[str, Any]:
+async def list_files(use: Use) -> FilePage:
     """All stored files by name, those of operators and those that devices have sent (`device` and `task` tell which)."""
-    return {"items": [shapes.file(f) for f in await use.files.list()], "next": None}
+    return FilePage([shapes.file(f) for f in await use.files.list()], None)
 
 
 @router.get("/files/{name}")
-async def get_file(use: Use, name: str) -> dict[str, Any]:
+async def get_file(use: Use, name: str) -> File:
     """A file's description."""
     return shapes.file(await use.files.get(name))
 
 
-@router.get("/files/{name}/content", response_class=StreamingResponse, dependencies=[Depends(operator)])
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.get(
+    "/files/{name}/content", response_class=StreamingResponse, responses=_BYTES, dependencies=[Depends(operator)]
+)
 async def get_content(use: Use, name: str) -> StreamingResponse:
     """A file's bytes; not for tokens of the scope read, because a device's configuration holds its passwords."""
     record = await use.files.get(name)

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Response
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
@@ -67,32 +68,71 @@ class Rotation(BaseModel):
     )
 
 
-def _shape(login: CredentialRecord, now: float) -> dict[str, Any]:
-    group = group_of(login)
+class Group(Struct):
+    """A login that many devices share. old_password_until: until when the password before opens, too; null where it does not."""
+
+    name: str
+    username: str
+    enabled: bool
+    ouis: tuple[str, ...]
+    product_classes: tuple[str, ...]
+    serial_numbers: tuple[str, ...]
+    ids: tuple[str, ...]
+    tags: tuple[str, ...]
+    state: State
+    note: str
+    created: shapes.Moment
+    password_set: shapes.Moment
+    old_password_until: shapes.Moment | None
+
+
+class GroupWithPassword(Group):
+    """A group's login. password: where one was made here, shown this once; else null."""
+
+    password: str | None
+
+
+class Refusal(Struct):
+    """A device that came with a group's login and was none of the group's. why: in words."""
+
+    device: str
+    address: str
+    at: shapes.Moment
+    why: str
+
+
+class GroupWithRefusals(Group):
+    """A group's login, with the devices that it was refused to lately, youngest first."""
+
+    refused: list[Refusal]
+
+
+class GroupPage(shapes.Page[Group]):
+    """All groups' logins, by name."""
+
+
+def _fields(login: CredentialRecord, now: float) -> dict[str, Any]:
+    """The fields of Group."""
+    g = group_of(login)
     return {
-        "name": group.name,
+        "name": g.name,
         "username": login.username,
-        "enabled": group.enabled,
-        "ouis": list(group.ouis),
-        "product_classes": list(group.product_classes),
-        "serial_numbers": list(group.serial_numbers),
-        "ids": list(group.ids),
-        "tags": list(group.tags),
-        "state": group.state.value,
-        "note": group.note,
-        "created": shapes.moment(group.made),
-        "password_set": shapes.moment(login.created),
-        "old_password_until": shapes.moment(group.old_until if group.old_until > now else None),
+        "enabled": g.enabled,
+        "ouis": g.ouis,
+        "product_classes": g.product_classes,
+        "serial_numbers": g.serial_numbers,
+        "ids": g.ids,
+        "tags": g.tags,
+        "state": g.state.value,
+        "note": g.note,
+        "created": shapes.at(g.made),
+        "password_set": shapes.at(login.created),
+        "old_password_until": shapes.moment(g.old_until if g.old_until > now else None),
     }
 
 
-def _refusal(refusal: RefusalRecord) -> dict[str, Any]:
-    return {
-        "device": refusal.device,
-        "address": refusal.address,
-        "at": shapes.moment(refusal.at),
-        "why": refusal.why,
-    }
+def _refusal(r: RefusalRecord) -> Refusal:
+    return Refusal(r.device, r.address, shapes.at(r.at), r.why)
 
 
 def _given(body: BaseModel, *names: str) -> dict[str, Any]:
@@ -104,40 +144,41 @@ _FIELDS = ("ouis", "product_classes", "serial_numbers", "ids", "tags", "state", 
 
 
 @router.get("/groups")
-async def list_groups(use: Use) -> dict[str, Any]:
+async def list_groups(use: Use) -> GroupPage:
     """All groups' logins, by name."""
     now = use.hub.clock()
-    return {"items": [_shape(g, now) for g in await use.groups.all()], "next": None}
+    return GroupPage([Group(**_fields(g, now)) for g in await use.groups.all()], None)
 
 
 @router.post("/groups", status_code=201)
-async def create_group(use: Use, body: NewGroup) -> dict[str, Any]:
+async def create_group(use: Use, body: NewGroup) -> GroupWithPassword:
     """Make a login for a group of devices; a password that was made here is shown this once."""
     login, password = await use.groups.make(
         body.name, username=body.username, password=body.password, **_given(body, *_FIELDS)
     )
-    return _shape(login, use.hub.clock()) | {"password": None if body.password else password}
+    return GroupWithPassword(**_fields(login, use.hub.clock()), password=None if body.password else password)
 
 
 @router.get("/groups/{name}")
-async def get_group(use: Use, name: str) -> dict[str, Any]:
+async def get_group(use: Use, name: str) -> GroupWithRefusals:
     """One group's login, with the devices that it was refused to lately, youngest first."""
     login = await use.groups.get(name)
     refused = [_refusal(r) for r in await use.groups.refusals(name)]
-    return _shape(login, use.hub.clock()) | {"refused": refused}
+    return GroupWithRefusals(**_fields(login, use.hub.clock()), refused=refused)
 
 
 @router.patch("/groups/{name}")
-async def change_group(use: Use, name: str, body: GroupPatch) -> dict[str, Any]:
+async def change_group(use: Use, name: str, body: GroupPatch) -> Group:
     """Change which devices a group's login is for and what newcomers get, or switch it off."""
-    return _shape(await use.groups.change(name, **_given(body, *_FIELDS, "enabled")), use.hub.clock())
+    changed = await use.groups.change(name, **_given(body, *_FIELDS, "enabled"))
+    return Group(**_fields(changed, use.hub.clock()))
 
 
 @router.post("/groups/{name}/rotate")
-async def rotate_group(use: Use, name: str, body: Rotation) -> dict[str, Any]:
+async def rotate_group(use: Use, name: str, body: Rotation) -> GroupWithPassword:
     """Give a group's login another password; the one before opens for a while, too. One that was made here is shown this once."""
     login, password = await use.groups.rotate(name, password=body.password, overlap=body.overlap)
-    return _shape(login, use.hub.clock()) | {"password": None if body.password else password}
+    return GroupWithPassword(**_fields(login, use.hub.clock()), password=None if body.password else password)
 
 
 @router.delete("/groups/{name}", status_code=204)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query
@@ -12,6 +12,7 @@ from homeport.acs.api import shapes
 from homeport.acs.api.app import Use
 from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
+from homeport.acs.api.shapes import EventPage, FaultPage, SessionPage, SessionWithMessages
 from homeport.acs.services.hub import END, GAP, NotFound
 
 router = APIRouter(route_class=Quick, tags=["histories"])
@@ -21,15 +22,15 @@ HEARTBEAT = 15.0
 
 
 @router.get("/devices/{id}/sessions")
-async def list_sessions(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_sessions(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> SessionPage:
     """The device's sessions, youngest first. A periodic one in which nothing happened has no row."""
     await use.devices.get(id)
     page = await use.hub.store.sessions_of(id, limit=limit, cursor=cursor)
-    return {"items": [shapes.session(s) for s in page.items], "next": page.next}
+    return SessionPage([shapes.session(s) for s in page.items], page.next)
 
 
 @router.get("/sessions/{id}")
-async def get_session(use: Use, id: str) -> dict[str, Any]:
+async def get_session(use: Use, id: str) -> SessionWithMessages:
     """One session with its messages; secrets in them are masked."""
     found = await use.hub.store.session(id)
     if found is None:
@@ -38,11 +39,11 @@ async def get_session(use: Use, id: str) -> dict[str, Any]:
 
 
 @router.get("/devices/{id}/events")
-async def list_events(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_events(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> EventPage:
     """What the device told, youngest first: the events of its Informs and its own RPCs."""
     await use.devices.get(id)
     page = await use.hub.store.events_of(id, limit=limit, cursor=cursor)
-    return {"items": [shapes.event(e) for e in page.items], "next": page.next}
+    return EventPage([shapes.event(e) for e in page.items], page.next)
 
 
 @router.get("/faults")
@@ -51,13 +52,17 @@ async def list_faults(
     device: Annotated[str | None, Query(max_length=2_400)] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> FaultPage:
     """Faults, youngest first, of one device or of all."""
     page = await use.hub.store.faults(device=device, limit=limit, cursor=cursor)
-    return {"items": [shapes.fault(f) for f in page.items], "next": page.next}
+    return FaultPage([shapes.fault(f) for f in page.items], page.next)
 
 
-@router.get("/events", response_class=StreamingResponse)
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def stream_events(
     use: Use,
     device: Annotated[str | None, Query(max_length=2_400)] = None,

@@ -1,22 +1,32 @@
 """Routes whose answers are written by msgspec: FastAPI copies each answer twice before it writes it, a second for a device's whole tree,
-in which devices wait."""
+in which devices wait. What a route's function says that it returns is what the description says of the answer."""
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from fastapi import Response
 from fastapi.routing import APIRoute
 
+from homeport.acs.api.pieces import Pieces
+
 
 class Quick(APIRoute):
-    """A route whose function gives plain values. Its description is FastAPI's."""
+    """A route whose function gives a struct. gives: its class; None where the answer is no JSON."""
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **more: Any) -> None:
+        self.gives = _given(inspect.signature(endpoint).return_annotation)
         if not hasattr(endpoint, "__wrapped__"):  # a router that is included makes its routes anew
             endpoint = _written(endpoint, more.get("status_code") or 200)
-        super().__init__(path, endpoint, **more)
+        super().__init__(path, endpoint, **more | {"response_model": None})
+
+
+def _given(annotation: Any) -> type[msgspec.Struct] | None:
+    if get_origin(annotation) is Pieces:
+        (annotation,) = get_args(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct) else None
 
 
 def _written(endpoint: Callable[..., Awaitable[Any]], status: int) -> Callable[..., Awaitable[Response]]:

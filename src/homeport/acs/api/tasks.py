@@ -1,29 +1,38 @@
 """Routes of tasks: make, watch, cancel."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
-from homeport.acs.api.app import Use
+from homeport.acs.api.app import Services, Use
 from homeport.acs.api.devices import Cursor, Limit
+from homeport.acs.api.pieces import Pieces, is_long, one_task, page_of_tasks
 from homeport.acs.api.quick import Quick
+from homeport.acs.api.shapes import FleetCancelLine, FleetCancelSums, FleetTaskLine, FleetTaskSums, Task, TaskPage
 from homeport.acs.records import TaskRecord, TaskStatus
 from homeport.acs.services.fleet import Fleet
+from homeport.acs.slices import in_slices
 from homeport.acs.where import parse
 from homeport.errors import StoreError
 
 router = APIRouter(route_class=Quick, tags=["tasks"])
 
 LONGEST_WAIT = 300.0
-AT_A_TIME = 25
-"""Tasks of a list that are written between two looks at who else waits: two milliseconds where each has read a hundred values."""
+
+
+def lines_of(line: type[Struct], sums: type[Struct], says: str) -> dict[int | str, dict[str, Any]]:
+    """The description of an answer of JSON lines."""
+    shapes = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (line, sums)]
+    content = {"schema": {"type": "string"}, "x-line": {"anyOf": shapes}}
+    return {200: {"content": {"application/x-ndjson": content}, "description": says}}
 
 
 class NewTask(BaseModel):
@@ -66,9 +75,7 @@ class FleetTask(NewTask):
 @router.post(
     "/tasks",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": {"application/x-ndjson": {}}, "description": "A line per device, then one with the sums."}
-    },
+    responses=lines_of(FleetTaskLine, FleetTaskSums, "A line per device, then one with the sums."),
 )
 async def create_tasks(use: Use, body: FleetTask, key: Key = "") -> StreamingResponse:
     """Make a task for each device that fits a condition; the answer is a stream of JSON lines, one per device as it gets its task.
@@ -92,20 +99,24 @@ async def create_tasks(use: Use, body: FleetTask, key: Key = "") -> StreamingRes
 
     async def lines() -> AsyncIterator[bytes]:
         created = refused = 0
-        end: dict[str, Any] = {"complete": True}
+        error = ""
         try:
             async for one in made:
                 if one.task is None:
                     refused += 1
-                    yield msgspec.json.encode({"device": one.device, "error": one.problem}) + b"\n"
+                    yield _line(FleetTaskLine(one.device, error=one.problem))
                 else:
                     created += 1
-                    yield msgspec.json.encode({"device": one.device, "task": one.task.id}) + b"\n"
+                    yield _line(FleetTaskLine(one.device, one.task.id))
         except StoreError as e:
-            end = {"complete": False, "error": str(e)}
-        yield msgspec.json.encode({"created": created, "refused": refused, **end}) + b"\n"
+            error = str(e)
+        yield _line(FleetTaskSums(created, refused, not error, error))
 
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+
+
+def _line(told: Struct) -> bytes:
+    return msgspec.json.encode(told) + b"\n"
 
 
 class FleetCancel(BaseModel):
@@ -121,9 +132,7 @@ class FleetCancel(BaseModel):
 @router.post(
     "/tasks/cancel",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": {"application/x-ndjson": {}}, "description": "A line per task, then one with the sums."}
-    },
+    responses=lines_of(FleetCancelLine, FleetCancelSums, "A line per task, then one with the sums."),
 )
 async def cancel_tasks(use: Use, body: FleetCancel) -> StreamingResponse:
     """Cancel the open tasks of the devices that fit a condition; the answer is a stream of JSON lines, one per task.
@@ -135,19 +144,17 @@ async def cancel_tasks(use: Use, body: FleetCancel) -> StreamingResponse:
 
     async def lines() -> AsyncIterator[bytes]:
         cancelled = refused = 0
-        end: dict[str, Any] = {"complete": True}
+        error = ""
         try:
             async for one in found:
-                line = {"device": one.device, "task": one.task.id if one.task is not None else None}
                 if one.problem:
                     refused += 1
-                    line["error"] = one.problem
                 else:
                     cancelled += 1
-                yield msgspec.json.encode(line) + b"\n"
+                yield _line(FleetCancelLine(one.device, one.task.id if one.task is not None else "", one.problem))
         except StoreError as e:
-            end = {"complete": False, "error": str(e)}
-        yield msgspec.json.encode({"cancelled": cancelled, "refused": refused, **end}) + b"\n"
+            error = str(e)
+        yield _line(FleetCancelSums(cancelled, refused, not error, error))
 
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
@@ -166,7 +173,7 @@ async def list_all_tasks(
     until: Annotated[datetime | None, Query(description="Only tasks made before this time.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Pieces[TaskPage]:
     """The tasks of all devices, youngest first; those that fit all that is given. Times count to the millisecond.
 
     A page may be shorter than `limit` before the last one: `next` alone says whether there is more.
@@ -180,17 +187,17 @@ async def list_all_tasks(
         limit=limit,
         cursor=cursor,
     )
-    return {"items": await _shown(page.items), "next": page.next}
+    return await _page(use, page.items, page.next)
 
 
-async def _shown(tasks: Sequence[TaskRecord]) -> list[msgspec.Raw]:
-    """The tasks as JSON, some at a time: a thousand with what they have read are 10 MB, and devices would wait a tenth of a second."""
-    out: list[msgspec.Raw] = []
-    for number, task in enumerate(tasks, 1):
-        out.append(msgspec.Raw(msgspec.json.encode(shapes.task(task))))
-        if number % AT_A_TIME == 0:
-            await asyncio.sleep(0)
-    return out
+async def _shown(use: Services, task: TaskRecord, status: int = 200) -> Pieces[Task]:
+    async with use.long_answers if is_long(task) else nullcontext():
+        return Pieces(await in_slices(one_task(task)), status)
+
+
+async def _page(use: Services, tasks: Sequence[TaskRecord], following: str | None) -> Pieces[TaskPage]:
+    async with use.long_answers if any(map(is_long, tasks)) else nullcontext():
+        return Pieces(await in_slices(page_of_tasks(tasks, following)))
 
 
 def _seconds(moment: datetime | None) -> float | None:
@@ -206,7 +213,7 @@ async def create_task(
     body: NewTask,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
     key: Key = "",
-) -> dict[str, Any]:
+) -> Pieces[Task]:
     """Make a task; with `wait`, answer when it has ended or the time is over."""
     task = await use.tasks.create(
         id,
@@ -220,24 +227,24 @@ async def create_task(
     )
     if wait:
         task = await use.tasks.wait(task.id, wait)
-    return shapes.task(task)
+    return await _shown(use, task, 201)
 
 
 @router.get("/devices/{id}/tasks")
-async def list_tasks(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_tasks(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> Pieces[TaskPage]:
     """The device's tasks, youngest first."""
     await use.devices.get(id)
     page = await use.hub.store.tasks_of(id, limit=limit, cursor=cursor)
-    return {"items": await _shown([use.tasks.current(t) for t in page.items]), "next": page.next}
+    return await _page(use, [use.tasks.current(t) for t in page.items], page.next)
 
 
 @router.get("/tasks/{id}")
-async def get_task(use: Use, id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0) -> dict[str, Any]:
+async def get_task(use: Use, id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0) -> Pieces[Task]:
     """One task; with `wait`, answer when it has ended or the time is over."""
-    return shapes.task(await use.tasks.wait(id, wait) if wait else await use.tasks.get(id))
+    return await _shown(use, await use.tasks.wait(id, wait) if wait else await use.tasks.get(id))
 
 
 @router.delete("/tasks/{id}")
-async def cancel_task(use: Use, id: str) -> dict[str, Any]:
+async def cancel_task(use: Use, id: str) -> Task:
     """Cancel a task that is not being worked on."""
     return shapes.task(await use.tasks.cancel(id))

@@ -1,8 +1,7 @@
 """Routes of tokens: for people and programs that must not be able to do everything."""
 
-from typing import Any
-
 from fastapi import APIRouter, Depends, Response
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
@@ -26,33 +25,47 @@ class NewToken(BaseModel):
     )
 
 
-def _shape(record: TokenRecord) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "scope": record.scope.value,
-        "created": shapes.moment(record.created),
-        "user": record.user or None,
-        "expires": shapes.moment(record.expires),
-    }
+class Token(Struct):
+    """What a token opens. user: whose login it is, null for a program's."""
+
+    name: str
+    scope: Scope
+    created: shapes.Moment
+    user: str | None
+    expires: shapes.Moment | None
+
+
+class MadeToken(Token):
+    """A new token. token: the token itself, shown this once."""
+
+    token: str
+
+
+class TokenPage(shapes.Page[Token]):
+    """All tokens that open something, by name."""
+
+
+def _fields(r: TokenRecord) -> tuple[str, Scope, shapes.Moment, str | None, shapes.Moment | None]:
+    return r.name, r.scope, shapes.at(r.created), r.user or None, shapes.moment(r.expires)
 
 
 @router.get("/tokens")
-async def list_tokens(use: Use) -> dict[str, Any]:
+async def list_tokens(use: Use) -> TokenPage:
     """All tokens that open something, by name: those of programs, of the ACS itself, and of users that are logged in."""
-    return {"items": [_shape(t) for t in await Tokens(use.hub).all()], "next": None}
+    return TokenPage([Token(*_fields(t)) for t in await Tokens(use.hub).all()], None)
 
 
 @router.post("/tokens", status_code=201)
-async def create_token(use: Use, body: NewToken) -> dict[str, Any]:
+async def create_token(use: Use, body: NewToken) -> MadeToken:
     """Make a token; it is shown this once. An older one of the same name ends."""
     record, token = await Tokens(use.hub).make(body.name, body.scope)
-    return _shape(record) | {"token": token}
+    return MadeToken(*_fields(record), token)
 
 
 @router.get("/tokens/{name}")
-async def get_token(use: Use, name: str) -> dict[str, Any]:
+async def get_token(use: Use, name: str) -> Token:
     """What a token opens."""
-    return _shape(await Tokens(use.hub).get(name))
+    return Token(*_fields(await Tokens(use.hub).get(name)))
 
 
 @router.delete("/tokens/{name}", status_code=204)

@@ -1,8 +1,9 @@
 """Routes of users: who may log in, as what; and the login itself."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
@@ -57,37 +58,63 @@ class NewPassword(BaseModel):
     password: Password
 
 
-def _shape(user: UserRecord) -> dict[str, Any]:
-    return {
-        "name": user.name,
-        "full_name": user.full_name,
-        "role": user.scope.value,
-        "enabled": user.enabled,
-        "created": shapes.moment(user.created),
-        "last_login": shapes.moment(user.last_login),
-    }
+class User(Struct):
+    """Somebody who may log in."""
+
+    name: str
+    full_name: str
+    role: Scope
+    enabled: bool
+    created: shapes.Moment
+    last_login: shapes.Moment | None
+
+
+class UserPage(shapes.Page[User]):
+    """All users, by name."""
+
+
+class LoggedIn(Struct):
+    """A login. token: what opens the API until `expires`."""
+
+    token: str
+    name: str
+    role: Scope
+    expires: shapes.Moment | None
+
+
+class Me(Struct):
+    """Who asks. name: of the user or the token; user: whether it is a user."""
+
+    name: str
+    user: bool
+    role: Scope
+    expires: shapes.Moment | None
+
+
+def _shape(u: UserRecord) -> User:
+    return User(u.name, u.full_name, u.scope, u.enabled, shapes.at(u.created), shapes.moment(u.last_login))
 
 
 @router.get("/users")
-async def list_users(use: Use) -> dict[str, Any]:
+async def list_users(use: Use) -> UserPage:
     """All users, by name."""
-    return {"items": [_shape(u) for u in await use.users.all()], "next": None}
+    return UserPage([_shape(u) for u in await use.users.all()], None)
 
 
 @router.post("/users", status_code=201)
-async def create_user(use: Use, body: NewUser) -> dict[str, Any]:
+async def create_user(use: Use, body: NewUser) -> User:
     """Make a user."""
     return _shape(await use.users.make(body.name, body.password, body.role, body.full_name))
 
 
 @router.get("/users/{name}")
-async def get_user(use: Use, name: str) -> dict[str, Any]:
+async def get_user(use: Use, name: str) -> User:
     """One user."""
     return _shape(await use.users.get(name))
 
 
 @router.patch("/users/{name}")
-async def change_user(use: Use, name: str, body: UserPatch) -> dict[str, Any]:
+async def change_user(use: Use, name: str, body: UserPatch) -> User:
     """Change a user; a new password or role, and switching off, end the logins."""
     changed = await use.users.change(
         name, password=body.password, scope=body.role, enabled=body.enabled, full_name=body.full_name
@@ -103,19 +130,14 @@ async def delete_user(use: Use, name: str) -> Response:
 
 
 @door.post("/login")
-async def login(use: Use, request: Request, body: Login) -> dict[str, Any]:
+async def login(use: Use, request: Request, body: Login) -> LoggedIn:
     """A token for a user's name and password; it ends by itself."""
     address = request.client.host if request.client is not None else ""
     record, token = await use.users.login(body.name, body.password, address)
     request.state.audit = await use.audit.asked(
         record, address=address, method=request.method, path=request.url.path, body=b""
     )
-    return {
-        "token": token,
-        "name": record.user,
-        "role": record.scope.value,
-        "expires": shapes.moment(record.expires),
-    }
+    return LoggedIn(token, record.user, record.scope, shapes.moment(record.expires))
 
 
 @door.post("/logout", status_code=204)
@@ -143,11 +165,6 @@ async def change_own_password(
 
 
 @door.get("/me")
-async def me(token: Annotated[TokenRecord, Depends(authorized)]) -> dict[str, Any]:
+async def me(token: Annotated[TokenRecord, Depends(authorized)]) -> Me:
     """Who asks, and what they may do."""
-    return {
-        "name": token.user or token.name,
-        "user": bool(token.user),
-        "role": token.scope.value,
-        "expires": shapes.moment(token.expires),
-    }
+    return Me(token.user or token.name, bool(token.user), token.scope, shapes.moment(token.expires))

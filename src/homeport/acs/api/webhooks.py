@@ -1,8 +1,9 @@
 """Routes of webhooks: other programs that are told of events."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Depends, Response
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
@@ -41,40 +42,68 @@ class WebhookPatch(BaseModel):
     enabled: bool | None = None
 
 
-def _shape(hook: WebhookRecord) -> dict[str, Any]:
-    return {
-        "name": hook.name,
-        "url": plain_url(hook.url),  # a password in it was typed once, and is shown to nobody
-        "events": list(hook.events),
-        "enabled": hook.enabled,
-        "created": shapes.moment(hook.created),
-        "last": None
-        if hook.at is None
-        else {"at": shapes.moment(hook.at), "status": hook.status or None, "trouble": hook.trouble or None},
-    }
+class LastDelivery(Struct):
+    """What became of the last delivery. status: of the receiver's answer, null where there was none; trouble: null where it was taken."""
+
+    at: shapes.Moment
+    status: int | None
+    trouble: str | None
+
+
+class Webhook(Struct):
+    """Somebody who is told of events. url: without the password in it. events: kinds; empty: all."""
+
+    name: str
+    url: str
+    events: tuple[str, ...]
+    enabled: bool
+    created: shapes.Moment
+    last: LastDelivery | None
+
+
+class MadeWebhook(Webhook):
+    """A new webhook. secret: the key of its signatures, shown this once."""
+
+    secret: str
+
+
+class WebhookPage(shapes.Page[Webhook]):
+    """All webhooks, by name."""
+
+
+def _fields(hook: WebhookRecord) -> tuple[str, str, tuple[str, ...], bool, shapes.Moment, LastDelivery | None]:
+    last = None
+    if hook.at is not None:
+        last = LastDelivery(shapes.at(hook.at), hook.status or None, hook.trouble or None)
+    url = plain_url(hook.url)  # a password in it was typed once, and is shown to nobody
+    return hook.name, url, hook.events, hook.enabled, shapes.at(hook.created), last
+
+
+def _shape(hook: WebhookRecord) -> Webhook:
+    return Webhook(*_fields(hook))
 
 
 @router.get("/webhooks")
-async def list_webhooks(use: Use) -> dict[str, Any]:
+async def list_webhooks(use: Use) -> WebhookPage:
     """All webhooks, by name."""
-    return {"items": [_shape(h) for h in await use.webhooks.all()], "next": None}
+    return WebhookPage([_shape(h) for h in await use.webhooks.all()], None)
 
 
 @router.post("/webhooks", status_code=201)
-async def create_webhook(use: Use, body: NewWebhook) -> dict[str, Any]:
+async def create_webhook(use: Use, body: NewWebhook) -> MadeWebhook:
     """Make a webhook; the key of its signatures is shown this once."""
     made = await use.webhooks.make(body.name, body.url, tuple(body.events), body.secret)
-    return _shape(made) | {"secret": made.secret}
+    return MadeWebhook(*_fields(made), made.secret)
 
 
 @router.get("/webhooks/{name}")
-async def get_webhook(use: Use, name: str) -> dict[str, Any]:
+async def get_webhook(use: Use, name: str) -> Webhook:
     """One webhook, with what became of the last delivery."""
     return _shape(await use.webhooks.get(name))
 
 
 @router.patch("/webhooks/{name}")
-async def change_webhook(use: Use, name: str, body: WebhookPatch) -> dict[str, Any]:
+async def change_webhook(use: Use, name: str, body: WebhookPatch) -> Webhook:
     """Change a webhook; one that has rested after failures is tried again at once."""
     events = None if body.events is None else tuple(body.events)
     return _shape(await use.webhooks.change(name, url=body.url, events=events, enabled=body.enabled))
@@ -88,6 +117,6 @@ async def delete_webhook(use: Use, name: str) -> Response:
 
 
 @router.post("/webhooks/{name}/ping")
-async def ping_webhook(use: Use, name: str) -> dict[str, Any]:
+async def ping_webhook(use: Use, name: str) -> Webhook:
     """Send a test event now; `last` says what came of it."""
     return _shape(await use.webhooks.ping(name))

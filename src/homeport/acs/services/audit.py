@@ -3,8 +3,7 @@
 The row is on the disk before the change is tried, its outcome soon after; a row without an outcome tells of an ACS that died in between.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -70,11 +69,6 @@ class Audit:
         """Delete what is older than the settings keep."""
         days = self._hub.settings.keep_audit_days
         await self._store.forget_documents(KIND, due_before=self._hub.sure() - days * 86_400)
-
-
-def shape(record: AuditRecord) -> Mapping[str, Any]:
-    """A row for people."""
-    return msgspec.structs.asdict(record)
 
 
 def _unit(record: AuditRecord) -> UnitOfWork:

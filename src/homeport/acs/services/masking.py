@@ -208,7 +208,7 @@ def masked_json(body: bytes) -> str:
 
 def masked_task(task: TaskRecord) -> TaskRecord:
     """The task without the secrets in its arguments and its result."""
-    args, result, fault = masked(task.args), masked(msgspec.to_builtins(task.result)), task.fault
+    args, result, fault = masked(task.args), masked(msgspec.to_builtins(task.result, enc_hook=list)), task.fault
     if fault is not None and fault.string != plain_url(fault.string):
         fault = msgspec.structs.replace(fault, string=plain_url(fault.string))
     if args == task.args and result == task.result and fault is task.fault:

@@ -43,6 +43,9 @@ KEY_LIFETIME: Final = 86_400.0
 """Seconds for which an idempotency key is remembered: who repeats a wish that got lost does so within minutes."""
 
 
+MOST_BYTES: Final = 1_000_000
+"""Stored bytes of tasks in a page, beyond which it ends: a single one may have read a whole tree of 30 MB."""
+
 CLAIM: Final = 30.0
 """Seconds for which a task that is due is left to the process that was given it."""
 
@@ -198,6 +201,10 @@ class Page(Struct, frozen=True):
     next: str | None
 
 
+ValuePage = tuple[Sequence[tuple[str, StoredValue]], str | None]
+"""Some of a device's paths and values, in order, and the path behind which the others stand; None at the end."""
+
+
 class Channel(Protocol):
     """How the processes on one database speak with each other. Nothing said is kept: it is for those who listen now."""
 
@@ -301,19 +308,22 @@ class Store(Protocol):
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         """A device's names and values, in the order of their paths; only the parameter `path`, or what is below `path.`."""
 
+    async def values_page(self, id: str, path: str = "", *, after: str | None, limit: int) -> ValuePage:
+        """At most `limit` of a device's `values`, those behind the path `after`; of many, only these are unpacked."""
+
     # --- tasks ---
 
     async def task(self, id: str) -> TaskRecord | None:
-        """The task."""
+        """The task. A long list in its result may be one of `long_lists.PackedRows`."""
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         """The device's tasks that are not finished, the next one first: by priority, then by age."""
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
-        """The device's tasks, youngest first."""
+        """The device's tasks, youngest first. A page may end early, behind MOST_BYTES."""
 
     async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
-        """Tasks of all devices, youngest first: cheap however many there are that have ended."""
+        """Tasks of all devices, youngest first: cheap however many there are that have ended; as `tasks_of`."""
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
         """Tasks that the clock may have ended by now (`records.due`), the longest overdue first: found by an index.

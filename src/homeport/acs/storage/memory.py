@@ -35,9 +35,11 @@ from homeport.acs.storage.interface import (
     TaskChange,
     TaskFilter,
     UnitOfWork,
+    ValuePage,
     ValuesChange,
 )
 from homeport.acs.storage.moves import held, united, unknown_values
+from homeport.acs.storage.value_pages import cut
 from homeport.acs.storage.values import apply_values, below
 from homeport.acs.where import Where
 from homeport.errors import StoreError, StoreUnavailable
@@ -259,6 +261,9 @@ class MemoryStore:
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         values = self._values.get(id, {})
         return {p: values[p] for p in sorted(values) if below(p, path)}
+
+    async def values_page(self, id: str, path: str = "", *, after: str | None, limit: int) -> ValuePage:
+        return cut(self._values.get(id, {}), under=path, after=after, limit=limit)
 
     async def task(self, id: str) -> TaskRecord | None:
         return self._tasks.get(id)

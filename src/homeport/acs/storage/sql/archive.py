@@ -30,7 +30,7 @@ _ROW_OR_FOOT: Final = msgspec.msgpack.Decoder(tuple[str, list[Any]] | dict[str, 
 _DECODE: Final[dict[str, Callable[[Any], Any]]] = {
     "device": rows.device,
     "device_delta": lambda row: unpack_delta(row[1]),
-    "task": lambda row: rows.task(row[6]),
+    "task": lambda row: msgspec.to_builtins(rows.task(row[6]), enc_hook=list),
     "session": lambda row: (rows.session(row[3]), rows.unpack_messages(row[4])),
     "event": lambda row: rows.event(row[3]),
     "fault": lambda row: rows.fault(row[3]),

@@ -7,6 +7,7 @@ what was told meanwhile.
 
 from bisect import bisect_right
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ import msgspec
 from homeport.acs.records import StoredValue, TaskRecord
 from homeport.acs.slices import Work
 from homeport.acs.storage.interface import ValuesChange
+from homeport.acs.storage.long_lists import PIECE, PackedRows
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.values import (
     PATHS_AT_ONCE,
@@ -264,22 +266,25 @@ def is_long(task: TaskRecord, large: bool = False) -> bool:
 
 
 def packed_task(task: TaskRecord) -> Work[bytes]:
-    """What `rows.pack_task` gives, with rests."""
-    if len(task.args.get("parameter_names", ())) > 1 or len(task.result["parameter_list"]) < 16:  # type: ignore[index]
-        return (yield lambda: rows.pack_task(task))  # type: ignore[no-any-return]
+    """The task as it is stored, with rests; the rows of its result in pieces that are unpacked each by itself."""
     result = dict(task.result or {})
     listed: Sequence[Any] = result["parameter_list"]
-    parts = [b"\xdd" + len(listed).to_bytes(4, "big")]  # MessagePack: an array, and how many entries it has
+    if isinstance(listed, PackedRows):
+        return rows.pack_task(task)
+    pieces: list[bytes] = []
+    plain: list[bytes] = []
+    count = size = 0
     for at in range(0, len(listed), _ROWS_AT_ONCE):
-        some = listed[at : at + _ROWS_AT_ONCE]
-        parts.append(rows.encode(some)[1 if len(some) < 16 else 3 :])
+        some = rows.encode(listed[at : at + _ROWS_AT_ONCE])
+        number = len(listed[at : at + _ROWS_AT_ONCE])
+        plain.append(some[1 if number < 16 else 3 :])
+        count, size = count + number, size + len(some)
+        if size >= PIECE or at + number == len(listed):
+            # MessagePack: an array, and how many entries it has
+            whole = b"\xdc" + count.to_bytes(2, "big") + b"".join(plain)
+            # A long one is compressed in a thread, which needs no interpreter for it.
+            pieces.append(rows.packed(whole) if size < 4 * PIECE else (yield partial(rows.packed, whole)))
+            plain, count, size = [], 0, 0
         yield None
-    if len(listed) < 65_536:
-        parts[0] = b"\xdc" + len(listed).to_bytes(2, "big")
-
-    def whole() -> bytes:
-        # Joining and compressing need no interpreter, so a thread does not stand in anybody's way.
-        result["parameter_list"] = msgspec.Raw(b"".join(parts))
-        return rows.packed(rows.encode(msgspec.structs.replace(task, result=result)))
-
-    return (yield whole)  # type: ignore[no-any-return]
+    result["parameter_list"] = rows.packed_rows(pieces, len(listed))
+    return rows.encode(msgspec.structs.replace(task, result=result))

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, Told
 from homeport.acs.slices import in_slices
-from homeport.acs.storage.interface import Done, Figures, Page, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Done, Figures, Page, UnitOfWork, ValuePage, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
 from homeport.acs.storage.sql.fills import fill
@@ -37,6 +37,7 @@ from homeport.acs.storage.sql.postgres_values import PathLists, stored_values, t
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.sql.queries import migrations
+from homeport.acs.storage.value_pages import PAGED_BYTES, cut, page_of
 from homeport.acs.storage.values import DAMAGED, below, merged
 from homeport.acs.where import Where, uses_parameters
 from homeport.errors import StoreError, StoreUnavailable
@@ -278,10 +279,7 @@ class PostgresStore(PostgresTasks):
             return {}
         size = await self._link.fetch(SQL["values_size"], id)
         if size and size[0][0] > BULK_BYTES:
-            (_, paths, vals, delta), touched = await self._newest(id, lambda: self._stored_blobs(id))
-            since = told(id, delta)
-            for _, values in touched:
-                since.update((changed, merged(since.get(changed), value)) for changed, value in values.items())
+            paths, vals, since = await self._large(id)
             try:
                 return await in_slices(read_all(paths, vals, since, (), path))
             except DAMAGED as e:
@@ -294,6 +292,25 @@ class PostgresStore(PostgresTasks):
             for changed, value in values.items():
                 found[changed] = merged(found.get(changed), value)
         return {p: found[p] for p in sorted(found) if below(p, path)}
+
+    async def values_page(self, id: str, path: str = "", *, after: str | None, limit: int) -> ValuePage:
+        await self._settled()
+        size = await self._link.fetch(SQL["values_size"], id) if storable(id) else ()
+        if not size or size[0][0] <= PAGED_BYTES:
+            return cut(await self.values(id, path), under=path, after=after, limit=limit)
+        paths, vals, since = await self._large(id)
+        try:
+            return await in_slices(page_of(paths, vals, since, under=path, after=after, limit=limit))
+        except DAMAGED as e:
+            raise unreadable(f"the values of {id}", e) from e
+
+    async def _large(self, id: str) -> tuple[bytes | None, bytes | None, dict[str, StoredValue]]:
+        """(path list, values, what was told since) of a device with many values, as they are stored."""
+        (_, paths, vals, delta), touched = await self._newest(id, lambda: self._stored_blobs(id))
+        since = told(id, delta)
+        for _, values in touched:
+            since.update((changed, merged(since.get(changed), value)) for changed, value in values.items())
+        return paths, vals, since
 
     async def _stored_blobs(self, id: str) -> tuple[int | None, bytes | None, bytes | None, bytes | None]:
         """(path list's id, its blob, values, delta) of a device, as they are stored."""

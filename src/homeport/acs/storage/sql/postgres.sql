@@ -137,6 +137,14 @@ SELECT x.id, x.record FROM unnest($3::text[]) AS s (status) CROSS JOIN LATERAL (
     ORDER BY t.id DESC LIMIT $4) x
 ORDER BY x.id DESC LIMIT $4;
 
+-- The rows of a page (id, record), youngest first, until so many bytes are full, and how many there are in all.
+-- name: until_full
+SELECT p.id, p.record, p.rows FROM (
+    SELECT q.id, q.record, count(*) OVER () AS rows,
+        sum(octet_length(q.record)) OVER (ORDER BY q.id DESC) - octet_length(q.record) AS before
+    FROM (/*query*/) q) p
+WHERE p.before < /*most*/ ORDER BY p.id DESC;
+
 -- Tasks that the clock may have ended are this node's for a while; what another node is just taking is left to it.
 -- name: due_tasks
 UPDATE task SET due = $1::float8 + $3::float8 WHERE id IN (

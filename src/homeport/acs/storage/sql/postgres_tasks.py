@@ -1,18 +1,15 @@
 """The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it has it."""
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from homeport.acs.records import TaskRecord
-from homeport.acs.storage.interface import CLAIM, Page, TaskFilter
+from homeport.acs.slices import in_slices
+from homeport.acs.storage.interface import CLAIM, MOST_BYTES, Page, TaskFilter
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.postgres_link import SQL
 from homeport.acs.storage.sql.postgres_reads import DEAD_AFTER, LAST, PostgresReads
 from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
-
-MANY: Final = 50
-"""Tasks that are unpacked on the event loop; more may take tens of milliseconds, and a thread does it."""
 
 
 class PostgresTasks(PostgresReads):
@@ -25,15 +22,19 @@ class PostgresTasks(PostgresReads):
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
-        return await self._page("tasks_of", rows.task, limit, device, cursor or LAST)
+        return await self._task_page("tasks_of", limit, device, cursor or LAST, limit + 1)
 
     async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         query = query_for(which)
-        found = await self._link.fetch(SQL[query], *parameters(query, which, limit, cursor, LAST))
-        if len(found) <= MANY:
-            return task_page(found, limit)
-        return await asyncio.to_thread(task_page, found, limit)
+        return await self._task_page(query, limit, *parameters(query, which, limit, cursor, LAST))
+
+    async def _task_page(self, query: str, limit: int, *values: Any) -> Page:
+        """A page of the query's rows (id, record), of which it gives one more than `limit`."""
+        sql = SQL["until_full"].replace("/*query*/", SQL[query]).replace("/*most*/", str(MOST_BYTES))
+        found = await self._link.fetch(sql, *values)
+        taken = found[:limit]
+        return await in_slices(task_page(taken, bool(found) and found[0][2] > len(taken)))
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
         return await self._given("due_tasks", now, limit, CLAIM)

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRecord, TaskRecord, TokenRecord
+from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Page, SessionChange, TaskFilter
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.queries import QUERIES
-from homeport.acs.storage.sql.task_lists import LAST, page_of_tasks
+from homeport.acs.storage.sql.task_lists import LAST, rows_of_tasks, task_page, until_full
 from homeport.errors import StoreUnavailable
 
 
@@ -44,14 +45,18 @@ class SqliteReads:
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
-        return self._page("tasks_of", rows.task, limit, device, cursor or LAST)
+        try:
+            taken = until_full(self._read.execute(QUERIES["tasks_of"], (device, cursor or LAST, limit + 1)), limit)
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+        return await in_slices(task_page(*taken))
 
     async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         assert self._pool is not None
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, page_of_tasks, self._search, which, limit, cursor
-        )
+        loop = asyncio.get_running_loop()
+        taken = await loop.run_in_executor(self._pool, rows_of_tasks, self._search, which, limit, cursor)
+        return await in_slices(task_page(*taken))
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
         return [rows.task(row[0]) for row in self._all("due_tasks", now, limit)]

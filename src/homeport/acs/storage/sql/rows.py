@@ -25,6 +25,7 @@ from homeport.acs.records import (
     Want,
 )
 from homeport.acs.storage.interface import Page
+from homeport.acs.storage.long_lists import PackedRows
 from homeport.codec import messages as m
 from homeport.errors import StoreError
 from homeport.terms import RpcName
@@ -43,6 +44,7 @@ fault = msgspec.msgpack.Decoder(FaultRecord).decode
 credential = msgspec.msgpack.Decoder(CredentialRecord).decode
 token = msgspec.msgpack.Decoder(TokenRecord).decode
 file = msgspec.msgpack.Decoder(FileRecord).decode
+_rows = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
 _messages = msgspec.msgpack.Decoder(tuple[MessageTrace, ...]).decode
 
 
@@ -208,15 +210,31 @@ def task(blob: bytes) -> TaskRecord:
     columns = record.result.get("parameter_list") if record.result is not None else None
     if not isinstance(columns, dict):
         return record
+    if "pieces" in columns:
+        long = PackedRows(columns["pieces"], columns["count"], unpack_rows)
+        return msgspec.structs.replace(record, result={**(record.result or {}), "parameter_list": long})
     names, values, types = record.args["parameter_names"], columns["values"], columns["types"]
     types = [types] * len(names) if isinstance(types, str) else types
     listed = [{"name": n, "value": v, "type": t} for n, v, t in zip(names, values, types, strict=True)]
     return msgspec.structs.replace(record, result={**(record.result or {}), "parameter_list": listed})
 
 
+def packed_rows(pieces: Sequence[bytes], count: int) -> dict[str, Any]:
+    """A long list as it stands in a task. pieces: of rows, encoded and `packed`; count: rows in all of them."""
+    return {"pieces": pieces, "count": count}
+
+
+def unpack_rows(piece: bytes) -> list[dict[str, Any]]:
+    """The rows of a piece. Raises ValueError where it is damaged."""
+    return _rows(_unpacked(piece))
+
+
 def _shortened(record: TaskRecord) -> TaskRecord:
     """The task without the names in its result, where they are those that it asked for: half of its length."""
     listed = record.result.get("parameter_list") if record.result is not None else None
+    if isinstance(listed, PackedRows):
+        listed = packed_rows(listed.pieces, len(listed))
+        return msgspec.structs.replace(record, result={**(record.result or {}), "parameter_list": listed})
     names = record.args.get("parameter_names")
     if not listed or names is None or len(names) != len(listed) or record.rpc != RpcName.GET_PARAMETER_VALUES:
         return record

@@ -30,6 +30,7 @@ from homeport.acs.storage.interface import (
     Figures,
     Page,
     UnitOfWork,
+    ValuePage,
     ValuesChange,
 )
 from homeport.acs.storage.moves import held, united, unknown_values
@@ -50,6 +51,7 @@ from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.statements import plain_statements, task_statements, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import MANY_ROWS, Mode, Statement, Writer
+from homeport.acs.storage.value_pages import PAGED_BYTES, cut, page_of
 from homeport.acs.storage.values import (
     NO_PATHS,
     Column,
@@ -408,6 +410,17 @@ class SqliteStore(HotDevices):
             return await in_slices(read_all(paths, vals, hot.delta.unpacked(), tuple(hot.merging), path))
         full = self._full(hot)
         return {p: full[p] for p in sorted(full) if below(p, path)}
+
+    async def values_page(self, id: str, path: str = "", *, after: str | None, limit: int) -> ValuePage:
+        hot = self._load(id)
+        if hot is None:
+            return (), None
+        (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
+        if size <= PAGED_BYTES or hot.merging:
+            return cut(await self.values(id, path), under=path, after=after, limit=limit)
+        _, paths, vals = await self._stored_blobs(id)
+        told = hot.delta.column.unpacked()
+        return await in_slices(page_of(paths, vals, told, under=path, after=after, limit=limit))
 
     # --- tasks ---
 
