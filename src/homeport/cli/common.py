@@ -97,6 +97,15 @@ Device = Annotated[
         autocompletion=complete_device,
     ),
 ]
+DeviceOrAll = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DEVICE",
+        help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
+        autocompletion=complete_device,
+        show_default=False,
+    ),
+]
 
 DEFAULT_WAIT = 60.0
 

@@ -49,6 +49,11 @@ ObjectPath = Annotated[str, typer.Argument(metavar="OBJECT", help="Path of an ob
 ParameterKey = Annotated[
     str, typer.Option("--parameter-key", metavar="TEXT", help="Kept by the device in ManagementServer.ParameterKey.")
 ]
+FileUser = Annotated[str, typer.Option("--username", metavar="TEXT", help="For the file server.")]
+FilePassword = Annotated[
+    str, typer.Option("--password", metavar="TEXT", help="For the file server.", envvar="HOMEPORT_FILE_PASSWORD")
+]
+Delay = Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")]
 CommandKey = Annotated[
     str, typer.Option("--command-key", metavar="TEXT", help="Comes back with the event that tells of the end.")
 ]
@@ -368,11 +373,9 @@ def download(
     target_file_name: Annotated[
         str, typer.Option("--target-file-name", metavar="NAME", help="Name on the device.")
     ] = "",
-    username: Annotated[str, typer.Option("--username", metavar="TEXT", help="For the file server.")] = "",
-    password: Annotated[
-        str, typer.Option("--password", metavar="TEXT", help="For the file server.", envvar="HOMEPORT_FILE_PASSWORD")
-    ] = "",
-    delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
+    username: FileUser = "",
+    password: FilePassword = "",
+    delay_seconds: Delay = 0,
     command_key: CommandKey = "",
     wait: Wait = 600.0,
     later: Later = False,
@@ -416,11 +419,9 @@ def upload(
     file_type: Annotated[
         str, typer.Option("--file-type", metavar="TYPE", help="As the standard names it.")
     ] = "2 Vendor Log File",
-    username: Annotated[str, typer.Option("--username", metavar="TEXT", help="For the file server.")] = "",
-    password: Annotated[
-        str, typer.Option("--password", metavar="TEXT", help="For the file server.", envvar="HOMEPORT_FILE_PASSWORD")
-    ] = "",
-    delay_seconds: Annotated[int, typer.Option("--delay", metavar="SECONDS", min=0, help="Begin so much later.")] = 0,
+    username: FileUser = "",
+    password: FilePassword = "",
+    delay_seconds: Delay = 0,
     command_key: CommandKey = "",
     wait: Wait = 600.0,
     later: Later = False,

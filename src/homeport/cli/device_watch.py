@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, Token, complete_device, complete_from, connect, resolve
+from homeport.cli.common import Acs, AsJson, DeviceOrAll, Token, complete_from, connect, resolve
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import exact, local
 
@@ -18,15 +18,7 @@ read; a record was changed; a file was stored or taken away."""
 
 
 def watch(
-    device: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DEVICE",
-            help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
-            autocompletion=complete_device,
-            show_default=False,
-        ),
-    ] = None,
+    device: DeviceOrAll = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(

@@ -14,8 +14,8 @@ from homeport.cli.common import (
     Acs,
     AsCsv,
     AsJson,
+    DeviceOrAll,
     Token,
-    complete_device,
     complete_from,
     connect,
     group,
@@ -39,15 +39,7 @@ TaskId = Annotated[
 
 @app.command("list")
 def list_tasks(
-    device: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DEVICE",
-            help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
-            autocompletion=complete_device,
-            show_default=False,
-        ),
-    ] = None,
+    device: DeviceOrAll = None,
     status: Annotated[
         list[str] | None,
         typer.Option(

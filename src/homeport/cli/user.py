@@ -14,6 +14,9 @@ from homeport.cli.when import shown, told
 app = group("People who may log in to the ACS, each with a role: read, operate or admin.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
+Password = Annotated[
+    str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
+]
 ROLE_HELP = (
     "read: look only; operate: devices, tasks and files; admin: also users, tokens, webhooks and devices' passwords."
 )
@@ -39,9 +42,7 @@ def add(
     name: Name,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help=ROLE_HELP)] = "read",
     full_name: Annotated[str, typer.Option("--full-name", metavar="TEXT")] = "",
-    password: Annotated[
-        str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
-    ] = None,
+    password: Password = None,
     acs: Acs = None,
     token: Token = None,
 ) -> None:
@@ -76,9 +77,7 @@ def passwd(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="The user's name; default: whose login it is.")
     ] = None,
-    password: Annotated[
-        str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
-    ] = None,
+    password: Password = None,
     acs: Acs = None,
     token: Token = None,
 ) -> None:
@@ -108,9 +107,7 @@ def remove(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None) -
 @app.command()
 def login(
     name: Name,
-    password: Annotated[
-        str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
-    ] = None,
+    password: Password = None,
     export: Annotated[
         bool, typer.Option("--export", help='Print a line for the shell: eval "$(homeport user login NAME --export)".')
     ] = False,
