@@ -102,7 +102,7 @@ def one_task(task: TaskRecord) -> Work[list[bytes]]:
 def is_long(task: TaskRecord) -> bool:
     """Whether the task has read so much that it is written in slices."""
     rows = (task.result or {}).get("parameter_list")
-    return isinstance(rows, Sequence) and len(rows) > ROWS
+    return isinstance(rows, PackedRows) or (isinstance(rows, Sequence) and len(rows) > ROWS)
 
 
 def _ended(out: list[bytes], next: str | None) -> list[bytes]:

@@ -419,7 +419,7 @@ class SqliteStore(HotDevices):
         if size <= PAGED_BYTES or hot.merging:
             return cut(await self.values(id, path), under=path, after=after, limit=limit)
         _, paths, vals = await self._stored_blobs(id)
-        told = hot.delta.column.unpacked()
+        told = hot.delta.unpacked()
         return await in_slices(page_of(paths, vals, told, under=path, after=after, limit=limit))
 
     # --- tasks ---
