@@ -23,7 +23,7 @@ from homeport.acs.endpoint.live import CountedSessions, LiveSessions
 from homeport.acs.endpoint.server import ACCEPTED_AT_ONCE, CwmpServer
 from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
-from homeport.acs.ports import Ports, file_base, take_directory
+from homeport.acs.ports import Ports, file_base, take_database, take_directory
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
@@ -91,6 +91,7 @@ class AcsApp:
         self.http_url = ""
         self.file_url = ""
         self.token_file = settings.data_dir / TOKEN_FILE
+        self._file: Path | None = None  # of an SQLite database
         self.store = store if store is not None else self._make_store()
         if steady is None and clock is time.time:
             steady = uptime
@@ -108,7 +109,7 @@ class AcsApp:
         self.users: Users
         self.webhooks: Webhooks
         self._sender: asyncio.Task[None] | None = None
-        self._lock: IO[str] | None = None
+        self._locks: list[IO[str]] = []
         self._jobs: list[asyncio.Task[None]] = []
         self._servers: list[RestServer] = []
         self._cwmp: list[CwmpServer] = []
@@ -140,6 +141,7 @@ class AcsApp:
                 f"database begins with {scheme!r}; expected nothing, sqlite:///PATH, postgresql://USER@HOST/NAME or memory:"
             )
         path = Path(where.removeprefix("sqlite:///")) if where else settings.data_dir / "acs.db"
+        self._file = path
         return SqliteStore(path, write_behind=settings.write_behind)
 
     def _changed_elsewhere(self, task: str, device: str) -> None:
@@ -151,7 +153,10 @@ class AcsApp:
         """Open everything; when it returns, devices and people are served. Raises ConfigError, StoreError."""
         settings = self.settings
         if self._given is None:
-            self._lock = take_directory(settings.data_dir)
+            self._locks.append(take_directory(settings.data_dir))
+            if self._file is not None:
+                lock = take_database(self._file, taken=settings.data_dir)
+                self._locks += [lock] if lock is not None else []
         self.ports = self._given or Ports.bind(settings)
         await self.store.open()
         await self.hub.time.recall()
@@ -292,9 +297,8 @@ class AcsApp:
         await self.store.close()
         if hasattr(self, "ports"):
             self.ports.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        while self._locks:
+            self._locks.pop().close()
 
     # --- start ---
 

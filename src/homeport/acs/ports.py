@@ -176,14 +176,51 @@ def take_directory(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (directory / "acs.lock").open("w")
+        return _taken(directory / _LOCK, f"in {directory}", "data_dir")
     except OSError as e:
         raise ConfigError(
             f"cannot use the data directory {directory}: {e.strerror}; choose another with data_dir"
         ) from e
+
+
+def take_database(path: Path, taken: Path | None = None) -> IO[str] | None:
+    """The same for an SQLite database, which may lie anywhere; None where it has the lock of the directory that is `taken` already.
+
+    Raises ConfigError. The lock is never the database itself: to close that file a second time would end SQLite's own locks.
+    """
+    lock = path.resolve().with_suffix(".lock")
+    if taken is not None and lock == taken.resolve() / _LOCK:
+        return None
+    try:
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _taken(lock, f"with the database {path}", "database")
+    except OSError as e:
+        raise ConfigError(f"cannot use the database {path}: {lock}: {e.strerror}; choose another database") from e
+
+
+_LOCK: Final = "acs.lock"  # and so that of a database acs.db beside it
+
+
+def _taken(file: Path, where: str, setting: str) -> IO[str]:
+    """The lock. Raises OSError where there can be none, ConfigError where another process has it."""
+    lock = file.open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         lock.close()
-        raise ConfigError(f"another ACS works in {directory}; stop it, or choose another data_dir") from e
+        if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        found = _users(file)
+        who = f" (process {', '.join(map(str, found))})" if found else ""
+        raise ConfigError(f"another ACS works {where}{who}; stop it, or choose another {setting}") from e
     return lock
+
+
+def _users(file: Path) -> list[int]:
+    """The other processes that have the file open, as far as this one may see them. Linux tells it."""
+    wanted, found = str(file.resolve()), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another user's, or it has just ended
+            if int(process.name) != os.getpid() and any(os.readlink(fd) == wanted for fd in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return sorted(found)

@@ -1,0 +1,70 @@
+"""Who may work on a data directory and on a database file: one ACS, and another is told which."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from homeport.acs.app import AcsApp
+from homeport.acs.config import AcsSettings
+from homeport.acs.ports import take_database, take_directory
+from homeport.errors import ConfigError
+
+HERE = "127.0.0.1:0"
+
+
+def settings(data: Path, database: str = "") -> AcsSettings:
+    return AcsSettings(
+        data_dir=data, database=database, cwmp_listen=HERE, http_listen=HERE, file_listen=HERE, stun_listen=""
+    )
+
+
+@pytest.mark.parametrize("shared", ["elsewhere/fleet.db", "one/acs.db"])
+def test_two_acs_with_one_database_file_are_refused(tmp_path: Path, shared: str) -> None:
+    """Also where their data directories differ: each would keep in its memory what the other does not see."""
+    path = tmp_path / shared
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+
+    async def scene() -> None:
+        first = AcsApp(settings(tmp_path / "one", "" if path.parent.name == "one" else f"sqlite:///{path}"))
+        path.parent.mkdir(exist_ok=True)
+        await first.start()
+        try:
+            for name in (path, link):
+                second = AcsApp(settings(tmp_path / "two", f"sqlite:///{name}"))
+                with pytest.raises(ConfigError, match="another ACS works with the database"):
+                    await second.start()
+                await second.stop()
+        finally:
+            await first.stop()
+        third = AcsApp(settings(tmp_path / "two", f"sqlite:///{path}"))
+        await third.start()
+        await third.stop()
+
+    asyncio.run(scene())
+
+
+def test_the_refusal_names_the_processes_that_are_in_the_way(tmp_path: Path) -> None:
+    """Also those that nobody knows any more: a hanging worker whose parent was killed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        kept = (take_directory(tmp_path), take_database(tmp_path / "fleet.db"))
+        os.write(writing, b"!")
+        signal.pause()
+        del kept
+    try:
+        os.read(reading, 1)
+        with pytest.raises(ConfigError, match=rf"another ACS works in {tmp_path} \(process {pid}\); stop it"):
+            take_directory(tmp_path)
+        with pytest.raises(ConfigError, match=rf"works with the database {tmp_path}/fleet.db \(process {pid}\)"):
+            take_database(tmp_path / "fleet.db")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+    take_directory(tmp_path).close()
