@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.acs_process import Changed
 from support.ends import Acs, wait_for
-from support.nursery import shared_nursery
 
 pytestmark = pytest.mark.system
 
@@ -58,14 +58,7 @@ def test_a_process_whose_end_does_not_come_ends_all_the_same(
     tmp_path: Path, limits: tuple[float, float], signals: int, why: str
 ) -> None:
     """After a limit, or at once where it is asked for a second time; the log says so."""
-    acs = Acs(tmp_path)
-
-    def launch(*arguments: str, **_: object) -> None:
-        acs.process = shared_nursery().start(
-            list(arguments), *limits, target="support.acs_process:endless_stop", log=acs.log
-        )
-
-    acs.run = launch  # type: ignore[assignment]
+    acs = Changed(tmp_path, "endless_stop", limits)
     acs.start()
     assert acs.process is not None
     for _ in range(signals):

@@ -1,5 +1,6 @@
 """`homeport acs serve --workers N`: several processes on the same ports, started, watched and stopped by one."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,9 +15,11 @@ import pytest
 
 from homeport.acs.config import AcsSettings
 from homeport.errors import ConfigError
+from support.acs_process import Changed
 from support.acs_wire import Connection, Device, an_inform, id_of, run
 from support.ends import Acs, wait_for
 from support.postgres import needs_postgres, shared_server
+from support.tls import connect, make_certificate, trusting
 
 pytestmark = [pytest.mark.system, pytest.mark.postgres, needs_postgres]
 
@@ -89,6 +92,90 @@ def test_workers_serve_one_port_and_one_that_dies_is_started_again(two: Acs) -> 
     two.stop()
     assert not any(alive(pid) for pid in third)
     assert "Traceback" not in two.log.read_text()
+
+
+def test_workers_take_up_a_certificate_survive_one_that_hangs_and_hand_over_at_the_end(tmp_path: Path) -> None:
+    """SIGHUP reaches both, and a broken certificate leaves the one before; a worker that stands still is replaced; sessions live on."""
+    chain, private = make_certificate(tmp_path)
+    (tmp_path / "renewed").mkdir()
+    renewed, its_key = make_certificate(tmp_path / "renewed")
+    options = (
+        "--workers",
+        "2",
+        "--cpe-auth",
+        "open",
+        "--discover",
+        "never",
+        "--database",
+        shared_server().new_database(),
+    )
+    tls = ("--tls-certificate", str(chain), "--tls-key", str(private))
+    acs = Changed(tmp_path / "acs", "impatient", (1.5,), *options, *tls)
+
+    async def device(serial: str) -> Device:
+        return Device(await connect(acs.cwmp_url, trusting()), serial)
+
+    async def shown() -> set[bytes]:
+        """The certificates that a dozen connections show: both workers accept some of them."""
+        found = set()
+        for _ in range(12):
+            connection = await connect(acs.cwmp_url, trusting())
+            found.add(connection.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+            await connection.close()
+        return found
+
+    def reload(said: str) -> None:
+        assert acs.process is not None
+        before = acs.log.read_text().count(said)
+        acs.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: acs.log.read_text().count(said) == before + 2, f"{said!r} of both workers")
+
+    async def scene() -> None:
+        open_ones = [await device(f"H{n}") for n in range(4)]
+        for one in open_ones:
+            assert (await one.inform("1 BOOT")).status == 200
+        first = await shown()
+        os.replace(renewed, chain)
+        os.replace(its_key, private)
+        reload("the new certificate is used")
+        second = await shown()
+        assert len(first) == len(second) == 1
+        assert first != second
+        chain.write_text("no certificate")
+        reload("the new certificate cannot be used; the one before goes on serving")
+        assert await shown() == second
+        for one in open_ones:
+            assert (await one.post(None)).status == 204, "a session that was open, on its connection"
+            await one.close()
+        before = addresses(acs)["workers"]
+        assert isinstance(before, list)
+        os.kill(before[1], signal.SIGSTOP)
+        chain.write_bytes((tmp_path / "good.pem").read_bytes())
+        wait_for(lambda: addresses(acs)["workers"] != before, "another worker in place of the one that hangs")
+        after = addresses(acs)["workers"]
+        assert isinstance(after, list)
+        assert after[0] == before[0]
+        assert not alive(before[1])
+        assert "stopped by a signal (SIGSTOP)" in acs.log.read_text()
+        assert 'homeport_worker_hung_total{worker="2"} 1.0' in acs.text("/metrics")
+        late = [await device(f"L{n}") for n in range(4)]
+        for one in late:
+            assert (await one.inform("1 BOOT")).status == 200
+            await one.connection.close()
+        acs.stop()
+        await asyncio.to_thread(acs.start)
+        for one in late:
+            one.connection = await connect(acs.cwmp_url, trusting())
+            assert (await one.post(None)).status == 204, "a session that was open at the stop"
+            await one.close()
+        assert "Traceback" not in acs.log.read_text()
+
+    (tmp_path / "good.pem").write_bytes(renewed.read_bytes())
+    acs.start()
+    try:
+        run(scene())
+    finally:
+        acs.stop()
 
 
 @pytest.mark.parametrize(

@@ -374,9 +374,7 @@ class GroupWriter:
                 while True:
                     try:
                         found = await self._link.fetch(SQL["outcome"], transaction)
-                        told = (
-                            await self._link.fetch(SQL["history"]) if self._history else []
-                        )  # after it: it holds for both
+                        told = await self._link.fetch(SQL["history"])  # asked after it, so that it holds for both
                     except StoreUnavailable:
                         await asyncio.sleep(0.1)
                         continue
