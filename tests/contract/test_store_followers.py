@@ -1,5 +1,6 @@
 """Tasks that wait for another are found at once when that one will never be done, in every store, and in databases of before."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -131,6 +132,31 @@ def test_followers_are_found_by_an_index(tmp_path: Path, run: Run) -> None:
         for query, given in (("forsake", ("t",)), ("followers", ("t", 9)), ("forsake_all_of", (S1,))):
             plan = " ".join(str(r[3]) for r in connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}", given))
             assert "INDEX task_after (waits_for=?)" in plan
+
+
+@pytest.mark.postgres
+@needs_postgres
+def test_two_nodes_that_end_a_task_and_make_one_that_waits_for_it_see_each_other(run: Run) -> None:
+    """In the same moment, whichever is first: the follower is always found."""
+    url = shared_server().new_database()
+
+    async def scene() -> None:
+        a, b = PostgresStore(url, node="n0"), PostgresStore(url, node="n1")
+        for store in (a, b):
+            await store.open()
+        firsts = [a_task(f"t{n:02}0") for n in range(20)]
+        await a.commit(unit(devices=[a_device("S1"), a_device("S2")], tasks=new(*firsts)))
+        for first in firsts:
+            follower = a_task(f"{first.id[:-1]}1", device=S2, after=first.id)
+            await asyncio.gather(
+                a.commit(unit(tasks=[ended(first, TaskStatus.FAILED)])), b.commit(unit(tasks=new(follower)))
+            )
+        found = await b.due_tasks(now=5.0, limit=99)
+        assert sorted(t.id for t in found) == [f"t{n:02}1" for n in range(20)]
+        for store in (a, b):
+            await store.close()
+
+    run(scene())
 
 
 # --- databases of before, and backups ---

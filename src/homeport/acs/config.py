@@ -195,7 +195,7 @@ class AcsSettings:
     clock_doubt: float = setting(
         86_400.0,
         "Time for which a jump of this machine's clock by more than a day is not believed: no task ends and nothing is deleted by it,"
-        " and what has expired by it is not sent; 0 believes it at once.",
+        " and what has expired by it is not sent; after a standstill of more than a day it is an hour at most; 0 believes it at once.",
         unit="seconds",
     )
     webhook_keep_hours: float = setting(

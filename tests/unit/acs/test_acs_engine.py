@@ -531,6 +531,14 @@ def test_what_an_urgent_task_waits_for_is_as_urgent() -> None:
     assert order(of("1"), of("2", after="elsewhere", priority=3)) == ["2", "1"]
 
 
+def test_what_is_sent_again_comes_before_younger_tasks() -> None:
+    """It may have been done already: behind an urgent one that sets the same it would undo that. A read undoes nothing."""
+    again = {"progress": {"again": True}}
+    first, second = of("2", "DeleteObject", **again), of("3", "SetParameterValues", priority=1, **again)
+    read = of("1", "GetParameterValues", **again)
+    assert order(read, first, second, of("4", priority=9)) == ["3", "2", "4", "1"]
+
+
 def test_only_what_the_device_can_be_asked_about_is_settled_by_asking() -> None:
     """It comes first. A Reboot or a setting is settled by the next Inform: a transfer queue knows nothing of them."""
     lost = {"status": TaskStatus.UNKNOWN}

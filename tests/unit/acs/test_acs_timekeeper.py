@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from homeport.acs.records import Document
-from homeport.acs.services.timekeeper import JUMP, KIND, NAME, Timekeeper, uptime
+from homeport.acs.services.timekeeper import JUMP, KIND, NAME, STANDSTILL, Timekeeper, uptime
 from homeport.acs.storage.interface import DocumentChange, UnitOfWork
 from homeport.acs.storage.memory import MemoryStore
 
@@ -98,14 +98,15 @@ def test_a_clock_that_was_put_back_holds_nothing_up_when_it_is_right_again() -> 
 
 
 def test_a_jump_is_noticed_over_a_restart_and_its_doubt_goes_on() -> None:
-    """The last time that was believed is in the database; so is for how long the clock was doubted."""
+    """The last time that was believed is in the database; so is for how long a clock is doubted that has jumped."""
     machine = Machine()
     run(machine.keeper().note())
     keeper = machine.restarted(12 * 3_600.0)
     assert keeper.sure() == machine.day
     run(keeper.note())
     believed = machine.day
-    keeper = machine.restarted(YEAR)
+    keeper = machine.restarted(0.0)
+    machine.day += YEAR
     assert keeper.sure() == believed
     machine.pass_by(0.75 * DAY)
     run(keeper.note())
@@ -116,6 +117,22 @@ def test_a_jump_is_noticed_over_a_restart_and_its_doubt_goes_on() -> None:
     assert keeper.sure() == machine.day
     run(keeper.note())
     assert machine.restarted(1.0).sure() == machine.day
+
+
+def test_an_acs_that_stood_still_for_long_doubts_its_clock_for_an_hour() -> None:
+    """Nobody is alarmed: he knows that it did. By then the clock is set right, where it was wrong."""
+    machine = Machine()
+    run(machine.keeper().note())
+    keeper = machine.restarted(14 * DAY)
+    assert keeper.sure() == START
+    assert (keeper.ahead, keeper.trouble) == (14 * DAY, None)
+    machine.pass_by(STANDSTILL / 2)
+    run(keeper.note())
+    keeper = machine.restarted(1.0)
+    machine.pass_by(STANDSTILL / 2 - 1)
+    assert keeper.sure() == pytest.approx(START + STANDSTILL - 1, abs=2)
+    machine.pass_by(1)
+    assert keeper.sure() == machine.day
 
 
 def test_a_machine_that_forgets_the_time_is_believed_when_it_has_it_again() -> None:

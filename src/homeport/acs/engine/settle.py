@@ -286,12 +286,15 @@ def expired(task: TaskRecord, now: float) -> bool:
     return task.status is TaskStatus.QUEUED and task.expires is not None and task.expires <= now
 
 
-def candidates(tasks: Sequence[TaskRecord]) -> list[TaskRecord]:
+def candidates(tasks: Sequence[TaskRecord]) -> Sequence[TaskRecord]:
     """Tasks that have something to say to the device, the next one first.
 
-    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one. What an urgent
-    task waits for is as urgent. While a FactoryReset is awaited nothing is said: the device would forget it.
+    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one. Then comes what
+    is sent again and changes something: behind a younger task it would undo what that one sets. What an urgent task waits for is as
+    urgent. While a FactoryReset is awaited nothing is said: the device would forget it.
     """
+    if len(tasks) == 1 and tasks[0].status is TaskStatus.QUEUED:
+        return tasks  # nearly always
     if any([t.rpc == RpcName.FACTORY_RESET and _awaited(t) for t in tasks]):
         return []
     asked = [t for t in tasks if t.status is TaskStatus.UNKNOWN and _can_be_asked(t)]
@@ -302,7 +305,13 @@ def candidates(tasks: Sequence[TaskRecord]) -> list[TaskRecord]:
             if task.after in urgent:
                 urgent[task.after] = max(urgent[task.after], urgent[task.id])
         queued.sort(key=lambda t: (-urgent[t.id], t.id))
+    if any([t.progress and _begun(t) for t in queued]):
+        queued.sort(key=lambda t: not _begun(t))
     return asked + queued
+
+
+def _begun(task: TaskRecord) -> bool:
+    return bool(task.progress.get("again")) and task.rpc not in READS
 
 
 def _can_be_asked(task: TaskRecord) -> bool:

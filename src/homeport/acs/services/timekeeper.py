@@ -16,6 +16,9 @@ from homeport.acs.storage.interface import DocumentChange, Store, UnitOfWork
 JUMP: Final = 86_400.0
 """Seconds by which the time of day may be wrong without a doubt: an ACS may have stood still for so long."""
 
+STANDSTILL: Final = 3_600.0
+"""Seconds for which a start doubts a clock that has gone on for more than that: mostly the ACS has stood still, and the clock is right."""
+
 NOTED_EVERY: Final = 60.0
 
 KIND: Final = "clock"
@@ -32,10 +35,14 @@ def uptime() -> float:
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """What a restart has to know. believed: seconds since 1970. doubted: for how long the clock has told another time."""
+    """What a restart has to know. believed: seconds since 1970. doubted: for how long the clock has told another time.
+
+    jumped: this began while the ACS was running.
+    """
 
     believed: float
     doubted: float = 0.0
+    jumped: bool = False
 
 
 class Timekeeper:
@@ -56,6 +63,7 @@ class Timekeeper:
         self._believed = clock()
         self._at = self._steady() if self._steady is not None else 0.0
         self._since: float | None = None  # when the doubt began, on the steady clock
+        self._jumped = False  # it has jumped before our eyes
 
     def sure(self) -> float:
         """The time that it surely is by now: what has ended or is old by this has ended.
@@ -69,26 +77,27 @@ class Timekeeper:
         expected = self._believed + at - self._at
         far = abs(now - expected) > JUMP
         if far and self._since is None:
-            self._since = at
+            self._since, self._jumped = at, True
             if now > expected:
                 _log.warning(
                     "the clock of this machine has jumped: nothing is ended or deleted by it now; set it right, or wait",
                     seconds=round(now - expected),
                     believed_after=self._patience,
                 )
-        if far and self._since is not None and at - self._since < self._patience:
+        patience = self._patience if self._jumped else min(self._patience, STANDSTILL)
+        if far and self._since is not None and at - self._since < patience:
             self.ahead = max(0.0, now - expected)
             return min(now, expected)
         if self._since is not None:
             _log.info("the clock of this machine is believed again", jumped=far)
-        self._believed, self._at, self._since, self.ahead = now, at, None, 0.0
+        self._believed, self._at, self._since, self._jumped, self.ahead = now, at, None, False, 0.0
         return now
 
     @property
     def trouble(self) -> str | None:
-        """What an operator should know of the clock, or None."""
+        """What an operator should know of the clock, or None; that the ACS has stood still for long he knows."""
         self.sure()
-        if not self.ahead:
+        if not self.ahead or not self._jumped:
             return None
         return (
             f"the clock of this machine is {self.ahead / JUMP:.1f} days ahead of what it can be: nothing is ended or deleted by it;"
@@ -107,8 +116,15 @@ class Timekeeper:
         except msgspec.MsgspecError:
             return  # of another version: it is written anew
         self._believed, self._at = noted.believed, self._steady()
-        if noted.doubted:
-            self._since = self._at - noted.doubted
+        ahead = self._clock() - self._believed
+        if abs(ahead) > JUMP:
+            self._since, self._jumped = self._at - noted.doubted, noted.jumped
+            if ahead > 0 and not noted.doubted:
+                _log.warning(
+                    "this ACS has stood still for long, or the clock is wrong: nothing is ended or deleted by it for a while",
+                    seconds=round(ahead),
+                    believed_after=min(self._patience, STANDSTILL),
+                )
         self.sure()
 
     async def note(self) -> None:
@@ -117,7 +133,9 @@ class Timekeeper:
             return
         self.sure()
         at = self._steady()
-        noted = Noted(self._believed + at - self._at, at - self._since if self._since is not None else 0.0)
+        noted = Noted(
+            self._believed + at - self._at, at - self._since if self._since is not None else 0.0, self._jumped
+        )
         unit = UnitOfWork()
         unit.documents.append(DocumentChange(Document(KIND, NAME, msgspec.msgpack.encode(noted))))
         await self._store.commit(unit)
