@@ -519,5 +519,10 @@ def test_a_whole_tree_is_taken_at_another_node(tmp_path: Path, url: str) -> None
                 assert b.app.hub.stats.continued == number
                 assert (await b.task_now(task))["status"] == "done"
                 await device.connection.close()
+                if cookies:
+                    # Signed by us, and worth nothing any more.
+                    replayed = Device(await Connection.to(b.app.cwmp_url), "S3", cookie=device.cookie)
+                    assert (await replayed.post(wide, id=id)).status == 413
+                    await replayed.connection.close()
 
     run(scene())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.acs_wire import OUI, Connection, Device, acs, id_of, run
+from support.acs_wire import OUI, PRODUCT, Connection, Device, acs, id_of, played, run
 from support.tls import Authority, connect, make_certificate, trusting
 
 pytestmark = pytest.mark.system
@@ -98,6 +98,33 @@ def test_a_client_certificate_logs_the_device_in_that_it_names(tmp_path: Path, m
             await plain.close()
 
     run(scene())
+
+
+@played
+async def test_a_certificate_is_no_short_name_for_a_device_of_which_another_has_the_id(tmp_path: Path) -> None:
+    """`OUI-XR500-S1` is the id of one device and OUI-SerialNumber of another: it opens for the one that is known, and only then."""
+    authority = Authority(tmp_path)
+    settings = {"cwmp_tls_listen": "127.0.0.1:0", "tls_client_ca": authority.file, "cpe_auth": "required"}
+    async with acs(tmp_path / "data", **settings) as bed:
+        client = authority.client(id_of("S1"))
+        statuses = []
+        for serial in (f"{PRODUCT}-S1", "S1", f"{PRODUCT}-S1"):
+            device = Device(await connect(bed.app.ports.cwmp_tls_url, client), serial)
+            statuses.append((await device.inform("1 BOOT")).status)
+            await device.close()
+        assert statuses == [200, 200, 403]
+
+
+@played
+async def test_a_session_that_began_over_tls_goes_on_over_tls_only(tmp_path: Path) -> None:
+    """Its cookie is worth nothing to whoever reads it where a device, or a thief, sends it in the open."""
+    async with acs(tmp_path, cwmp_tls_listen="127.0.0.1:0") as bed:
+        device = Device(await connect(bed.app.ports.cwmp_tls_url, trusting()), "S1")
+        assert (await device.inform()).status == 200
+        thief = await bed.device(cookie=device.cookie)
+        assert (await thief.post(None)).status == 403
+        assert (await device.post(None)).status == 204
+        await device.close()
 
 
 def test_a_certificate_of_another_authority_gets_no_connection(tmp_path: Path) -> None:

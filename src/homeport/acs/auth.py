@@ -103,6 +103,8 @@ class CpeAuth:
     async def _credential(self, username: str) -> CredentialRecord | None:
         if self._shared is not None and username == self._shared.username:
             return self._shared
+        if "\0" in username:
+            return None  # which PostgreSQL's texts cannot hold, so that no login has it
         return await self._store.credential(username)
 
 

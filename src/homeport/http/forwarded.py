@@ -46,10 +46,11 @@ def _split(entry: str) -> tuple[str, int]:
         port = rest.removeprefix(":")
     elif entry.count(":") == 1:
         host, _, port = entry.partition(":")
-    host = host.removeprefix("::ffff:")
     try:
-        ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return "", 0
+    # As a socket tells them, so that an address is the same wherever it comes from, and IPv4 networks hold what came in over IPv6.
+    host = str(getattr(address, "ipv4_mapped", None) or address)
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
     return host, number if number < 65_536 else 0

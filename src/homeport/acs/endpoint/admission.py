@@ -9,11 +9,12 @@ A device that gives back neither the cookie nor the IDs of requests may send no 
 from its neighbours behind the same address.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
 from homeport.acs.endpoint.exchange import HttpReply, HttpRequest, plain
-from homeport.acs.endpoint.live import LiveSessions
+from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.endpoint.places import Places, said
 from homeport.acs.records import LeaseRecord
 from homeport.acs.services.continuation import unpack
@@ -57,24 +58,29 @@ class Held:
         self.bytes -= count
 
 
-class Admission:
-    """Says which bodies may be large, where that cannot be seen at once."""
+Find = Callable[[HttpRequest, bytes], Awaitable[Live | HttpReply | None]]
+"""(request, body) -> its session, taken up here."""
 
-    def __init__(self, hub: Hub, live: LiveSessions, cookies: Cookies, places: Places) -> None:
+
+class Admission:
+    """Says which bodies may be large, where that cannot be seen at once. find: has the session that a cookie names."""
+
+    def __init__(self, hub: Hub, live: LiveSessions, cookies: Cookies, places: Places, find: Find) -> None:
         self._hub = hub
         self._live = live
         self._cookies = cookies
         self._places = places
+        self._find = find
 
     async def admits(self, request: HttpRequest, start: bytes) -> bool | None:
         """Whether the body belongs to the session of an admitted device; None where more of it has to be seen.
 
         request: without its body, of which start is what is here. Raises StoreUnavailable.
         """
-        named = [cookie for cookie in given(request.cookie) if self._cookies.owner(cookie) is not None]
-        if named:
-            written = [await self._hub.store.lease(cookie) for cookie in named]
-            return any(_managed(lease) for lease in written if lease is not None)
+        if any(self._cookies.owner(cookie) is not None for cookie in given(request.cookie)):
+            # The cookie of a session that is over says nothing more, so the session itself is had, wherever it is.
+            found = await self._find(request, b"")
+            return isinstance(found, Live) and found.work.manage
         leases = await self._hub.store.leases_at(request.host)
         here = self._live.at(request.host)
         if self._hub.peers is None and not leases and not any(live.mark for live in here):

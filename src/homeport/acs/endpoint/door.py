@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_long
-from homeport.acs.endpoint.cookies import COOKIE, Cookies
+from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
 from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
@@ -162,8 +162,6 @@ class Door:
         host, port: of the device. Where its session cannot be seen from this it is still to be asked for: see `Admission`.
         """
         live = self.live.by_cookie(cookie) if cookie else None
-        if live is None and cookie and self._cookies.managed(cookie):
-            return self.session_body_limit
         live = live or self.live.by_connection(host, port)
         return self.session_body_limit if live is not None and live.work.manage else self.body_limit
 
@@ -237,15 +235,23 @@ class Door:
     async def _message(self, request: HttpRequest, body: bytes) -> HttpReply:
         """The answer to a request. body: as it was before it was compressed."""
         self._hub.stats.messages += 1
+        login: Login | None = None
         live = self.live.by_cookie(request.cookie) if request.cookie else None
         # The quick look is for nearly every Inform; the exact one for the prefixes and the answers that it does not know.
         if live is None and (request.cookie or b":Inform>" not in body[:4096]) and not _INFORM.search(body, 0, 4096):
-            found = await self.handover.find(request, body)
+            proven = request
+            if self._mode != "open" and request.authorization and next(given(request.cookie), None) is None:
+                login = await self._login(request)
+                if login.credential is None:
+                    proven = replace(request, authorization="")
+            found = await self.handover.find(proven, body)
             if isinstance(found, HttpReply):
                 return found
             live = found
         if live is None:
-            return await self._begin(request, body)
+            return await self._begin(request, body, login)
+        if live.first.secure and not request.secure:
+            return plain(403, "this session began over TLS, and goes on over TLS only")
         if live.busy:
             return plain(409, "the last message of this session is still being answered")
         live.busy, spoilt = True, False
@@ -268,19 +274,24 @@ class Door:
 
     # --- a new session ---
 
-    async def _begin(self, request: HttpRequest, body: bytes) -> HttpReply:
+    async def _login(self, request: HttpRequest) -> Login:
+        """What the request's Authorization proves."""
+        return await self._auth.check(
+            request.authorization,
+            method=request.method,
+            uri=request.target,
+            body=request.body,
+            secure=request.secure,
+        )
+
+    async def _begin(self, request: HttpRequest, body: bytes, checked: Login | None = None) -> HttpReply:
+        """The answer to what belongs to no session. checked: what its Authorization proves, where that is known."""
         if not body.strip():
             # netcwmp and Orange fetch the challenge with an empty POST before their Inform.
             return self._challenge(request) if self._mode != "open" else plain(400, "a session begins with an Inform")
         login = NO_LOGIN
         if self._mode != "open":
-            login = await self._auth.check(
-                request.authorization,
-                method=request.method,
-                uri=request.target,
-                body=request.body,
-                secure=request.secure,
-            )
+            login = checked or await self._login(request)
             if request.certificate and not login.refused:
                 login = replace(login, certificate=request.certificate)
             if login.refused or (not login.trusted and self._mode == "required"):
@@ -322,7 +333,7 @@ class Door:
                 await self._groups.refused(credential, id, known, address=request.host, why=why)
                 return plain(403, "this login is not for this device")
         pinned = bool(login.certificate) and self._certificates == "device"
-        if pinned and login.certificate not in (id, _short_id(received.inform)):
+        if pinned and login.certificate != id and not await self._is_short_for(login.certificate, received.inform):
             _log.warning("a device claims to be another", certificate=login.certificate, claims=id, peer=request.host)
             return plain(403, "this certificate belongs to another device")
         if self._mode != "open" and not pinned and (credential is None or not credential.device):
@@ -368,6 +379,16 @@ class Door:
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+
+    async def _is_short_for(self, certificate: str, inform: Inform) -> bool:
+        """Whether the name is OUI-SerialNumber, the common name that a device's certificate has by the standard (TR-069a6 3.3).
+
+        With a hyphen in them, what is meant by it may be the id of another device, of which the short name is no part.
+        """
+        device = inform.device_id
+        if certificate != f"{device.oui}-{device.serial_number}":
+            return False
+        return certificate.count("-") == 1 or await self._hub.store.device(certificate) is None
 
     async def _mistaken(self, credential: CredentialRecord, id: str, request: HttpRequest) -> None:
         """Somebody has a device's credentials and another id: told once an hour, for it may be that device with a new identity."""
@@ -559,8 +580,3 @@ class Door:
                 text = shown(body, limit, clean=clean, size=size)
             messages.append(MessageTrace(at, who, element, size, text))
         return messages
-
-
-def _short_id(inform: Inform) -> str:
-    """OUI-SerialNumber: the common name that a device's certificate has by the standard (TR-069a6 3.3)."""
-    return f"{inform.device_id.oui}-{inform.device_id.serial_number}"

@@ -63,7 +63,7 @@ class Handover:
         self._jobs: set[asyncio.Task[None]] = set()
         challenged = hub.settings.cpe_auth != "open"
         self._places = Places(hub, live, self._by_place, give_up, no_cookie, challenged=challenged)
-        self.admission = Admission(hub, live, cookies, self._places)
+        self.admission = Admission(hub, live, cookies, self._places, self.find)
         if hub.peers is not None:
             hub.peers.serve("give", self._asked)
             hub.peers.on_gap(self._look_around)

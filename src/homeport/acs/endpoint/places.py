@@ -4,6 +4,7 @@ Two things tell it. The IDs of our requests to a device without a cookie hold a 
 gives it back: that is sure. What has no such ID (the empty POST after the Inform, a request of the device) belongs to the only session
 without a cookie at its address, wherever that is open; to none where there are two, or where one may have been lost with its process.
 A wrong guess would give one subscriber's settings to another's device, so in doubt the device is sent away, and begins again.
+Where its session began with a login, only the same login goes on: everybody behind the same address could else have what it is told.
 Source: TR-069a6 3.4.1 asks devices to keep cookies; those that do not: interop rows 20 and 21.
 """
 
@@ -56,7 +57,10 @@ def mark_in(prefix: str) -> str:
 
 
 class Said(NamedTuple):
-    """What a message tells of its session. mark: of the ID that it answers; user: who it claims to be in its Authorization."""
+    """What a message tells of its session. mark: of the ID that it answers; user: who it is by its Authorization, "" for nobody.
+
+    Where devices log in, only what was proved is told here; else nothing is known of it.
+    """
 
     mark: str
     user: str
@@ -154,7 +158,7 @@ class Places:
         return [
             live
             for live in self._live.at(host)
-            if (live.away or live.mark) and _fits(live.first, told) and (not told.mark or told.mark == live.mark)
+            if (live.away or live.mark) and self._fits(live.first, told) and (not told.mark or told.mark == live.mark)
         ]
 
     async def _seek(self, request: HttpRequest, told: Said) -> Live | HttpReply | None:
@@ -174,7 +178,7 @@ class Places:
         for lease in await store.leases_at(host):
             if lease.until > now and lease.node not in answered:
                 mark = _mark_of(lease.state)
-                if not told.mark or mark == told.mark:
+                if (not told.mark or mark == told.mark) and await self._may_be(lease, told):
                     found.setdefault(lease.cookie, _Candidate(lease.cookie, lease.node, mark, True))
         for live in self._here(host, told):
             found[live.cookie] = _Candidate(live.cookie, "", live.mark, live.away)
@@ -187,6 +191,27 @@ class Places:
         if not (told.mark or only.away):
             return None
         return self._live.named(only.cookie) or await self._take(only.cookie, only.node, request)
+
+    def _fits(self, first: HttpRequest, told: Said) -> bool:
+        """Whether a message may be of the session that began with this request."""
+        if told.certificate != first.certificate:
+            return False
+        user = user_of(first.authorization)
+        if self._challenged and not told.mark:
+            return user in (
+                "",
+                told.user,
+            )  # whoever logged in says by that who it is, and nobody else at its address is
+        return not (told.user and user and told.user != user)
+
+    async def _may_be(self, lease: LeaseRecord, told: Said) -> bool:
+        """The same of a session that is written down, of which only the device is known."""
+        if not self._challenged or told.mark or told.certificate:
+            return True
+        own = await self._hub.store.credential_of(lease.device)
+        if own is not None and not own.pending:
+            return told.user == own.username
+        return bool(told.user) or self._hub.settings.cpe_auth != "required"
 
     async def elsewhere(self, request: HttpRequest, told: Said) -> list[str]:
         """The cookies of the sessions with this mark that other processes have open at the address."""
@@ -242,12 +267,6 @@ class Places:
                 if record is not None and NO_COOKIE in record.quirks:
                     reason = "several devices without cookies came from one address; nothing showed whose messages were whose"
                     await self._give_up(live, "aborted", reason)
-
-
-def _fits(first: HttpRequest, told: Said) -> bool:
-    """Whether a message may be of the session that began with this request."""
-    user = user_of(first.authorization)
-    return told.certificate == first.certificate and not (told.user and user and told.user != user)
 
 
 def _mark_of(state: bytes) -> str:
