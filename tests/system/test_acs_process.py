@@ -8,6 +8,7 @@ import pytest
 
 from support.acs_process import Changed
 from support.ends import Acs, wait_for
+from support.nursery import shared_nursery
 
 pytestmark = pytest.mark.system
 
@@ -74,3 +75,15 @@ def pending(pid: int) -> bool:
     """Whether a signal waits for the process."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition("ShdPnd:")[2].split()[0], 16) != 0
+
+
+@pytest.mark.parametrize("name", ["acs.json", "admin.token"])
+def test_a_data_directory_that_takes_no_file_is_told_of_in_a_sentence(tmp_path: Path, name: str) -> None:
+    """A full disk passes, so it is no fault of the settings: the exit code 1 lets systemd try again."""
+    (tmp_path / "data" / name / "in the way").mkdir(parents=True)
+    log = tmp_path / "log"
+    here = [o for listener in ("cwmp", "http", "file") for o in (f"--{listener}-listen", "127.0.0.1:0")]
+    process = shared_nursery().start("acs", "serve", "--data-dir", str(tmp_path / "data"), *here, log=log)
+    assert process.wait(30) == 1
+    assert f"homeport acs: cannot write in the data directory {tmp_path / 'data'}: Is a directory" in log.read_text()
+    assert "Traceback" not in log.read_text()

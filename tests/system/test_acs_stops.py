@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from support.acs_wire import Connection, acquainted, acs, id_of, run
+from homeport.errors import StoreUnavailable
+from support.acs_wire import Connection, Device, acquainted, acs, id_of, run
 
 pytestmark = pytest.mark.system
 
@@ -45,5 +47,34 @@ def test_a_stop_ends_the_event_stream_in_an_orderly_way(tmp_path: Path) -> None:
                 rest = await stream.reader.read()
             assert rest.endswith(b"0\r\n\r\n")
             await stream.close()
+
+    run(scene())
+
+
+def test_a_stop_without_a_database_does_not_try_each_open_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each try takes a time limit, the first tells enough: devices begin anew."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, cpe_auth="open") as bed:
+            devices = [Device(await Connection.to(bed.app.cwmp_url), f"S{n}") for n in range(20)]
+            for device in devices:
+                assert (await device.inform("1 BOOT")).status == 200
+            tries = []
+
+            async def away(unit: object) -> None:
+                tries.append(unit)
+                raise StoreUnavailable("the database server does not answer")
+
+            monkeypatch.setattr(bed.app.store, "commit", away)
+            with capture_logs() as said:
+                await bed.app.stop()
+            assert len(tries) == 1
+            (line,) = [line for line in said if "could not be written down" in line["event"]]
+            assert line["sessions"] == 20
+            assert len(bed.app.door.live) == 0
+            for device in devices:
+                await device.close()
 
     run(scene())

@@ -103,7 +103,7 @@ def _run_workers(settings: AcsSettings) -> int:
         try:
             return supervise(settings.workers, work, changed, told, turn=notifier.alive, stopping=notifier.stopping)
         except OSError as e:
-            raise StoreError(f"the workers cannot be started: {e}; make room where it is missing") from e
+            raise StoreError(f"the workers cannot be started: {e}; look at memory, disk and limits") from e
         finally:
             ports.close()
             board.close()

@@ -199,7 +199,10 @@ class Handover:
             works = [(live.work, self._told(live)) for live in batch if not live.busy]
             try:
                 await self._leases.hand_over(works)
-            except (TooLarge, StoreUnavailable):
+            except StoreUnavailable as e:
+                self._let_all_go([*batch, *left], str(e))
+                return
+            except TooLarge:
                 if len(batch) > 1:
                     left = [*batch[1:], *left]
                     batch = batch[:1]
@@ -211,6 +214,16 @@ class Handover:
                     await self._give_up(live, "aborted", "the ACS was stopped")
                 else:
                     self._live.remove(live)
+
+    def _let_all_go(self, lives: list[Live], reason: str) -> None:
+        """The database is away while this process stops: to try each session would take a time limit each.
+
+        Devices begin anew, and a task that was sent is settled at its device's next contact.
+        """
+        for live in lives:
+            live.work.clear(self._hub.asking)
+            self._live.remove(live)
+        _log.warning("open sessions could not be written down; devices begin anew", sessions=len(lives), reason=reason)
 
     async def sweep(self) -> None:
         """End the sessions that were written down and whose device did not come back. Raises StoreUnavailable."""

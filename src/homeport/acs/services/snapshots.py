@@ -46,6 +46,7 @@ class Snapshots:
         self._number = number
         self._count = count
         self._now = now
+        self._failed = False
 
     async def writing(self) -> None:
         """`write`, for the clockwork."""
@@ -59,7 +60,11 @@ class Snapshots:
             new.write_bytes(msgspec.json.encode(self._now()))
             new.replace(file)
         except OSError as e:
-            _log.warning("the counters of this worker cannot be seen by the others", reason=str(e))
+            if not self._failed:  # told once, and not every second: a full disk would have no room for that either
+                _log.warning("the counters of this worker cannot be seen by the others", reason=str(e))
+            self._failed = True
+        else:
+            self._failed = False
 
     def all(self) -> list[tuple[str, Snapshot]]:
         """(worker's number from 1, its counters): this one's as they are, the others' as they were a moment ago."""
