@@ -105,7 +105,7 @@ class AcsSettings:
     workers: int = setting(
         1,
         "Number of processes that serve devices and operators; more than 1 needs PostgreSQL. All limits hold for the machine: the workers"
-        " share them.",
+        " share them; several machines do not, each has its own.",
     )
 
     body_limit: int = setting(1_048_576, "Largest body that is read outside an authenticated session.", unit="bytes")
