@@ -1,37 +1,77 @@
-"""How fast connections are taken under uvloop, which the ACS runs on: a burst is not taken one by one."""
+"""How connections are taken under uvloop, which the ACS runs on: where it is busy, a burst is not taken one by one."""
 
 import asyncio
 import contextlib
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from homeport.acs.endpoint import server as server_module
+from homeport.acs.endpoint.server import CwmpServer
 from support.acs_wire import acs
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop does not exist for this platform")
 pytestmark = pytest.mark.system
 
 
+async def turns_for(server: CwmpServer, devices: contextlib.ExitStack, port: int, count: int) -> int:
+    """Turns of the loop until so many devices that come at once are connected."""
+    before = len(server.connections)
+    for _ in range(count):
+        devices.enter_context(socket.create_connection(("127.0.0.1", port)))  # the kernel answers
+    turns = 0
+    while len(server.connections) - before < count:
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns <= 10 * count
+    return turns
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    """Play a scene on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene)
+
+
 def test_a_burst_of_connections_is_taken_in_few_turns(tmp_path: Path) -> None:
-    """Sixty devices that come in one moment are connected after a few turns of the loop, and stopping leaves the port free."""
+    """Sixty devices that come in one moment are connected after a few turns of a busy loop, and stopping leaves the port free."""
 
     async def scene() -> None:
         with contextlib.ExitStack() as devices:
             async with acs(tmp_path) as bed:
                 [server] = bed.app._cwmp
                 port = int(bed.app.cwmp_url.rstrip("/").rpartition(":")[2])
-                before = len(server.connections)
-                for _ in range(60):
-                    devices.enter_context(socket.create_connection(("127.0.0.1", port)))  # the kernel answers
-                turns = 0
-                while len(server.connections) - before < 60:
-                    await asyncio.sleep(0)
-                    turns += 1
-                    assert turns <= 12
+                assert await turns_for(server, devices, port, 20) >= 20
+                await server.accept_many()
+                assert await turns_for(server, devices, port, 60) <= 12
+                server.accept_one()
+                assert await turns_for(server, devices, port, 20) >= 20
+                await server.accept_many()
             with socket.socket() as again:
                 again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 again.bind(("127.0.0.1", port))
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(scene())
+    run(scene())
+
+
+def test_a_busy_process_takes_many_at_once_and_a_calm_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the CPU that it has used since the last look."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            [server] = bed.app._cwmp
+            for share, handles in ((0.9, 15), (0.5, 15), (0.1, 0), (0.5, 0)):
+                server._spent = (server._loop.time() - 1.0, 0.0)
+                server._timer.cancel()
+                monkeypatch.setattr(server_module.time, "process_time", lambda share=share: share)
+                server._sweep()
+                monkeypatch.undo()
+                await asyncio.gather(*server._answers)
+                assert len(server._others) == handles
+
+    run(scene())

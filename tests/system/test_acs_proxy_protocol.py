@@ -197,7 +197,7 @@ def test_health_checks_are_no_devices(tmp_path: Path, capsys: pytest.CaptureFixt
             await check.close()
             assert "refused" not in capsys.readouterr().out
             [server] = bed.app._cwmp
-            [listener] = server._servers
+            listener = server._server
             assert isinstance(listener, ProxiedListener)
             assert not listener._arrivals | listener._handing
 

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from socket import socket
 from typing import Any, Final
 
+import structlog
 from msgspec.structs import replace
 
 from homeport.acs.endpoint.connection import Connection
@@ -32,8 +33,17 @@ BACKLOG: Final = 4_096
 """Connections that wait to be accepted."""
 
 ACCEPTED_AT_ONCE: Final = 16
-"""Connections that are accepted in one turn of the loop. libuv takes one for each handle that watches a listening socket: with a single
-handle each turn of a busy loop had one new session in it, and its cost as its waiting in the kernel was a quarter higher."""
+"""Connections that are accepted in one turn of a busy loop. libuv takes one for each handle that watches a listening socket: with a
+single handle each turn of a busy loop has one new session in it, which then costs a third more and waits in the kernel. Where the loop
+is not busy the other handles look in vain, at every connection."""
+
+BUSY: Final = 0.6
+"""CPU seconds per second of this process from which on more than one connection is accepted in a turn."""
+
+CALM: Final = 0.35
+"""The same below which one is enough: accepting more at once makes each cheaper."""
+
+_log = structlog.get_logger("homeport.acs.http")
 
 
 class _Announced(Connection):
@@ -95,7 +105,11 @@ class CwmpServer:
         self.starts: dict[int, bytes] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
-        self._servers: list[asyncio.Server | ProxiedListener] = []
+        self._server: asyncio.Server | ProxiedListener | None = None
+        self._others: list[asyncio.Server] = []  # what accepts beside it while the loop is busy
+        self._listen: Callable[[socket], Coroutine[Any, Any, asyncio.Server]] | None = None
+        self._listening: socket
+        self._spent = (0.0, 0.0)  # loop time, CPU seconds until then
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -106,7 +120,7 @@ class CwmpServer:
         self._loop = asyncio.get_running_loop()
         self._sweep()
         if announced:
-            proxied = ProxiedListener(
+            self._server = ProxiedListener(
                 listening,
                 lambda origin: Connection(self) if origin is None else _Announced(self, origin),
                 trusts=self.proxies.trusts,
@@ -115,21 +129,22 @@ class CwmpServer:
                 most=self.max_connections,
                 patience=self.read_timeout,
             )
-            proxied.start(BACKLOG)
-            self._servers.append(proxied)
+            self._server.start(BACKLOG)
             return
-        # asyncio's own loop accepts all that wait.
-        handles = 1 if isinstance(self._loop, asyncio.BaseEventLoop) else self.accepted_at_once
-        for handle in range(handles):
-            server = await self._loop.create_server(
+
+        async def listen(sock: socket) -> asyncio.Server:
+            return await self._loop.create_server(
                 partial(Connection, self),
-                sock=listening if handle == 0 else listening.dup(),
+                sock=sock,
                 ssl=tls,
                 backlog=BACKLOG,
                 # Until its handshake is done nobody counts a connection: one that never begins it must not stay for a minute.
                 ssl_handshake_timeout=self.read_timeout if tls is not None else None,
             )
-            self._servers.append(server)
+
+        self._server = await listen(listening)
+        if not isinstance(self._loop, asyncio.BaseEventLoop):  # asyncio's own accepts all that wait
+            self._listen, self._listening = listen, listening
 
     def full(self) -> bool:
         """Whether there are as many connections as there may be, with those elsewhere."""
@@ -169,20 +184,45 @@ class CwmpServer:
         self.tick(self._loop.time(), time.time())
         for connection in [c for c in self.connections if c.overdue_at <= self.now]:
             connection.end()
+        (since, before), self._spent = self._spent, (self.now, time.process_time())
+        if self._listen is not None and self.now > since:
+            busy = (self._spent[1] - before) / (self.now - since)
+            if busy >= BUSY and not self._others:
+                self.finish(self.accept_many())
+            elif busy < CALM:
+                self.accept_one()
         self._timer = self._loop.call_later(SWEEP_EVERY, self._sweep)
+
+    async def accept_many(self) -> None:
+        """Accept several connections in each turn of the loop, from now on."""
+        while self._listen is not None and len(self._others) + 1 < self.accepted_at_once and not self.stopping:
+            try:
+                other = await self._listen(self._listening.dup())
+            except OSError as e:
+                _log.warning("connections are accepted one by one", reason=e.strerror)
+                return
+            self._others.append(other)
+
+    def accept_one(self) -> None:
+        """Accept one connection in each turn of the loop, from now on."""
+        others, self._others = self._others, []
+        for other in others:
+            other.close()
 
     async def stop(self, grace: float = 3.0) -> None:
         """Take no more connections, let running answers out, close."""
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        for server in self._servers:
-            server.close()
+        self.accept_one()
+        if self._server is not None:
+            self._server.close()
         if self._answers:
             await asyncio.wait(self._answers, timeout=grace)
+        self.accept_one()  # of what was being begun
         for connection in list(self.connections):
             connection.end()
         for task in self._answers:
             task.cancel()
-        for server in self._servers:
-            await server.wait_closed()
+        if self._server is not None:
+            await self._server.wait_closed()
