@@ -2,13 +2,13 @@
 
 import secrets
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from homeport.cli import output
+from homeport.cli.byte_bar import byte_bar
 from homeport.cli.client import quoted
 from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
 from homeport.cli.exits import CliError, ExitCode
@@ -78,7 +78,7 @@ def add(
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            with _progress(path.name, size) as shown:
+            with byte_bar(path.name, size) as shown:
                 body = FormBody(file, size, name or path.name, fields, shown)
                 stored = client.call(
                     "POST",
@@ -141,7 +141,7 @@ def get(
     size = int(client.get(f"/files/{quoted(name)}")["size"])
     part = target.with_name(f"{target.name}.part")
     try:
-        with part.open("wb") as file, _progress(name, size) as shown:
+        with part.open("wb") as file, byte_bar(name, size) as shown:
 
             def write(data: bytes) -> None:
                 file.write(data)
@@ -176,26 +176,3 @@ def _row(file: dict[str, Any]) -> tuple[str, ...]:
         shown(file["created"]),
         file["device"] or "operator",
     )
-
-
-def _progress(what: str, size: int) -> AbstractContextManager[Any]:
-    """A bar on a terminal, which is told by a call how many bytes went; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return nullcontext(None)
-    return _Bar(what, size)
-
-
-class _Bar(AbstractContextManager[Any]):
-    def __init__(self, what: str, size: int) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-        columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=output.console(stderr=True), transient=True)
-        self._task = self._bar.add_task(what, total=size)
-
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

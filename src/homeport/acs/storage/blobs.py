@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,10 @@ from homeport.transport.files.sink import sync_directory
 
 YOUNG: Final = 3_600.0
 """Seconds for which a content without a row is left alone: another process may be about to write its row."""
+
+
+BEGUN: Final = 60.0
+"""Seconds since its last byte for which a part is not told to be left: its writer may be about to lock it."""
 
 
 class TooLarge(HomeportError):
@@ -37,25 +41,32 @@ class Blobs:
 
         Raises StoreUnavailable.
         """
-        gone = 0
         try:
             self._parts.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in self._parts.iterdir():
-                gone += _delete_unlocked(path)
+            return sum(_if_unlocked(path, path.unlink) for path in self._parts.iterdir())
         except OSError as e:
             raise _unavailable(self.directory, e) from e
-        return gone
+
+    def unwritten(self, *, now: float | None = None) -> list[Path]:
+        """What killed processes left unfinished. Raises OSError where that cannot be looked at."""
+        before = (time.time() if now is None else now) - BEGUN
+        found = sorted(self._parts.iterdir()) if self._parts.exists() else []
+        return [path for path in found if _if_unlocked(path, lambda: None) and _older(path, before)]
+
+    def strays(self, wanted: Iterable[str], *, now: float | None = None) -> list[Path]:
+        """Contents that no row names, but for young ones. wanted: the SHA-256 of all rows."""
+        keep = set(wanted)
+        before = (time.time() if now is None else now) - YOUNG
+        found = sorted(self.directory.glob("??/" + "?" * 64))
+        return [path for path in found if path.name not in keep and _older(path, before)]
 
     def sweep(self, wanted: Iterable[str], *, now: float | None = None) -> int:
         """Delete contents that no row names, unless they are young; how many. wanted: the SHA-256 of all rows."""
-        keep = set(wanted)
-        before = (time.time() if now is None else now) - YOUNG
         gone = 0
-        for path in self.directory.glob("??/" + "?" * 64):
+        for path in self.strays(wanted, now=now):
             with contextlib.suppress(OSError):  # another process was quicker
-                if path.name not in keep and path.stat().st_mtime < before:
-                    path.unlink()
-                    gone += 1
+                path.unlink()
+                gone += 1
         return gone
 
     def path(self, sha256: str) -> Path:
@@ -143,14 +154,22 @@ class Part:
             self._file.close()
 
 
-def _delete_unlocked(path: Path) -> int:
+def _if_unlocked(path: Path, deed: Callable[[], None]) -> bool:
+    """Whether nobody writes the file, and the deed is done while nobody can begin to."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            deed()
     except (BlockingIOError, FileNotFoundError):
-        return 0  # it is being written, or its writer has just finished with it
-    return 1
+        return False  # it is being written, or its writer has just finished with it
+    return True
+
+
+def _older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:
+        return False
 
 
 def _unavailable(path: Path, error: OSError) -> StoreUnavailable:

@@ -1,7 +1,7 @@
 """All rows of a database, SQLite or PostgreSQL, read in one snapshot while the ACS works, or put into an empty one."""
 
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -48,17 +48,17 @@ Target = tuple[Callable[[str], Awaitable[bool]], Callable[[str, list[list[Any]]]
 """(whether a table has rows, put rows into it)."""
 
 
-async def everything(database: Path | str) -> Rows:
-    """All rows as (table, row), of one moment. Raises StoreError."""
+async def everything(database: Path | str, only: Collection[str] = TABLES) -> Rows:
+    """All rows as (table, row), of one moment. only: of these tables. Raises StoreError."""
     if isinstance(database, Path):
-        for item in _sqlite_rows(database):
+        for item in _sqlite_rows(database, only):
             yield item
         return
     connection = await unhurried(await Link(database).connect())
     try:
         _known_layout(safe_url(database), await layout(connection), migrations(MIGRATIONS))
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            for table, columns in TABLES.items():
+            for table, columns in _columns(only):
                 async for row in connection.cursor(f"SELECT {', '.join(columns)} FROM {table}", prefetch=BATCH):
                     yield table, tuple(row)
     except (asyncpg.PostgresError, *BROKEN) as e:
@@ -93,11 +93,15 @@ def _plain_delta(device: int, blob: bytes, paths: bytes | None) -> tuple[int, by
         return device, blob
 
 
-def _sqlite_rows(path: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _columns(only: Collection[str]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(table, columns) for table, columns in TABLES.items() if table in only]
+
+
+def _sqlite_rows(path: Path, only: Collection[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     with read_only(path) as connection:
         _known_layout(str(path), _user_version(connection), migrations())
         connection.execute("BEGIN")  # one snapshot: the write-ahead log keeps it while others write
-        for table, columns in TABLES.items():
+        for table, columns in _columns(only):
             if table == "device_delta":
                 yield from ((table, _plain_delta(*row)) for row in connection.execute(QUERIES["deltas"]))
                 continue

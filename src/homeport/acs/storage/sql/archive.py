@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from homeport.acs.records import FileRecord
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.all_rows import BATCH, TABLES, everything, has_layout, read_only, target
 from homeport.acs.storage.sql.postgres import PostgresStore
@@ -214,6 +215,16 @@ async def check(database: Path | str) -> tuple[dict[str, int], list[str]]:
     named = [(table, ids.get(key, key) if table in by_key else key, why) for table, key, why in wrong]
     findings = [f"{table} {name}: cannot be read: {why}" for table, name, why in named]
     return counts, findings + (_sqlite_findings(database) if isinstance(database, Path) else [])
+
+
+async def stored_files(database: Path | str) -> list[FileRecord]:
+    """The files that there are rows of; what cannot be read, `check` tells. Raises StoreError."""
+    found = []
+    async with contextlib.aclosing(everything(database, ("file",))) as items:
+        async for _, row in items:
+            with contextlib.suppress(*DAMAGED):
+                found.append(rows.file(row[1]))
+    return found
 
 
 async def _ids(database: Path | str, keys: set[int]) -> dict[int, str]:
