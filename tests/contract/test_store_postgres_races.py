@@ -10,6 +10,7 @@ import pytest
 
 from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
+from homeport.acs.storage.sql import postgres_tasks
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.where import parse
 from homeport.errors import StoreError
@@ -240,6 +241,43 @@ def test_what_one_device_told_and_cannot_be_stored_takes_nothing_of_the_others_w
             assert (first.last_inform, second.last_inform) == (0.0, 6.0)
             assert await store.reported(S2) == {"Device.A": "1"}
             assert store.trouble is None
+
+    run(scene())
+
+
+# --- tasks that nobody has any more ---
+
+
+def test_an_interrupted_task_that_was_given_to_somebody_who_could_not_write_it_is_given_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database went away between the two, or the answer never came: it would be running until that process ends."""
+
+    async def scene() -> None:
+        async with a_store(url) as store, a_store_beside(url) as other:
+            running = a_task("t", status=TaskStatus.RUNNING, attempts=1)
+            await store.commit(unit(tasks=[TaskChange(running, None)]))
+            await store._link.fetch("UPDATE task SET node = 'dead'")
+            assert await other.interrupted_tasks(limit=9, now=0.0) == [running]
+            for asked in (store, other):
+                assert await asked.interrupted_tasks(limit=9, now=0.0) == []
+            monkeypatch.setattr(postgres_tasks, "CLAIM", -9.0)  # its time has passed
+            assert await store.interrupted_tasks(limit=9, now=0.0) == [running]
+            lost = a_task("t", status=TaskStatus.UNKNOWN, attempts=1)
+            await store.commit(unit(tasks=[TaskChange(lost, frozenset({TaskStatus.RUNNING}))]))
+            assert await other.interrupted_tasks(limit=9, now=0.0) == []
+
+    run(scene())
+
+
+def test_a_node_whose_sign_of_life_is_late_does_not_take_its_own_tasks(url: str) -> None:
+    """The database was away for longer than others wait; the sessions here are as alive as before."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.commit(unit(tasks=[TaskChange(a_task("t", status=TaskStatus.RUNNING, attempts=1), None)]))
+            await store._link.fetch("UPDATE node SET seen = now() - interval '1 minute'")
+            assert await store.interrupted_tasks(limit=9, now=0.0) == []
 
     run(scene())
 

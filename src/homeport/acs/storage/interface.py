@@ -47,7 +47,7 @@ MOST_BYTES: Final = 1_000_000
 """Stored bytes of tasks in a page, beyond which it ends: a single one may have read a whole tree of 30 MB."""
 
 CLAIM: Final = 30.0
-"""Seconds for which a task that is due is left to the process that was given it."""
+"""Seconds for which a task that is due, or was interrupted, is left to the process that was given it."""
 
 
 class Conflict(StoreError):
@@ -342,7 +342,7 @@ class Store(Protocol):
         """Tasks that were sent and not answered by processes that have ended, but for those whose session may still be continued.
 
         Asked for at the start, when this process has no session; by processes that share a database at any time. Each is given to
-        one of them.
+        one of them, and to the next who asks where it is written by nobody within CLAIM.
         """
 
     async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:

@@ -155,13 +155,16 @@ RETURNING record;
 -- name: overdue_tasks
 SELECT record FROM task WHERE device = $1 AND phase = 'overdue' ORDER BY id;
 
--- Tasks that no living session can answer any more become this node's; what another node is just taking is left to it.
+-- Tasks that no living session can answer any more, and that were given to nobody lately; what another node is just taking is left to it.
+-- While nobody has written such a task its node is `?` and the time at which it was given: not a node's name, which would live and
+-- have it for ever, where the answer of this statement is lost or the node cannot write.
 -- The living nodes are a list, not a join: a row that changed while its lock was waited for is then judged as it is now.
 -- name: interrupted_tasks
-UPDATE task SET node = $1 WHERE id IN (
+UPDATE task SET node = '?' || extract(epoch FROM now())::bigint WHERE id IN (
     SELECT t.id FROM task t
-    WHERE t.status = 'running' AND t.phase <> 'transfer'
+    WHERE t.status = 'running' AND t.phase <> 'transfer' AND t.node <> $1
       AND t.node <> ALL (ARRAY(SELECT n.name FROM node n WHERE n.seen > now() - $3 * interval '1 second'))
+      AND NOT (t.node > '?' || (extract(epoch FROM now())::bigint - $5::bigint) AND t.node < '?~')
       AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.device = t.device AND l.until > $4)
     ORDER BY t.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING record;

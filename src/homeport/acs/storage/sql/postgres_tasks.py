@@ -1,4 +1,4 @@
-"""The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it has it."""
+"""The reads of tasks in the PostgreSQL store; those that give a task to one node write down that it was given."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,8 +43,8 @@ class PostgresTasks(PostgresReads):
         return await self._given("overdue_tasks", device)
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
-        """Those of nodes that have gone, or give no sign of life: they are this node's then."""
-        return await self._given("interrupted_tasks", self.node, limit, DEAD_AFTER, now)
+        """Those of nodes that have gone, or give no sign of life."""
+        return await self._given("interrupted_tasks", self.node, limit, DEAD_AFTER, now, int(CLAIM))
 
     async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
         return await self._given("orphaned_tasks", self.node, since, limit, DEAD_AFTER)
