@@ -321,6 +321,8 @@ def test_values_that_cannot_be_read_are_told_with_the_cure_and_leave_no_transact
             await store._link.fetch(
                 "UPDATE device_values SET vals = '\\xc1' WHERE device = (SELECT key FROM device WHERE id = $1)", S1
             )
+            page = await store.devices(parse('param("Device.P1") == "1"'), limit=9, cursor=None)
+            assert [found.id for found in page.items] == [S2]
             for deed in (store.values(S1), store.commit(unit(values=[ValuesChange(S1, many("2"))]))):
                 with pytest.raises(StoreError, match=f"values of {S1} cannot be read.*homeport acs db check"):
                     await deed

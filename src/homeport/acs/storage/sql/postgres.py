@@ -33,7 +33,7 @@ from homeport.acs.storage.sql.postgres_link import (
 )
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, timely
 from homeport.acs.storage.sql.postgres_tasks import PostgresTasks
-from homeport.acs.storage.sql.postgres_values import PathLists, stored_values, told, unreadable
+from homeport.acs.storage.sql.postgres_values import PathLists, lookups, stored_values, told, unreadable
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.sql.queries import migrations
@@ -328,11 +328,10 @@ class PostgresStore(PostgresTasks):
         found: list[DeviceRecord] = []
         while True:
             batch = [rows.device(row) for row in await self._link.fetch(sql, cursor, limit + 1, *values)]
-            known: dict[str, dict[str, StoredValue]] = {}
-            if deep and batch:
-                known = await stored_values(self._link.fetch, [d.id for d in batch], self._lists)
+            ids = [record.id for record in batch] if deep else []
+            values_of = await lookups(self._link.fetch, ids, self._lists) if ids else {}
             for record in batch:
-                if where is not None and not where.test(record, _getter(known.get(record.id, {}))):
+                if where is not None and not where.test(record, values_of.get(record.id, _nothing)):
                     continue
                 if len(found) == limit:
                     return Page(tuple(found), found[-1].id)
@@ -402,12 +401,8 @@ def _without_histories(unit: UnitOfWork) -> UnitOfWork:
     return rest
 
 
-def _getter(values: Mapping[str, StoredValue]) -> Callable[[str], str | None]:
-    def param(path: str) -> str | None:
-        known = values.get(path)
-        return known.value if known is not None else None
-
-    return param
+def _nothing(path: str) -> None:
+    """The value of any path where none was asked for, or the device has gone meanwhile."""
 
 
 def _unheeded(future: "asyncio.Future[None]") -> None:

@@ -1,6 +1,7 @@
 """Reading a device's values from PostgreSQL: the path lists that are remembered, and what a damaged row gives."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -78,6 +79,35 @@ async def stored_values(
             full[path] = merged(full.get(path), value)
         out[id] = full
     return out
+
+
+async def lookups(
+    fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists
+) -> dict[str, Callable[[str], str | None]]:
+    """For each of the devices, what gives the value of a path: for conditions, which ask many devices for a few.
+
+    What is damaged has no values: a search must not end at one device.
+    """
+    out: dict[str, Callable[[str], str | None]] = {}
+    found, paths = await stored_rows(fetch, ids, lists)
+    for id, path_list, blob, delta in found:
+        try:
+            stored = column(id, paths.get(path_list), blob)
+        except StoreError as e:
+            _log.error("a search goes on without the values of a device", device=id, reason=str(e))
+            stored = Column(NO_PATHS, None)
+        out[id] = partial(_looked_up, stored.paths.places, stored.texts, told(id, delta))
+    return out
+
+
+def _looked_up(
+    places: Mapping[str, int], values: Sequence[str | None], since: Mapping[str, StoredValue], path: str
+) -> str | None:
+    new = since.get(path)
+    if new is not None and new.value is not None:
+        return new.value
+    place = places.get(path)
+    return values[place] if place is not None and place < len(values) else None
 
 
 def column(id: str, paths: Paths | None, values: bytes | None) -> Column:
