@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from homeport.acs.records import TaskRecord
+from homeport.acs.services.tasks import Tasks
 from support.acs_wire import Answer, Bed, Connection, acs, id_of, run
 
 pytestmark = pytest.mark.system
@@ -152,5 +154,29 @@ def test_a_fleets_wish_is_taken_back_as_one(tmp_path: Path) -> None:
             assert end["cancelled"] == 1
             assert (await bed.task_now(other))["status"] == "cancelled"
             assert (await told(bed, "tasks/cancel", {"where": "model ="})).status == 422
+
+    run(scene())
+
+
+def test_a_chain_is_taken_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task of it is cancelled, and none has failed because the one before it was cancelled first, however soon that is noticed."""
+    cancel = Tasks.cancel
+
+    async def noticed(tasks: Tasks, id: str) -> TaskRecord:
+        gone = await cancel(tasks, id)
+        await tasks.overdue.sweep()
+        return gone
+
+    monkeypatch.setattr(Tasks, "cancel", noticed)
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            await fleet(bed, 1)
+            chain = [await bed.task("Reboot", serial="S0")]
+            for _ in range(3):
+                chain.append(await bed.task("Reboot", serial="S0", after=chain[-1]["id"]))
+            *_, end = rows(await told(bed, "tasks/cancel", {"where": "True"}))
+            assert end["cancelled"] == 4
+            assert [(await bed.task_now(t))["status"] for t in chain] == ["cancelled"] * 4
 
     run(scene())

@@ -107,3 +107,30 @@ async def test_names_that_cannot_be_read_do_not_stop_the_reading(tmp_path: Path)
         items = (await bed.rest("GET", f"devices/{id_of()}/parameters?path=Device.&limit=100")).json["items"]
         read = {i["path"] for i in items if i["value"] == "v"}
         assert read == set(paths) - {"Device.P13"}
+
+
+@pytest.mark.parametrize("well_after", [2, 9])
+@played
+async def test_a_reading_that_failed_is_tried_again_a_few_times(tmp_path: Path, well_after: int) -> None:
+    """A device that is not ready just after its start; one that never is, is asked in three sessions and no more."""
+    asked: list[Request] = []
+
+    def handler(request: Request) -> Message | None:
+        asked.append(request)
+        if len([r for r in asked if isinstance(r, GetParameterNames) and not r.next_level]) <= well_after:
+            return FaultMessage(9002, "not ready")
+        if isinstance(request, GetParameterNames):
+            return GetParameterNamesResponse((ParameterInfoStruct("Device.A", False),))
+        return values(request)
+
+    async with acs(tmp_path, discover="bootstrap") as bed:
+        device = await bed.device()
+        sessions = []
+        for event in ("0 BOOTSTRAP", *["2 PERIODIC"] * 4):
+            asked_before = len(asked)
+            await device.session(event, handler=handler)
+            sessions.append(len(asked) > asked_before)
+        assert sessions == [True, True, True, False, False]
+        assert (await bed.get_device())["wanted"] == []
+        found = (await bed.rest("GET", f"devices/{id_of()}/parameters?path=Device.A&limit=9")).json["items"]
+        assert len(found) == (1 if well_after == 2 else 0)

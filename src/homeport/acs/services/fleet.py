@@ -72,7 +72,8 @@ class Fleet:
             page = await self._store.devices(where, limit=PAGE, cursor=cursor)
             for device in page.items:
                 self._go_on()
-                for task in await self._store.open_tasks(device.id):
+                # The youngest first: what waits for another would end with it, as failed.
+                for task in sorted(await self._store.open_tasks(device.id), key=lambda t: t.id, reverse=True):
                     if (rpc and task.rpc != rpc) or (key and task.idempotency_key != key):
                         continue
                     try:

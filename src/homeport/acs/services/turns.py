@@ -43,6 +43,9 @@ from homeport.terms import FaultCode, RpcName
 MANY: Final = 5_000
 """Rows of one answer from which on it is looked through in slices, so that other devices do not wait meanwhile."""
 
+MOST_FAILURES: Final = 10_000
+"""Devices of which is remembered how often something failed that the ACS itself wants; forgotten, it is tried a few times more."""
+
 SAME_MOMENT: Final = 1.0
 """Seconds by which the clocks of two processes may differ."""
 
@@ -63,6 +66,7 @@ class Turns:
         self._leases = leases
         self._store = hub.store
         self._files = files
+        self._failures: dict[tuple[str, Want], int] = {}
         self._gives_logins = hub.settings.cpe_login == "provision"
         self._keep = frozenset(pair.partition(":")[0] for pair in hub.settings.connection_request_users)
 
@@ -404,7 +408,7 @@ class Turns:
                 # What is kept holds no secrets that nobody needs any more.
                 after = await in_slices(masked_in_parts(after))
             unit.tasks.append(TaskChange(after, frozenset({work.stored})))
-        elif work.want is not None:
+        elif work.want is not None and not self._tried_again(work.device, work.want, result):
             record = await self._store.device(work.device)
             wants = record.wants if record is not None else ()
             fields: dict[str, Any] = {"wants": tuple(w for w in wants if w is not work.want)}
@@ -414,6 +418,16 @@ class Turns:
                 fields["connection_request_password"] = "" if kept is not None else work.secret
             unit.patches.append((work.device, fields))
         work.clear(self._hub.asking)
+
+    def _tried_again(self, device: str, want: Want, result: steps.Result) -> bool:
+        """Whether what failed is tried once more, in the device's next session: what it could not do just after its start it often can."""
+        failures = self._failures.pop((device, want), 0) + 1
+        if result.status is TaskStatus.DONE or failures >= self._hub.settings.task_attempts:
+            return False
+        while len(self._failures) >= MOST_FAILURES:
+            del self._failures[next(iter(self._failures))]
+        self._failures[device, want] = failures
+        return True
 
     async def _habits(self, work: Work, learnt: dict[str, Any], unit: UnitOfWork) -> None:
         """Into the unit: how the device wants to be spoken to, where nobody has said so already."""
