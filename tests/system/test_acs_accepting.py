@@ -65,10 +65,11 @@ def test_a_busy_process_takes_many_at_once_and_a_calm_one_does_not(
     async def scene() -> None:
         async with acs(tmp_path) as bed:
             [server] = bed.app._cwmp
-            for share, handles in ((0.9, 15), (0.5, 15), (0.1, 0), (0.5, 0)):
-                server._spent = (server._loop.time() - 1.0, 0.0)
+            for share, handles in ((0.5, 0), (0.9, 15), (0.5, 15), (0.1, 0), (0.5, 0)):
+                server._looked = server._swept = (server._loop.time() - 1.0, 0.0)
                 server._timer.cancel()
                 monkeypatch.setattr(server_module.time, "process_time", lambda share=share: share)
+                server.look()
                 server._sweep()
                 monkeypatch.undo()
                 await asyncio.gather(*server._answers)

@@ -34,6 +34,9 @@ MOST_WAITING: Final = 4
 LINGER: Final = 2.0
 """Seconds that what a refused peer still sends is thrown away before its connection is cut."""
 
+LOOK_EVERY: Final = 64
+"""Connections between two looks at whether the process is busy."""
+
 AHEAD: Final = "requests came before their answers"
 
 _NEVER: Final = float("inf")
@@ -135,6 +138,9 @@ class Connection(asyncio.Protocol):
             self._reply(plain(503, "too many connections; come back later", later(), close=True), False)
             return
         server.connections.add(self)
+        server.accepted += 1
+        if not server.accepted % LOOK_EVERY:
+            server.look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._close = True

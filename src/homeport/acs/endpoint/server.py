@@ -38,10 +38,10 @@ single handle each turn of a busy loop has one new session in it, which then cos
 is not busy the other handles look in vain, at every connection."""
 
 BUSY: Final = 0.6
-"""CPU seconds per second of this process from which on more than one connection is accepted in a turn."""
+"""CPU seconds per second of this process from which on several connections are accepted in a turn."""
 
-CALM: Final = 0.35
-"""The same below which one is enough: accepting more at once makes each cheaper."""
+CALM: Final = 0.3
+"""The same below which one is enough, over the time between two sweeps: accepting several makes each cheaper."""
 
 _log = structlog.get_logger("homeport.acs.http")
 
@@ -109,7 +109,8 @@ class CwmpServer:
         self._others: list[asyncio.Server] = []  # what accepts beside it while the loop is busy
         self._listen: Callable[[socket], Coroutine[Any, Any, asyncio.Server]] | None = None
         self._listening: socket
-        self._spent = (0.0, 0.0)  # loop time, CPU seconds until then
+        self.accepted = 0
+        self._looked = self._swept = (0.0, 0.0)  # loop time, CPU seconds until then
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -184,14 +185,24 @@ class CwmpServer:
         self.tick(self._loop.time(), time.time())
         for connection in [c for c in self.connections if c.overdue_at <= self.now]:
             connection.end()
-        (since, before), self._spent = self._spent, (self.now, time.process_time())
-        if self._listen is not None and self.now > since:
-            busy = (self._spent[1] - before) / (self.now - since)
-            if busy >= BUSY and not self._others:
-                self.finish(self.accept_many())
-            elif busy < CALM:
+        if self._others:
+            before, self._swept = self._swept, self._spent()
+            if _share(before, self._swept) < CALM:
                 self.accept_one()
+        self._looked = self._spent()
         self._timer = self._loop.call_later(SWEEP_EVERY, self._sweep)
+
+    def look(self) -> None:
+        """See whether it is time to accept several connections in a turn."""
+        if self._listen is None or self._others:
+            return
+        before, self._looked = self._looked, self._spent()
+        if _share(before, self._looked) >= BUSY:
+            self._swept = self._looked
+            self.finish(self.accept_many())
+
+    def _spent(self) -> tuple[float, float]:
+        return self._loop.time(), time.process_time()
 
     async def accept_many(self) -> None:
         """Accept several connections in each turn of the loop, from now on."""
@@ -226,3 +237,8 @@ class CwmpServer:
             task.cancel()
         if self._server is not None:
             await self._server.wait_closed()
+
+
+def _share(before: tuple[float, float], now: tuple[float, float]) -> float:
+    """The share of a processor that was used between two instants."""
+    return (now[1] - before[1]) / max(now[0] - before[0], 1e-3)
