@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from homeport.acs.records import StoredValue
+from homeport.acs.slices import Work, in_slices
 from homeport.acs.storage.sql.postgres_link import SQL, facts
 from homeport.acs.storage.values import (
     DAMAGED,
@@ -23,6 +24,12 @@ from homeport.errors import StoreError, StoreUnavailable
 
 TRIES: Final = 8
 """How often values are read while their lists change, or the connections are made anew: at a start each reading may make one."""
+
+LOOKUPS_AT_ONCE: Final = 16
+"""Devices in one piece of work: a millisecond."""
+
+Lookup = Callable[[str], str | None]
+"""path -> value."""
 
 _log = structlog.get_logger("homeport.acs.store")
 
@@ -81,16 +88,20 @@ async def stored_values(
     return out
 
 
-async def lookups(
-    fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists
-) -> dict[str, Callable[[str], str | None]]:
+async def lookups(fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists) -> dict[str, Lookup]:
     """For each of the devices, what gives the value of a path: for conditions, which ask many devices for a few.
 
     What is damaged has no values: a search must not end at one device.
     """
-    out: dict[str, Callable[[str], str | None]] = {}
     found, paths = await stored_rows(fetch, ids, lists)
-    for id, path_list, blob, delta in found:
+    return await in_slices(_lookups(found, paths))
+
+
+def _lookups(found: Sequence[Any], paths: Mapping[int, Paths]) -> Work[dict[str, Lookup]]:
+    out: dict[str, Lookup] = {}
+    for number, (id, path_list, blob, delta) in enumerate(found, 1):
+        if number % LOOKUPS_AT_ONCE == 0:
+            yield None
         try:
             stored = column(id, paths.get(path_list), blob)
         except StoreError as e:
