@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from homeport.acs.services.continuation import MOST_BYTES
 from homeport.errors import StoreUnavailable
 from support.acs_wire import Connection, Device, acquainted, acs, id_of, run
 
@@ -47,6 +48,57 @@ def test_a_stop_ends_the_event_stream_in_an_orderly_way(tmp_path: Path) -> None:
                 rest = await stream.reader.read()
             assert rest.endswith(b"0\r\n\r\n")
             await stream.close()
+
+    run(scene())
+
+
+def test_a_session_that_cannot_be_written_down_at_a_stop_costs_no_other(tmp_path: Path) -> None:
+    """One has heard too much; the devices of the others go on after the restart where they were."""
+
+    async def scene() -> None:
+        devices = []
+        async with acs(tmp_path, cpe_auth="open", discover="never") as bed:
+            for n in range(7):
+                devices.append(Device(await Connection.to(bed.app.cwmp_url), f"S{n}"))
+                assert (await devices[-1].inform("1 BOOT")).status == 200
+            (large,) = [live for live in bed.app.door.live if live.work.device == id_of("S3")]
+            large.work.secret = "x" * MOST_BYTES
+            await bed.app.stop()
+            for device in devices:
+                await device.close()
+        async with acs(tmp_path, cpe_auth="open", discover="never") as bed:
+            said = []
+            for device in devices:
+                device.connection = await Connection.to(bed.app.cwmp_url)
+                said.append((await device.post(None)).status)
+                await device.close()
+            assert said == [204, 204, 204, 400, 204, 204, 204]
+
+    run(scene())
+
+
+def test_a_stop_that_fails_on_the_way_still_writes_what_waits_and_frees_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect in one part must not cost what the others have to write; another ACS can begin in its place."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            device = Device(await Connection.to(bed.app.cwmp_url))
+            assert (await device.session("1 BOOT")).status == 204
+            assert (await device.session("2 PERIODIC")).status == 204
+            await device.close()
+            last = (await bed.rest("GET", f"devices/{id_of()}")).json["last_inform"]
+
+            async def broken() -> None:
+                raise RuntimeError("a defect")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(bed.app.contacts, "stop", broken)
+                with pytest.raises(RuntimeError, match="a defect"):
+                    await bed.app.stop()
+            async with acs(tmp_path) as again:
+                assert (await again.rest("GET", f"devices/{id_of()}")).json["last_inform"] == last
 
     run(scene())
 

@@ -264,15 +264,29 @@ class AcsApp:
         return made
 
     async def stop(self) -> None:
-        """Let running answers out, end the sessions, write what waits, close."""
+        """Let running answers out, end the sessions, write what waits, close.
+
+        Whatever fails on the way, what waits to be written is written, and the ports and files are free.
+        """
+        try:
+            await self._stop_services()
+        finally:
+            try:
+                await self.store.close()
+            finally:
+                if hasattr(self, "ports"):
+                    self.ports.close()
+                while self._locks:
+                    self._locks.pop().close()
+
+    async def _stop_services(self) -> None:
         self.hub.bus.end()
         for job in self._jobs:
             job.cancel()
         for server in self._servers:
             server.should_exit = True
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        for door in self._cwmp:
-            await door.stop()
+        await asyncio.gather(*(door.stop() for door in self._cwmp))
         if self.tftp is not None:
             await self.tftp.stop()
         if self._file_server is not None:
@@ -294,11 +308,6 @@ class AcsApp:
             if self.xmpp is not None:
                 await self.xmpp.stop()
             await self.door.handover.all()
-        await self.store.close()
-        if hasattr(self, "ports"):
-            self.ports.close()
-        while self._locks:
-            self._locks.pop().close()
 
     # --- start ---
 

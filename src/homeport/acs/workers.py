@@ -57,7 +57,8 @@ class Tether(Struct, frozen=True):
 
     def ready(self) -> None:
         """Tell the parent that this worker serves."""
-        os.write(self.report, b"r")
+        with contextlib.suppress(BrokenPipeError):  # it has just gone, which `parent` tells
+            os.write(self.report, b"r")
         os.close(self.report)
 
 

@@ -21,7 +21,7 @@ from homeport.acs.services.continuation import SessionState, TooLarge
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.work import Work
-from homeport.errors import LocalProtocolError, StoreUnavailable
+from homeport.errors import LocalProtocolError, StoreError, StoreUnavailable
 from homeport.session.session import Session
 
 GIVEN, BUSY, UNKNOWN = "given", "busy", "unknown"
@@ -191,23 +191,25 @@ class Handover:
 
     async def all(self) -> None:
         """Write all sessions down, because this process stops: their devices go on at another one, or after the restart."""
-        left = list(self._live)
-        while left:
-            batch, left = left[:AT_ONCE], left[AT_ONCE:]
+        every = list(self._live)
+        batches = [every[at : at + AT_ONCE] for at in range(0, len(every), AT_ONCE)]
+        while batches:
+            batch = batches.pop()
             for live in batch:
                 live.work.place = "" if live.cookie_seen else live.host
             works = [(live.work, self._told(live)) for live in batch if not live.busy]
             try:
                 await self._leases.hand_over(works)
             except StoreUnavailable as e:
-                self._let_all_go([*batch, *left], str(e))
+                self._let_all_go([live for part in (batch, *batches) for live in part], str(e))
                 return
-            except TooLarge:
+            except (TooLarge, StoreError) as e:
+                # One of them cannot be written down, and the others need not suffer for it.
                 if len(batch) > 1:
-                    left = [*batch[1:], *left]
-                    batch = batch[:1]
-                for live in batch:
-                    await self._give_up(live, "aborted", "the ACS was stopped")
+                    half = len(batch) // 2
+                    batches += [batch[:half], batch[half:]]
+                else:
+                    await self._give_up(batch[0], "aborted", f"the ACS was stopped; {e}")
                 continue
             for live in batch:
                 if live.busy:
