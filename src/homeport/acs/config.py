@@ -36,7 +36,7 @@ class AcsSettings:
         secret=True,
     )
     cwmp_listen: str = setting("0.0.0.0:7547", "Address and port for devices (CWMP); port 0 takes a free one.")
-    http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API and the user interface.")
+    http_listen: str = setting("127.0.0.1:8080", "Address and port of the REST API, which the command line uses.")
     file_listen: str = setting("0.0.0.0:7567", "Address and port from which devices fetch files.")
     trusted_proxies: tuple[str, ...] = setting(
         (),

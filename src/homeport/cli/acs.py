@@ -22,7 +22,7 @@ def _serve(settings: AcsSettings) -> int:
 
 
 HELP = (
-    "Serve devices (CWMP), operators (REST, user interface) and files, until Ctrl-C.\n\n"
+    "Serve devices (CWMP), operators (REST) and files, until Ctrl-C.\n\n"
     "The first start makes the data directory and in it admin.token, which the REST API and `homeport device ...` ask for. "
     "New devices wait in quarantine until somebody approves them: homeport device approve DEVICE."
 )

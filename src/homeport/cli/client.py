@@ -421,7 +421,7 @@ def find_acs(acs: str | None, token: str | None, data_dir: Path | None = None) -
     record = directory / "acs.json"
     address = acs or _local_address(record)
     if not address:
-        cure = "pass --acs URL --token TOKEN, or start one: homeport acs serve"
+        cure = "set HOMEPORT_DATA_DIR to its --data-dir, pass --acs URL --token TOKEN, or start one: homeport acs serve"
         message = f"no ACS named and none running here ({record} is missing); {cure}"
         raise CliError(message, ExitCode.UNREACHABLE)
     if not token:
