@@ -170,16 +170,28 @@ async def test_a_vendor_s_method_is_not_done_twice_on_a_guess(tmp_path: Path) ->
 
 @played
 async def test_an_object_that_was_deleted_at_the_first_try_is_deleted(tmp_path: Path) -> None:
-    """The answer was lost; the second DeleteObject is answered with 9005. At a first try that is a failure."""
+    """The answer was lost; the second DeleteObject is answered with 9005, and its table does not list it: it is forgotten here, too.
+
+    At a first try, or where the object is listed, that is a failure.
+    """
+    rows = ["Device.T.2."]
+
+    def table(request: m.Request) -> m.Message:
+        if isinstance(request, m.GetParameterNames):
+            return m.GetParameterNamesResponse(tuple(m.ParameterInfoStruct(name, True) for name in rows))
+        return m.FaultMessage(9005, "Invalid parameter name")
+
     async with acquainted(tmp_path) as (bed, device):
-        task = await bed.task("DeleteObject", {"object_name": "Device.T.1."})
-        await lose(bed, device)
-        fault = m.FaultMessage(9005, "Invalid parameter name")
-        await device.session(handler=lambda _: fault)
-        now = await bed.task_now(task)
-        assert (now["status"], now["fault"]) == ("done", None)
-        first = await bed.task("DeleteObject", {"object_name": "Device.T.2."})
-        await device.session(handler=lambda _: fault)
+        await device.session("4 VALUE CHANGE", parameters={"Device.T.1.Name": "x"})
+        for name, expected in (("Device.T.1.", ("done", None)), ("Device.T.2.", ("failed", 9005))):
+            task = await bed.task("DeleteObject", {"object_name": name})
+            await lose(bed, device)
+            await device.session(handler=table)
+            now = await bed.task_now(task)
+            assert (now["status"], now["fault"] and now["fault"]["code"]) == expected
+        assert "Device.T.1.Name" not in await bed.app.store.values(id_of())
+        first = await bed.task("DeleteObject", {"object_name": "Device.T.3."})
+        await device.session(handler=table)
         assert (await bed.task_now(first))["fault"]["code"] == 9005
 
 

@@ -285,6 +285,29 @@ def test_who_waits_for_a_task_is_answered_in_time_though_the_clock_was_put_back(
     asyncio.run(scene())
 
 
+def test_who_waits_for_a_task_that_is_being_settled_waits_for_its_session() -> None:
+    """The clock leaves it alone, though its time is over: to look again and again would hold up everybody."""
+
+    async def scene() -> None:
+        lost = {"lost": 1.0, "due": 2.0}
+        task = TaskRecord(id="t", device=DEVICE.id, rpc="Download", args={}, status=TaskStatus.UNKNOWN, progress=lost)
+        hub = Hub(await a_store(tasks=[TaskChange(task, None)]), AcsSettings())
+        tasks = Tasks(hub, lambda *_: None, NoFiles())  # type: ignore[arg-type]
+        hub.asking["t"] = task
+        looks: list[float] = []
+        wait = hub.bus.wait
+
+        async def counted(subject: str, seconds: float) -> bool:
+            looks.append(seconds)
+            return await wait(subject, seconds)
+
+        hub.bus.wait = counted  # type: ignore[method-assign]
+        assert (await tasks.wait("t", 0.05)).status is TaskStatus.UNKNOWN
+        assert len(looks) <= 2
+
+    asyncio.run(scene())
+
+
 class NoFiles:
     """Tasks without files."""
 

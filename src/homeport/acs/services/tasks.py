@@ -219,7 +219,7 @@ class Tasks:
             if task.status not in OPEN_STATUSES or left <= 0 or self._hub.bus.ended:
                 return task
             over = settle.over_at(task, patience=self._hub.patience)
-            if over is not None:
+            if over is not None and id not in self._hub.asking:
                 left = min(left, max(0.0, over - self._hub.sure()) + 0.001)
             if self._hub.peers is not None:
                 left = min(left, LOOK_EVERY)
