@@ -40,7 +40,7 @@ async def lose(bed: Bed, device: Device) -> None:
 @played
 async def test_who_waits_for_a_task_that_was_cancelled_ends_at_once(tmp_path: Path) -> None:
     """A whole chain, over two devices, none of which comes; each names the one that it waited for, and its waiter is woken."""
-    async with acquainted(tmp_path) as (bed, _):
+    async with acquainted(tmp_path, database="memory:") as (bed, _):
         await (await bed.device("S2")).session("1 BOOT")
         first = await bed.task("Reboot")
         chain = [first]
@@ -63,7 +63,7 @@ async def test_who_waits_for_a_task_that_was_cancelled_ends_at_once(tmp_path: Pa
 @played
 async def test_who_waits_for_a_task_that_the_device_refused_ends_at_once(tmp_path: Path) -> None:
     """The follower is another device's, which is not there."""
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         await (await bed.device("S2")).session("1 BOOT")
         first = await bed.task("Reboot")
         follower = await bed.task("Reboot", serial="S2", after=first["id"])
@@ -75,7 +75,7 @@ async def test_who_waits_for_a_task_that_the_device_refused_ends_at_once(tmp_pat
 async def test_who_waits_for_a_task_that_the_clock_ended_ends_with_it(tmp_path: Path) -> None:
     """In the same sweep, also where there are more of them than it takes at a time, and with what they tell: event and metric."""
     clock = Clock()
-    async with acquainted(tmp_path, clock=clock) as (bed, _):
+    async with acquainted(tmp_path, database="memory:", clock=clock) as (bed, _):
         first = await bed.task("Reboot", expires_in=60)
         followers = [await bed.task("Reboot", after=first["id"]) for _ in range(overdue.BATCH // 20)]
         last = await bed.task("Reboot", after=followers[-1]["id"], expires_in=9_000)
@@ -94,7 +94,10 @@ async def test_who_waits_for_a_task_that_the_clock_ended_ends_with_it(tmp_path: 
 async def test_what_is_not_known_ends_by_the_clock(tmp_path: Path) -> None:
     """At the expiry, but not before the device could be back; without one after unknown_timeout; each says that it is not known."""
     clock = Clock()
-    async with acquainted(tmp_path, clock=clock, unknown_timeout=5_000, restart_timeout=300) as (bed, device):
+    async with acquainted(tmp_path, database="memory:", clock=clock, unknown_timeout=5_000, restart_timeout=300) as (
+        bed,
+        device,
+    ):
         short = await bed.task("SetParameterValues", SETTING, expires_in=30)
         await lose(bed, device)
         open_ended = await bed.task("Reboot")
@@ -117,36 +120,42 @@ async def test_what_is_not_known_ends_by_the_clock(tmp_path: Path) -> None:
         assert bed.app.hub.stats.tasks == {"failed": 3}
 
 
-@pytest.mark.parametrize("told", ["M Reboot", "1 BOOT", "TransferComplete"])
 @played
-async def test_what_is_told_after_the_clock_gave_up_still_counts(tmp_path: Path, told: str) -> None:
+async def test_what_is_told_after_the_clock_gave_up_still_counts(tmp_path: Path) -> None:
     """The restart by its event, with its key or as the first sign of life; the transfer by its key."""
     clock = Clock()
-    async with acquainted(tmp_path, clock=clock, unknown_timeout=5_000) as (bed, device):
-        transfer = told == "TransferComplete"
-        task = await bed.task(*(("Download", FIRMWARE) if transfer else ("Reboot", {})), expires_in=60)
-        await lose(bed, device)
+    async with acs(tmp_path, database="memory:", clock=clock, unknown_timeout=5_000) as bed:
+        tasks = {}
+        for serial, wish in (("KEY", ("Reboot", {})), ("BOOT", ("Reboot", {})), ("END", ("Download", FIRMWARE))):
+            device = await bed.device(serial)
+            await device.session("1 BOOT")
+            tasks[serial] = await bed.task(*wish, serial=serial, expires_in=60)
+            await lose(bed, device)
         clock.pass_by(9_000)
         await bed.app.overdue.sweep()
-        assert (await bed.task_now(task))["phase"] == "overdue"
-        key = (await bed.app.store.task(task["id"])).command_key  # type: ignore[union-attr]
-        if transfer:
-            await device.inform("7 TRANSFER COMPLETE", f"M Download={key}")
-            await device.post(m.TransferComplete(key, m.FaultStruct(0, ""), m.UNKNOWN_TIME, m.UNKNOWN_TIME))
-        elif told == "M Reboot":
-            await device.session("2 PERIODIC")
-            await device.session("1 BOOT", f"M Reboot={key}")
-        else:
-            await device.session("1 BOOT")
-        now = await bed.task_now(task)
-        assert (now["status"], now["fault"]) == ("done", None)
+        for device in bed.devices:
+            task = await bed.app.store.task(tasks[device.serial]["id"])
+            assert task is not None
+            assert task.phase == "overdue"
+            key = task.command_key
+            match device.serial:
+                case "KEY":
+                    await device.session("2 PERIODIC")
+                    await device.session("1 BOOT", f"M Reboot={key}")
+                case "BOOT":
+                    await device.session("1 BOOT")
+                case _:
+                    await device.inform("7 TRANSFER COMPLETE", f"M Download={key}")
+                    await device.post(m.TransferComplete(key, m.FaultStruct(0, ""), m.UNKNOWN_TIME, m.UNKNOWN_TIME))
+            now = await bed.task_now(tasks[device.serial])
+            assert (now["status"], now["fault"]) == ("done", None)
 
 
 @played
 async def test_what_has_expired_meanwhile_is_not_sent_again(tmp_path: Path) -> None:
     """Its device is back before the clock has ended it: it is not told to be expired, as if nothing had been sent."""
     clock = Clock()
-    async with acquainted(tmp_path, clock=clock) as (bed, device):
+    async with acquainted(tmp_path, database="memory:", clock=clock) as (bed, device):
         task = await bed.task("SetParameterValues", SETTING, expires_in=60)
         await lose(bed, device)
         clock.pass_by(100)
@@ -160,7 +169,7 @@ async def test_what_has_expired_meanwhile_is_not_sent_again(tmp_path: Path) -> N
 @played
 async def test_a_vendor_s_method_is_not_done_twice_on_a_guess(tmp_path: Path) -> None:
     """Nobody knows what it does."""
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         task = await bed.task("X_00D0F1_Wipe")
         await lose(bed, device)
         await device.session()
@@ -181,7 +190,7 @@ async def test_an_object_that_was_deleted_at_the_first_try_is_deleted(tmp_path: 
             return m.GetParameterNamesResponse(tuple(m.ParameterInfoStruct(name, True) for name in rows))
         return m.FaultMessage(9005, "Invalid parameter name")
 
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         await device.session("4 VALUE CHANGE", parameters={"Device.T.1.Name": "x"})
         for name, expected in (("Device.T.1.", ("done", None)), ("Device.T.2.", ("failed", 9005))):
             task = await bed.task("DeleteObject", {"object_name": name})
@@ -208,7 +217,7 @@ async def test_a_lost_row_is_looked_for_before_another_is_made(tmp_path: Path) -
             return m.AddObjectResponse(rows[-1])
         return None
 
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         lost = await bed.task("AddObject", ROW)
         await device.inform()
         asked = await device.post(None)
@@ -227,7 +236,7 @@ async def test_a_lost_row_is_looked_for_before_another_is_made(tmp_path: Path) -
 async def test_the_clock_leaves_alone_what_is_being_settled(tmp_path: Path) -> None:
     """The device is being asked in this moment; what it answers counts."""
     clock = Clock()
-    async with acs(tmp_path, clock=clock, unknown_timeout=5_000) as bed:
+    async with acs(tmp_path, database="memory:", clock=clock, unknown_timeout=5_000) as bed:
         device = await bed.device(urn="urn:dslforum-org:cwmp-1-2")
         await device.session("1 BOOT")
         task = await bed.task("Download", FIRMWARE | {"command_key": "k"})
@@ -254,7 +263,7 @@ async def test_what_comes_after_a_factory_reset_waits_until_it_was_done(tmp_path
                 return m.SetParameterValuesResponse(0)
         return None
 
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         await bed.task("FactoryReset")
         setting = await bed.task("SetParameterValues", SETTING)
         await device.session(handler=accept)
@@ -276,7 +285,7 @@ async def test_a_transfer_that_was_called_off_ends(tmp_path: Path) -> None:
                 return m.CancelTransferResponse()
         return m.FaultMessage(9021, "not permitted now")
 
-    async with acquainted(tmp_path) as (bed, device):
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
         device.urn = "urn:dslforum-org:cwmp-1-2"
         loads = [await bed.task("Download", FIRMWARE | {"command_key": key}) for key in "ab"]
         follower = await bed.task("Reboot", after=loads[0]["id"])

@@ -111,7 +111,8 @@ class Tasks:
             raise NotFound(f"there is no device {device!r}; list them with GET devices")
         if record.state is not DeviceState.APPROVED:
             raise Refused(f"the device {device} is {record.state}; approve it first with POST devices/{device}/approve")
-        if after is not None and await self._store.task(after) is None:
+        before = await self._store.task(after) if after is not None else None
+        if after is not None and before is None:
             raise NotFound(f"there is no task {after!r} to wait for")
         if expires_in is not None and expires_in <= 0:
             raise ArgumentsError("expires_in must be more than 0 seconds")
@@ -149,6 +150,8 @@ class Tasks:
         except Conflict as e:
             raise NotFound(f"there is no device {device!r} any more") from e
         self._hub.tell_tasks(unit.tasks)
+        if before is not None and before.status not in OPEN_STATUSES:
+            self._hub.forsaken()  # it may have failed: then this one ends now, too
         if connection_request:
             self._ask(device, id)
         return task
