@@ -35,7 +35,7 @@ LINGER: Final = 2.0
 """Seconds that what a refused peer still sends is thrown away before its connection is cut."""
 
 LOOK_EVERY: Final = 64
-"""Connections between two looks at whether the process is busy."""
+"""Connections between two looks at how many wait to be accepted."""
 
 AHEAD: Final = "requests came before their answers"
 

@@ -7,12 +7,14 @@ Source: RFC 9112; TR-069a6 3.4.1.
 
 import asyncio
 import ssl
+import struct
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
-from socket import socket
+from socket import IPPROTO_TCP, socket
 from typing import Any, Final
 
 import structlog
@@ -37,11 +39,11 @@ ACCEPTED_AT_ONCE: Final = 16
 single handle each turn of a busy loop has one new session in it, which then costs a third more and waits in the kernel. Where the loop
 is not busy the other handles look in vain, at every connection."""
 
-BUSY: Final = 0.6
-"""CPU seconds per second of this process from which on several connections are accepted in a turn."""
+MANY_WAIT: Final = 8
+"""Connections that wait to be accepted, from which on several are accepted in a turn."""
 
 CALM: Final = 0.3
-"""The same below which one is enough, over the time between two sweeps: accepting several makes each cheaper."""
+"""CPU seconds per second of this process below which one is enough again."""
 
 _log = structlog.get_logger("homeport.acs.http")
 
@@ -110,7 +112,7 @@ class CwmpServer:
         self._listen: Callable[[socket], Coroutine[Any, Any, asyncio.Server]] | None = None
         self._listening: socket
         self.accepted = 0
-        self._looked = self._swept = (0.0, 0.0)  # loop time, CPU seconds until then
+        self._swept = (0.0, 0.0)  # loop time, CPU seconds until then
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -187,18 +189,14 @@ class CwmpServer:
             connection.end()
         if self._others:
             before, self._swept = self._swept, self._spent()
-            if _share(before, self._swept) < CALM:
+            if self._swept[1] - before[1] < CALM * (self._swept[0] - before[0]):
                 self.accept_one()
-        self._looked = self._spent()
         self._timer = self._loop.call_later(SWEEP_EVERY, self._sweep)
 
     def look(self) -> None:
         """See whether it is time to accept several connections in a turn."""
-        if self._listen is None or self._others:
-            return
-        before, self._looked = self._looked, self._spent()
-        if _share(before, self._looked) >= BUSY:
-            self._swept = self._looked
+        if self._listen is not None and not self._others and waiting(self._listening) >= MANY_WAIT:
+            self._swept = self._spent()
             self.finish(self.accept_many())
 
     def _spent(self) -> tuple[float, float]:
@@ -239,6 +237,14 @@ class CwmpServer:
             await self._server.wait_closed()
 
 
-def _share(before: tuple[float, float], now: tuple[float, float]) -> float:
-    """The share of a processor that was used between two instants."""
-    return (now[1] - before[1]) / max(now[0] - before[0], 1e-3)
+def waiting(listening: socket) -> int:
+    """How many connections wait to be accepted; 0 where the system does not tell.
+
+    Source: Linux, `tcpi_unacked` of a listening socket.
+    """
+    if sys.platform != "linux":
+        return 0
+    from socket import TCP_INFO  # other systems have none, or another one
+
+    (count,) = struct.unpack_from("=I", listening.getsockopt(IPPROTO_TCP, TCP_INFO, 28), 24)
+    return int(count)
