@@ -103,4 +103,6 @@ async def blunt(
 
 def held(directory: Path) -> list[Path]:
     """The contents and unfinished parts that lie in an ACS's file store."""
-    return sorted(p for p in (directory / "files").rglob("*") if p.is_file() and p.parent.name != "tftp")
+    return sorted(
+        p for p in (directory / "files").rglob("*") if p.is_file() and p.parent.name != "tftp" and p.name != "lock"
+    )

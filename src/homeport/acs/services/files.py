@@ -5,10 +5,11 @@ A file that was accepted is whole, on the disk, and described by a row: first th
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from msgspec.structs import replace
 
@@ -126,7 +127,7 @@ class Files:
         await incoming.finish()
         part = incoming.part
         record = replace(record, size=part.size, sha256=part.sha256, created=self._hub.clock())
-        async with self._writing:
+        async with self._alone():
             before = await self._store.file(record.name)
             if before is not None:
                 if _same(before, record):
@@ -148,13 +149,26 @@ class Files:
 
     async def delete(self, name: str) -> None:
         """Forget the file; transfers that are under way are finished. Raises NotFound, StoreUnavailable."""
-        async with self._writing:
+        async with self._alone():
             record = await self.get(name)
             unit = UnitOfWork()
             unit.deleted_files.append(name)
             await self._store.commit(unit)
             await self._forget_content(record.sha256)
         self._tell("deleted", record)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else adds or deletes a file meanwhile, in no process: a content that one gives up may be what another has just added."""
+        async with self._writing:
+            waiting = asyncio.get_running_loop().run_in_executor(self.pool, self.blobs.alone)
+            try:
+                lock = await asyncio.shield(waiting)
+            except asyncio.CancelledError:
+                waiting.add_done_callback(_let_go)
+                raise
+            with lock:
+                yield
 
     async def _forget_content(self, sha256: str) -> None:
         if all(f.sha256 != sha256 for f in await self._store.files()):
@@ -286,6 +300,11 @@ class Files:
             return await self.add(incoming, record, replace_it=empty)
         except Refused as e:
             raise Ended(f"the file {grant.name!r} has been received already; each address takes one file") from e
+
+
+def _let_go(waiting: "asyncio.Future[IO[bytes]]") -> None:
+    if not waiting.cancelled() and waiting.exception() is None:
+        waiting.result().close()
 
 
 def upload_name(task: TaskRecord) -> str | None:

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from homeport.errors import HomeportError, StoreUnavailable
 from homeport.transport.files.sink import sync_directory
@@ -92,6 +92,19 @@ class Blobs:
                 sync_directory(directory)
         except OSError as e:
             raise _unavailable(path, e) from e
+
+    def alone(self) -> IO[bytes]:
+        """A lock that one process has at a time, for who adds and takes away contents; whoever closes it gives it back.
+
+        Raises StoreUnavailable.
+        """
+        path = self.directory / "lock"
+        try:
+            lock = path.open("ab")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as e:
+            raise _unavailable(path, e) from e
+        return lock
 
     def remove(self, sha256: str) -> None:
         """Delete a content; readers that have it open read on. Deleting one that is not there does nothing."""
