@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from homeport.codec.envelope import Envelope, encode
 from homeport.codec.messages import TransferComplete
-from support.acs_wire import Bed, Connection, Device, acs, id_of, run
+from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, played, run
 from support.hostile import GOOD, HEAD
 
 pytestmark = pytest.mark.system
@@ -233,3 +234,20 @@ def test_too_many_sessions_and_connections_are_told_to_come_back(tmp_path: Path)
             assert (await late.session("1 BOOT")).status == 204
 
     run(scene())
+
+
+@played
+async def test_strangers_keep_no_admitted_device_out(tmp_path: Path) -> None:
+    """They have half of the places at most, and hold one no longer than others, whatever they wish for."""
+    async with acs(tmp_path) as bed:
+        await (await bed.device("KNOWN")).session("1 BOOT")
+    async with acs(tmp_path, cpe_auth="quarantine", max_sessions=6, session_timeout=60.0) as bed:
+        for serial in ("S1", "S2", "S3", "KNOWN"):
+            inform = Envelope(body=an_inform(serial), id="1", urn="urn:dslforum-org:cwmp-1-2", session_timeout=3_000)
+            device = await bed.device(serial)
+            assert (await device.post(encode(inform))).status == 200
+            live = bed.app.door.live.of_device(id_of(serial))
+            assert live is not None and live.session.timeout == (60.0 if serial != "KNOWN" else 3_000.0)
+        late = await (await bed.device("S4")).inform()
+        assert (late.status, "retry-after" in late.headers) == (503, True)
+        assert await bed.app.store.device(id_of("S4")) is None

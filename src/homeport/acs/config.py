@@ -119,7 +119,10 @@ class AcsSettings:
     read_timeout: float = setting(30.0, "Time within which a request must have arrived in full.", unit="seconds")
     keep_alive: float = setting(75.0, "Time after which an idle connection is closed.", unit="seconds")
     session_timeout: float = setting(60.0, "Time a device may take between two messages of a session.", unit="seconds")
-    max_sessions: int = setting(5_000, "Sessions open at once; further devices are told to come back later (503).")
+    max_sessions: int = setting(
+        5_000,
+        "Sessions open at once; further devices are told to come back later (503). Those that are not admitted have at most half of them.",
+    )
     max_connections: int = setting(10_000, "Connections open at once on the CWMP port.")
 
     xml_prolog: bool = setting(False, "Begin messages with an XML declaration; some device stacks fail on it.")

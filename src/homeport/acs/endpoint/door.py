@@ -346,6 +346,9 @@ class Door:
             return plain(403, "this device is not wanted here")
         if received.refuse is not None:
             return self._fault(session, received.refuse, received.refuse.text)
+        trusted = self._mode == "open" or login.trusted
+        if (known is None or known.state is not DeviceState.APPROVED) and not trusted and self.live.crowded(self._most):
+            return self._busy("too many devices that are not admitted")
         old = self.live.of_device(id)
         if old is not None:
             await self._give_up(old, "replaced", "the device has begun a new session")
@@ -354,7 +357,7 @@ class Door:
             known,
             urn=received.envelope.urn,
             address=request.host,
-            trusted=self._mode == "open" or login.trusted,
+            trusted=trusted,
             shared=credential is not None and not credential.device,
             group=group,
         )
@@ -364,6 +367,8 @@ class Door:
             habits = known.behaviour
             style = None if habits.prolog is None else WireStyle(prolog=habits.prolog)
             session.adapt(style=style, id_prefix=habits.id_prefix)
+        if not work.manage:
+            session.timeout = min(session.timeout, self._timeout)  # its own wish would hold its place for an hour
         answer = session.send(_INFORM_RESPONSE, now=self._clock())
         live = Live(session, work, self._cookies.new(work.manage), request)
         work.cookie, work.patience, work.record = live.cookie, session.timeout, session.to_record
