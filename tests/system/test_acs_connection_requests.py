@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from homeport.acs.services import contacts
 from homeport.codec.messages import (
     GetParameterValues,
     GetParameterValuesResponse,
@@ -152,6 +153,42 @@ def test_a_busy_device_is_called_again_and_a_wrong_login_is_not_repeated(tmp_pat
     run(scene())
 
 
+@pytest.mark.case("C19")
+def test_a_device_that_promises_to_come_and_does_not_is_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within 30 s its session has to be here (TR-069a6 3.2.2.2); the task says meanwhile what is missing."""
+    assert contacts.SESSION_WITHIN == 30.0
+    monkeypatch.setattr(contacts, "SESSION_WITHIN", 0.1)
+
+    async def scene() -> None:
+        async with acs(tmp_path, connection_request_credentials="provision") as bed:
+            pause = asyncio.Event()
+
+            async def sleep(seconds: float) -> None:
+                await pause.wait()
+
+            bed.app.contacts._sleep = sleep
+            me = Callable(bed)
+            await me.start()
+            await me.session("0 BOOTSTRAP")
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]}, connection_request=True)
+            async with asyncio.timeout(10):
+                while "no session within" not in ((said := await told(bed, task))["reason"]):
+                    await asyncio.sleep(0.01)
+            assert (said["ok"], me.calls, (await bed.task_now(task))["status"]) == (False, 1, "queued")
+            me.called.clear()
+            pause.set()
+            async with asyncio.timeout(10):
+                await me.called.wait()
+            await me.session("6 CONNECTION REQUEST")
+            assert (await bed.task_now(task))["status"] == "done"
+            assert me.calls == 2
+            await me.listener.stop()
+
+    run(scene())
+
+
 def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
     """A device cannot make the ACS send requests into other networks."""
 
@@ -182,6 +219,7 @@ def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
     run(scene())
 
 
+@pytest.mark.case("C20")
 def test_a_device_behind_nat_is_called_by_udp(tmp_path: Path) -> None:
     """Its URL leads nowhere, its UDPConnectionRequestAddress does: called there from the STUN port, and first there the next time."""
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from homeport.codec.messages import (
-    SetParameterValuesResponse,
-)
+from homeport.codec.envelope import decode
+from homeport.codec.messages import GetParameterValuesResponse, ParameterValueStruct, SetParameterValuesResponse
 from support.acs_wire import Connection, Device, acquainted, acs, played, values
 
 pytestmark = pytest.mark.system
@@ -35,6 +34,45 @@ async def test_an_answer_without_a_session_is_refused(tmp_path: Path) -> None:
         assert (await device.post(SetParameterValuesResponse(0))).status == 400
         device.cookie = "hp=AAAAAAAAAAAAAAAA"
         assert (await device.post(SetParameterValuesResponse(0))).status == 400
+
+
+@pytest.mark.case("S44")
+@played
+async def test_an_answer_without_the_cookie_of_a_session_that_is_open_is_refused(tmp_path: Path) -> None:
+    """Over another connection, where the device has shown that it gives cookies back; and its session goes on."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+        await device.inform()
+        asked = await device.post(None)
+        question = decode(asked.body)
+        forger = await bed.device(cookies=False)
+        forged = GetParameterValuesResponse((ParameterValueStruct("Device.X", "forged"),))
+        assert (await forger.post(forged, id=question.id)).status == 400
+        assert (await bed.task_now(task))["status"] == "running"
+        assert (await device.serve(asked, values)).status == 204
+        rows = (await bed.task_now(task))["result"]["parameter_list"]
+        assert [row["value"] for row in rows] == ["v"]
+
+
+@pytest.mark.case("S48")
+@played
+async def test_an_inform_with_the_cookie_of_a_session_before_a_restart_begins_a_new_one(tmp_path: Path) -> None:
+    """Where the ACS was restarted in the middle of the session, and where the device was."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+        await device.inform()
+        assert (await device.post(None)).status == 200
+        old = device.cookie
+    async with acs(tmp_path) as bed:
+        device = await bed.device(cookie=old)
+        assert (await device.inform("1 BOOT")).status == 200
+        first = device.cookie
+        assert first != old
+        assert (await device.inform("1 BOOT")).status == 200
+        assert device.cookie not in (first, old)
+        assert len(bed.app.door.live) == 1
+        assert (await device.serve(await device.post(None), values)).status == 204
+        assert (await bed.task_now(task))["status"] == "done"
 
 
 @pytest.mark.case("S48")

@@ -10,6 +10,7 @@ from homeport.codec.messages import (
     AutonomousDUStateChangeComplete,
     AutonomousTransferComplete,
     AutonOpResultStruct,
+    DownloadResponse,
     DUStateChangeComplete,
     FaultMessage,
     FaultStruct,
@@ -138,6 +139,109 @@ async def test_a_version_is_chosen_from_the_device_s_list(tmp_path: Path) -> Non
             if use is None:
                 assert isinstance(got.body, FaultMessage)
                 assert got.body.fault_code == 8006
+
+
+@pytest.mark.case("S51")
+@played
+async def test_a_task_of_a_newer_version_is_not_sent_in_a_session_of_an_older(tmp_path: Path) -> None:
+    """1.1 was agreed: ScheduleDownload fails with the reason, the task behind it is done, and behind the InformResponse all is in the namespace of 1.1."""
+    window = {"window_start": 0, "window_end": 9, "window_mode": "1 At Any Time"}
+    args = {"file_type": "1 Firmware Upgrade Image", "url": "http://192.0.2.1/fw", "time_window_list": [window]}
+    async with acquainted(tmp_path) as (bed, device):
+        newer = await bed.task("ScheduleDownload", args)
+        older = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+        offer = Envelope(
+            body=an_inform(), id="1", urn="urn:dslforum-org:cwmp-1-2", supported_cwmp_versions=("1.0", "1.1")
+        )
+        agreed = decode((await device.post(encode(offer))).body)
+        assert (agreed.use_cwmp_version, agreed.urn) == ("1.1", offer.urn)
+        device.urn = "urn:dslforum-org:cwmp-1-1"
+        asked = await device.post(None)
+        assert decode(asked.body).urn == device.urn
+        assert (await device.serve(asked, values)).status == 204
+        assert [request.element for request in device.heard] == ["GetParameterValues"]
+        refused = await bed.task_now(newer)
+        assert (refused["status"], refused["fault"]["code"]) == ("failed", 8000)
+        assert "1.2" in refused["fault"]["string"]
+        assert (await bed.task_now(older))["status"] == "done"
+
+
+IDS = {
+    "none": (b"", None),
+    "not to be understood": (b"<cwmp:ID>a</cwmp:ID>", "a"),
+    "empty": (b"<cwmp:ID/>", ""),
+    "with blanks": (b"<cwmp:ID>  x y </cwmp:ID>", "  x y "),
+    "a section": (b"<cwmp:ID><![CDATA[<a>&]]></cwmp:ID>", "<a>&"),
+    "references": (b"<cwmp:ID>&lt;&#228;</cwmp:ID>", "<\u00e4"),
+    "in no namespace": (b"<ID>7</ID>", "7"),
+    "of 1,000 characters": (b"<cwmp:ID>" + b"1" * 1_000 + b"</cwmp:ID>", "1" * 1_000),
+    "beside unknown headers": (
+        b'<cwmp:ID>1</cwmp:ID><x:Y xmlns:x="urn:x">z</x:Y><cwmp:NoMoreRequests>1</cwmp:NoMoreRequests>',
+        "1",
+    ),
+    "with HoldRequests": (b"<cwmp:ID>1</cwmp:ID><cwmp:HoldRequests>1</cwmp:HoldRequests>", "1"),
+}
+
+
+@played
+async def test_the_answer_has_the_id_of_the_request_to_the_letter(tmp_path: Path) -> None:
+    """However it is written, also where there is none; other headers of a device change nothing."""
+    async with acs(tmp_path) as bed:
+        device = await bed.device()
+        plain = b'<cwmp:ID SOAP-ENV:mustUnderstand="1">1</cwmp:ID>'
+        for request, answer in (
+            (an_inform(), "InformResponse"),
+            (TransferComplete("nobody's"), "TransferCompleteResponse"),
+        ):
+            body = encode(Envelope(body=request, id="1"))
+            assert plain in body
+            for name, (header, id) in IDS.items():
+                if answer != "InformResponse":
+                    await device.inform()
+                got = decode((await device.post(body.replace(plain, header))).body)
+                assert (name, got.body.element, got.id) == (name, answer, id)
+                assert (await device.post(None)).status == 204
+
+
+@played
+async def test_one_envelope_is_sent_whatever_max_envelopes_says(tmp_path: Path) -> None:
+    """It is 1 on our side, always (TR-069a6 A.4.1.1)."""
+    async with acs(tmp_path) as bed:
+        device = await bed.device()
+        inform = encode(Envelope(body=an_inform(), id="1"))
+        for most in (b"0", b"1", b"5", b"", b"4294967295"):
+            answer = await device.post(inform.replace(b"<MaxEnvelopes>1<", b"<MaxEnvelopes>%b<" % most))
+            assert isinstance(answer.message, InformResponse) and answer.message.max_envelopes == 1
+            assert answer.body.count(b"</SOAP-ENV:Envelope>") == 1
+
+
+@played
+async def test_a_call_of_a_device_where_it_may_make_none_ends_its_session_alone(tmp_path: Path) -> None:
+    """While it owes us an answer, and when its session is over: 4xx; what was asked is asked again in the next session."""
+    async with acquainted(tmp_path) as (bed, device):
+        for call in (TransferComplete("nobody's"), GetRPCMethods(), Kicked("c", "r", "a", "http://n/")):
+            task = await bed.task("GetParameterValues", {"parameter_names": ["Device.X"]})
+            await device.inform()
+            assert (await device.post(None)).status == 200
+            assert (await device.post(call)).status == 400
+            assert (await device.post(call)).status == 400
+            assert (await device.session(handler=values)).status == 204
+            assert (await bed.task_now(task))["status"] == "done"
+            assert (await device.post(call)).status == 400
+
+
+@played
+async def test_a_transfer_complete_may_be_all_that_a_session_is_for(tmp_path: Path) -> None:
+    """With a key that nobody gave: it is answered, kept as an event, and no task is touched."""
+    async with acquainted(tmp_path) as (bed, device):
+        task = await bed.task("Download", {"file_type": "1 Firmware Upgrade Image", "url": "http://192.0.2.1/f"})
+        await device.session(handler=lambda _: DownloadResponse(1))
+        await device.inform("7 TRANSFER COMPLETE", "M Download=other")
+        assert isinstance((await device.post(TransferComplete("other"))).message, TransferCompleteResponse)
+        assert (await device.post(None)).status == 204
+        assert (await bed.task_now(task))["phase"] == "transfer"
+        events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
+        assert "other" in [e["detail"].get("command_key") for e in events if e["code"] == "TransferComplete"]
 
 
 @pytest.mark.case("R65")

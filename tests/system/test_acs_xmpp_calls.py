@@ -53,6 +53,7 @@ def connection(port: int) -> dict[str, str]:
 
 
 @pytest.mark.case("C18")
+@pytest.mark.case("C20")
 def test_a_task_wakes_the_device_by_xmpp(prosody: Prosody, tmp_path: Path) -> None:
     """Its URL is at an address that it does not come from, as behind NAT; the ACS sets up XMPP by tasks, learns the Jabber id, and
     calls there; the way is remembered, and where the device is gone the task says so."""
