@@ -144,7 +144,7 @@ async def test_a_version_is_chosen_from_the_device_s_list(tmp_path: Path) -> Non
 @pytest.mark.case("S51")
 @played
 async def test_a_task_of_a_newer_version_is_not_sent_in_a_session_of_an_older(tmp_path: Path) -> None:
-    """1.1 was agreed: ScheduleDownload fails with the reason, the task behind it is done, and behind the InformResponse all is in the namespace of 1.1."""
+    """1.1 was agreed: ScheduleDownload fails with the reason, and the task behind it is done, in the namespace of 1.1."""
     window = {"window_start": 0, "window_end": 9, "window_mode": "1 At Any Time"}
     args = {"file_type": "1 Firmware Upgrade Image", "url": "http://192.0.2.1/fw", "time_window_list": [window]}
     async with acquainted(tmp_path) as (bed, device):
@@ -161,7 +161,7 @@ async def test_a_task_of_a_newer_version_is_not_sent_in_a_session_of_an_older(tm
         assert (await device.serve(asked, values)).status == 204
         assert [request.element for request in device.heard] == ["GetParameterValues"]
         refused = await bed.task_now(newer)
-        assert (refused["status"], refused["fault"]["code"]) == ("failed", 8000)
+        assert (refused["status"], refused["fault"]["code"]) == ("failed", 9000)
         assert "1.2" in refused["fault"]["string"]
         assert (await bed.task_now(older))["status"] == "done"
 
