@@ -248,7 +248,7 @@ class AcsApp:
             try:
                 write_addresses(settings, ports, os.getpid())
             except OSError as e:
-                raise _no_room(settings, e) from e
+                raise no_room(settings, e) from e
 
     def renew(self) -> None:
         """Look now whether there is a new certificate."""
@@ -367,7 +367,7 @@ class AcsApp:
         try:
             _write_private(self.token_file, token + "\n")
         except OSError as e:
-            raise _no_room(self.settings, e) from e
+            raise no_room(self.settings, e) from e
 
     def _announced(self, name: str) -> str:
         """The name of a listener's setting where load balancers announce its connections, else ""."""
@@ -437,6 +437,6 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _no_room(settings: AcsSettings, e: OSError) -> StoreError:
+def no_room(settings: AcsSettings, e: OSError) -> StoreError:
     """The data directory takes no file: no fault of the settings, and it may pass."""
     return StoreError(f"cannot write in the data directory {settings.data_dir}: {e.strerror}; make room there")

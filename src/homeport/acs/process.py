@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from homeport.acs import tls
-from homeport.acs.app import TOKEN_FILE, AcsApp, write_addresses
+from homeport.acs.app import TOKEN_FILE, AcsApp, no_room, write_addresses
 from homeport.acs.config import AcsSettings
 from homeport.acs.logs import configure
 from homeport.acs.ports import Ports, allow_connections, take_directory
@@ -69,7 +69,7 @@ def _run_workers(settings: AcsSettings) -> int:
         try:
             board = Board(settings.workers, settings.file_max_transfers, settings.data_dir)
         except OSError as e:
-            raise ConfigError(f"cannot write in the data directory {settings.data_dir}: {e.strerror}") from e
+            raise no_room(settings, e) from e
         forget(settings.data_dir)
 
         def work(number: int, tether: Tether) -> int:

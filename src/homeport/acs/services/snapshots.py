@@ -1,5 +1,6 @@
 """The counters of all workers of one ACS, for whichever of them is asked: each writes its own into a small file every second."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ _log = structlog.get_logger("homeport.acs.workers")
 def forget(directory: Path, number: int | None = None) -> None:
     """Delete what a worker that has ended has left, or all that an earlier start has left."""
     for file in [_file(directory, number)] if number is not None else list(directory.glob("worker-*.stats")):
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # then old counters are shown, and the workers go on
+            file.unlink(missing_ok=True)
 
 
 def _file(directory: Path, number: int) -> Path:
