@@ -97,11 +97,15 @@ def _run_workers(settings: AcsSettings) -> int:
                     board.died(number)
                     forget(settings.data_dir, number)
 
+        def stopping() -> None:
+            notifier.stopping()
+            ports.close()  # when the workers have let go, too, who comes now is refused and not kept waiting
+
         # What the workers have in common is loaded once, and stays common memory.
         gc.collect()
         gc.freeze()
         try:
-            return supervise(settings.workers, work, changed, told, turn=notifier.alive, stopping=notifier.stopping)
+            return supervise(settings.workers, work, changed, told, turn=notifier.alive, stopping=stopping)
         except OSError as e:
             raise StoreError(f"the workers cannot be started: {e}; look at memory, disk and limits") from e
         finally:
