@@ -224,6 +224,29 @@ def test_devices_are_approved_by_name_or_by_a_condition(say: Say) -> None:
         assert say("device", "approve", *words)[0] == ExitCode.USAGE
 
 
+def test_devices_are_tagged_by_name_or_by_a_condition(say: Say) -> None:
+    """The last word is the tag; without a device and a condition nothing is done."""
+    assert say("device", "tag", SERIAL, the_id(say), "north")[1].count("has the tag north") == 2
+    assert say("device", "untag", "north", "--where", '"north" in tags', "--yes")[1].count("no more") == 1
+    code, _, err = say("device", "untag", "north", "--where", '"north" in tags', "--yes")
+    assert (code, "no device" in err) == (ExitCode.FAILED, True)
+    assert say("device", "tag", "north")[0] == ExitCode.USAGE
+    assert say("device", "forget", "--where", "True")[0] == ExitCode.USAGE  # nobody is here to ask
+
+
+def test_devices_are_counted_by_what_they_have_in_common(say: Say) -> None:
+    """As a table, for a program with the fields' own types, and of those that fit."""
+    code, out, err = say("device", "count", "--by", "model,online")
+    assert (code, out, err) == (0, "MODEL\tONLINE\tDEVICES\n797xx\tyes\t1\n", "1 devices\n")
+    assert json.loads(say("device", "count", "--by", "online,state", "--json")[1]) == [
+        {"online": True, "state": "approved", "devices": 1}
+    ]
+    assert say("device", "count", "--state", "refused")[1] == "MODEL\tSOFTWARE VERSION\tDEVICES\n"
+    code, _, err = say("device", "count", "--by", "serial_number")
+    assert code == ExitCode.USAGE
+    assert "not counted by 'serial_number'" in err
+
+
 def test_a_device_is_named_by_id_serial_or_end_of_id(say: Say) -> None:
     """The whole id, the serial number and an unambiguous end name the same device; nothing fits: said so."""
     whole = the_id(say)

@@ -32,6 +32,7 @@ from homeport.cli.common import (
 )
 from homeport.cli.device_admission import approve, behave, credentials, forget, merge, refuse, rename, tag, untag
 from homeport.cli.device_compare import diff
+from homeport.cli.device_count import count_devices
 from homeport.cli.device_history import events, faults, session, session_row, sessions
 from homeport.cli.device_list import list_devices
 from homeport.cli.device_watch import watch
@@ -60,6 +61,7 @@ CommandKey = Annotated[
 
 
 app.command("list")(list_devices)
+app.command("count")(count_devices)
 
 
 @app.command()

@@ -22,7 +22,15 @@ Where = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help='All that fit, for example: model == "797xx".', show_default=False),
 ]
-Tag = Annotated[str, typer.Argument(metavar="TAG", help="A word to find devices by.")]
+TagWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[DEVICE...] TAG",
+        help="Devices, and last the tag, a word to find devices by.",
+        autocompletion=complete_device,
+        show_default=False,
+    ),
+]
 
 
 def approve(
@@ -57,26 +65,26 @@ def _chosen(client: RestClient, devices: list[str], where: str | None, what: str
     return found
 
 
-def tag(
-    device: Device,
-    tag: Tag,
-    acs: Acs = None,
-    token: Token = None,
+def tag(words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+    """Give devices a tag, for use in --where: `homeport device tag DEVICE gold`, or `homeport device tag gold --where EXPR`."""
+    client = connect(acs, token)
+    *devices, name = words
+    for found in _chosen(client, devices, where, f"Give the tag {name} to", yes=yes):
+        client.call("PUT", f"/devices/{quoted(found)}/tags/{quoted(name)}")
+        print(f"{found} has the tag {name}")
+
+
+def forget(
+    devices: Devices = None, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None
 ) -> None:
-    """Give a device a tag, for use in --where."""
+    """Remove devices and their history from the ACS; one that contacts the ACS again comes back as new."""
     client = connect(acs, token)
-    found = resolve(client, device)
-    client.call("PUT", f"/devices/{quoted(found)}/tags/{quoted(tag)}")
-    print(f"{found} has the tag {tag}")
-
-
-def forget(device: Device, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
-    """Remove a device and its history from the ACS; it comes back as new when it contacts the ACS again."""
-    client = connect(acs, token)
-    found = resolve(client, device)
-    confirm(f"Remove {found} with its values, tasks and sessions?", yes=yes)
-    client.call("DELETE", f"/devices/{quoted(found)}")
-    print(f"{found} is removed")
+    found = _chosen(client, devices or [], where, "Remove, with values, tasks and sessions,", yes=yes)
+    if where is None:
+        confirm(f"Remove {', '.join(found)} with values, tasks and sessions?", yes=yes)
+    for one in found:
+        client.call("DELETE", f"/devices/{quoted(one)}")
+        print(f"{one} is removed")
 
 
 def merge(
@@ -150,21 +158,26 @@ def behave(
     print(f"{found} is spoken to as you say from its next session on")
 
 
-def untag(device: Device, tag: Tag, acs: Acs = None, token: Token = None) -> None:
-    """Take a tag from a device."""
+def untag(words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+    """Take a tag from devices."""
     client = connect(acs, token)
-    found = resolve(client, device)
-    client.call("DELETE", f"/devices/{quoted(found)}/tags/{quoted(tag)}")
-    print(f"{found} has the tag {tag} no more")
+    *devices, name = words
+    for found in _chosen(client, devices, where, f"Take the tag {name} from", yes=yes):
+        client.call("DELETE", f"/devices/{quoted(found)}/tags/{quoted(name)}")
+        print(f"{found} has the tag {name} no more")
 
 
-def refuse(device: Device, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
-    """Shut a device out: its sessions are refused until it is approved again."""
+def refuse(
+    devices: Devices = None, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None
+) -> None:
+    """Shut devices out: their sessions are refused until they are approved again."""
     client = connect(acs, token)
-    found = resolve(client, device)
-    confirm(f"Refuse all sessions of {found}?", yes=yes)
-    client.call("POST", f"/devices/{quoted(found)}/refuse")
-    print(f"{found} is refused")
+    found = _chosen(client, devices or [], where, "Refuse all sessions of", yes=yes)
+    if where is None:
+        confirm(f"Refuse all sessions of {', '.join(found)}?", yes=yes)
+    for one in found:
+        client.call("POST", f"/devices/{quoted(one)}/refuse")
+        print(f"{one} is refused")
 
 
 def credentials(

@@ -28,30 +28,36 @@ COLUMNS: Final = (
 """The fields of a device that can be a column; parameters can, too, by their paths."""
 
 
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
+    ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help=f"One of {', '.join(STATES)}.",
+        show_default=False,
+        autocompletion=complete_from(STATES),
+    ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="With this tag; given several times, with all of them."),
+]
+Offline = Annotated[
+    bool | None, typer.Option("--online/--offline", help="Heard of lately, or not.", show_default=False)
+]
+
+
 def list_devices(
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
-        ),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            "--state",
-            metavar="STATE",
-            help=f"One of {', '.join(STATES)}.",
-            show_default=False,
-            autocompletion=complete_from(STATES),
-        ),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="TAG", help="With this tag; given several times, with all of them."),
-    ] = None,
-    online: Annotated[
-        bool | None, typer.Option("--online/--offline", help="Heard of lately, or not.", show_default=False)
-    ] = None,
+    where: Where = None,
+    state: State = None,
+    tag: Tags = None,
+    online: Offline = None,
     columns: Annotated[
         str,
         typer.Option(
