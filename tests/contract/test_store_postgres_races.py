@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
@@ -241,6 +242,22 @@ def test_what_one_device_told_and_cannot_be_stored_takes_nothing_of_the_others_w
             assert (first.last_inform, second.last_inform) == (0.0, 6.0)
             assert await store.reported(S2) == {"Device.A": "1"}
             assert store.trouble is None
+
+    run(scene())
+
+
+def test_what_is_wrong_for_all_is_not_tried_for_each() -> None:
+    """A table is gone, or has another layout: thousands of devices a second would be as many transactions that fail."""
+    damaged = shared_server().new_database()
+
+    async def scene() -> None:
+        async with a_store(damaged) as store:
+            await store._link.fetch("ALTER TABLE device_delta RENAME TO gone")
+            for id in (S1, S2):
+                store.touch(id, {"last_inform": 5.0}, {"Device.A": StoredValue("1")})
+            with capture_logs() as told:
+                await store.flush()
+            assert [line["devices"] for line in told] == [2]
 
     run(scene())
 

@@ -166,11 +166,12 @@ class GroupWriter:
         """
         if len(jobs) > 1:
             return await self._each(jobs)
-        halves = jobs[0].halves()
+        halves = jobs[0].halves() if _of_one_row(why) else None
         if halves is None:
             if jobs[0].unheeded:
+                ids = jobs[0].devices()
                 _log.error(
-                    "what a device told is not stored", device=min(jobs[0].devices(), default=""), reason=str(why)
+                    "what devices told is not stored", device=min(ids, default=""), devices=len(ids), reason=str(why)
                 )
             return [why]
         answers = [a for a in await self._each(list(halves)) if a is not None]
@@ -409,6 +410,12 @@ class GroupWriter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _of_one_row(why: StoreError) -> bool:
+    """Whether one row may be what is wrong. Where it is the statement or the layout, each row by itself would fail like all together."""
+    state = getattr(why.__cause__, "sqlstate", None)
+    return state is None or state.startswith(("22", "23"))
 
 
 async def _many(c: Connection, name: str, values: list[Any]) -> None:
