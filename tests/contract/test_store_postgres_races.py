@@ -355,6 +355,21 @@ def test_values_that_cannot_be_read_are_told_with_the_cure_and_leave_no_transact
 # --- the start ---
 
 
+def test_a_user_who_may_not_make_tables_is_told_what_he_needs() -> None:
+    """The most common mistake with a database that somebody else has made."""
+    own = shared_server().new_database()
+    stranger = own.replace("://homeport@", "://stranger@")
+
+    async def scene() -> None:
+        connection = await asyncpg.connect(own)
+        await connection.execute("CREATE ROLE stranger LOGIN")
+        await connection.close()
+        with pytest.raises(StoreError, match=r"permission denied.* must own that database"):
+            await PostgresStore(stranger).open()
+
+    run(scene())
+
+
 def test_a_start_that_fails_leaves_nothing_running() -> None:
     """The database is there and says that it is up to date, but a table of it is gone."""
     damaged = shared_server().new_database()

@@ -90,7 +90,11 @@ class PostgresStore(PostgresTasks):
         except BaseException as e:
             connection.terminate()
             if isinstance(e, (asyncpg.PostgresError, *BROKEN)):
-                raise StoreError(f"cannot make {safe_url(self._url)} ready: {translated(e)}") from e
+                owner = isinstance(e, asyncpg.InsufficientPrivilegeError)
+                cure = "; the user in the setting database must own that database (ALTER DATABASE ... OWNER TO ...)"
+                raise StoreError(
+                    f"cannot make {safe_url(self._url)} ready: {translated(e)}{cure if owner else ''}"
+                ) from e
             raise
         self._link.give(connection)
         self._writer = GroupWriter(self._link, self._lists, self.node)

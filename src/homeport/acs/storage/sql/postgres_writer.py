@@ -153,7 +153,12 @@ class GroupWriter:
             # A mistake of ours, in one unit: nobody may wait for ever for it, and the others are written.
             if len(jobs) == 1:
                 _log.exception("a unit could not be written")
-            return await self._apart(jobs, StoreError(f"a unit could not be written: {type(e).__name__}: {e}"))
+            return await self._apart(
+                jobs,
+                StoreError(
+                    f"this could not be written, by a mistake of Homeport's: {type(e).__name__}: {e}; its log has more"
+                ),
+            )
         self.trouble = None
         self.groups += 1
         self.units += len(jobs)
@@ -199,7 +204,9 @@ class GroupWriter:
                 self._drop()
                 if await self._committed(e.transaction):
                     return e.answers
-                raise StoreUnavailable("the connection to the database broke while a group was committed") from e
+                raise StoreUnavailable(
+                    "the connection to the database broke before it was known whether this was written; look, and try again"
+                ) from e
             except _RACES as e:
                 await self._rollback()
                 if left == 1:
