@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from homeport.codec.envelope import Envelope, encode
-from homeport.codec.messages import TransferComplete
+from homeport.codec.messages import FaultMessage, TransferComplete
 from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, played, run
 from support.hostile import GOOD, HEAD
 
@@ -251,3 +251,41 @@ async def test_strangers_keep_no_admitted_device_out(tmp_path: Path) -> None:
         late = await (await bed.device("S4")).inform()
         assert (late.status, "retry-after" in late.headers) == (503, True)
         assert await bed.app.store.device(id_of("S4")) is None
+
+
+@played
+async def test_little_is_kept_of_what_a_stranger_tells(tmp_path: Path) -> None:
+    """A megabyte a message, from anybody: the first values that are short, the beginning of the message, no record without bounds."""
+    long = "y" * 5_000
+    told = {f"Device.X.P{i}": "x" * 100 for i in range(2_000)}
+    told = {"Device.DeviceInfo.HardwareVersion": long, "Device.DeviceInfo.ModelName": "XR"} | told
+    for mode, kept in (("quarantine", False), ("open", True)):
+        async with acs(tmp_path / mode, cpe_auth=mode) as bed:
+            device = await bed.device()
+            body = encode(Envelope(body=an_inform("S1", "M Download=k", "1 BOOT", parameters=told), id="1"))
+            body = body.replace(b"<CommandKey>k<", b"<CommandKey>" + b"k" * 3_000 + b"<")
+            for _ in range(3):  # again and again, it is no more
+                assert (await device.post(body)).status == 200
+                assert (await device.post(None)).status == 204
+            values = await bed.app.store.values(id_of())
+            assert (len(values) > 2_000, len(values) <= 100) == (kept, not kept)
+            assert ("Device.DeviceInfo.HardwareVersion" in values, "Device.X.P1" in values) == (kept, True)
+            found = await bed.get_device()
+            assert (found["hardware_version"], found["model"]) == ("", "XR")
+            events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
+            assert max(len(e["command_key"]) for e in events) == 1_024
+            sessions = (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]
+            messages = (await bed.rest("GET", f"sessions/{sessions[0]['id']}")).json["messages"]
+            assert (len(messages[0]["body"]) > 50_000, len(messages[0]["body"]) < 8_300) == (kept, not kept)
+
+
+@played
+async def test_an_inform_with_events_without_end_is_refused(tmp_path: Path) -> None:
+    """Each would be a row; the standard allows 64."""
+    async with acs(tmp_path) as bed:
+        device = await bed.device()
+        event = b"<EventStruct><EventCode>M Download</EventCode><CommandKey>k</CommandKey></EventStruct>"
+        answer = await device.post(GOOD.replace(b"<EventStruct>", event * 300 + b"<EventStruct>"))
+        assert isinstance(answer.message, FaultMessage) and answer.message.fault_code == 8003
+        assert await bed.app.store.device(id_of("S9")) is None
+        assert (await device.inform(*[f"M Download={i}" for i in range(64)])).status == 200

@@ -57,6 +57,9 @@ from homeport.terms import FaultCode, Role
 MOST_TRACED: Final = 200
 """Messages of one session that are kept for its history."""
 
+STRANGERS_TRACE: Final = 8_192
+"""Characters of each that are kept of a device that is not admitted."""
+
 LARGE: Final = 131_072
 """Bytes of a message that is read in slices: 32 MB take a second, in which the other devices must not wait."""
 
@@ -576,6 +579,8 @@ class Door:
     def _messages(self, live: Live) -> list[MessageTrace]:
         """The session's messages so far, secrets masked."""
         messages, limit = [*live.told], self._trace_limit
+        if not live.work.manage:
+            limit = min(limit, STRANGERS_TRACE)
         for at, who, element, body, size, clean in live.trace:
             if not body:
                 text = ""

@@ -76,7 +76,7 @@ class LiveSessions:
         """Whether devices that are not admitted have so many of these that another would keep the admitted ones out."""
         if not self.full(most // 2):
             return False
-        return 2 * sum([not live.work.manage for live in self._by_cookie.values()]) >= len(self._by_cookie)
+        return 2 * sum([not live.work.manage for live in self._by_cookie.values()]) >= max(len(self._by_cookie), 1)
 
     def __iter__(self) -> Iterator[Live]:
         return iter(list(self._by_cookie.values()))

@@ -17,6 +17,21 @@ LONGEST_NAME: Final = 64
 """Characters of each part of a DeviceId (cwmp-1-0.xsd)."""
 
 
+MOST_EVENTS: Final = 256
+"""Events in one Inform. The XSD allows 64; each is a row, and whoever sends them need not have logged in."""
+
+LONGEST_FIELD: Final = 2_048
+"""Characters of what stands in the device's record, which is in memory: a longer URL or version is among its values only."""
+
+LONGEST_KEY: Final = 1_024
+"""Characters of an event's code and key that are kept; the standard gives a key 32."""
+
+STRANGERS_VALUES: Final = 100
+STRANGERS_LONGEST: Final = 1_024
+"""Parameters of an Inform that are kept of a device that is not admitted, and characters of each: a device reports some 15, and when it
+is let in it is read."""
+
+
 class Policy(Struct, frozen=True):
     """wants: what a device that starts anew (0 BOOTSTRAP) is wanted for. newcomer, tags: what a device never seen before gets.
 
@@ -50,8 +65,13 @@ def identity(inform: Inform) -> str:
 
 
 def identity_problem(inform: Inform) -> str:
-    """Why the DeviceId cannot be a key, "" where it can. Lengths are the XSD's; an OUI that is not six hex digits is tolerated."""
+    """Why the DeviceId cannot be a key, or the events cannot be kept, "" where they can.
+
+    Lengths are the XSD's; an OUI that is not six hex digits is tolerated.
+    """
     device = inform.device_id
+    if len(inform.event) > MOST_EVENTS:
+        return f"the Inform has {len(inform.event)} events; at most {MOST_EVENTS} are taken"
     if not device.serial_number.strip():
         return "the DeviceId has no SerialNumber"
     if (
@@ -64,6 +84,12 @@ def identity_problem(inform: Inform) -> str:
         if len(getattr(device, name)) > LONGEST_NAME:
             return f"the DeviceId's {name} is longer than {LONGEST_NAME} characters"
     return ""
+
+
+def of_a_stranger(changed: dict[str, StoredValue], inform: Inform) -> dict[str, StoredValue]:
+    """What is kept of these values where the device is not admitted: anybody may send them, and again and again."""
+    first = {p.name for p in inform.parameter_list[:STRANGERS_VALUES] if len(p.value) <= STRANGERS_LONGEST}
+    return {name: value for name, value in changed.items() if name in first}
 
 
 def assess(
@@ -93,7 +119,7 @@ def assess(
     if known is None or known.urn != urn:
         fields["urn"] = urn
     if changed:
-        told = promoted(changed)
+        told = {field: text for field, text in promoted(changed).items() if len(text) <= LONGEST_FIELD}
         fields |= told if known is None else {f: v for f, v in told.items() if getattr(known, f) != v}
         if known is None or not known.root:
             root = _root(changed)
@@ -123,7 +149,7 @@ def assess(
             oui=device.oui,
             product_class=device.product_class,
             serial_number=device.serial_number,
-            manufacturer=device.manufacturer,
+            manufacturer=device.manufacturer[:LONGEST_FIELD],
             state=policy.newcomer,
             tags=policy.tags,
             first_seen=now,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from homeport.acs.engine import settle
 from homeport.acs.engine.args import Call
-from homeport.acs.engine.inform import Policy, assess, identity
+from homeport.acs.engine.inform import LONGEST_KEY, Policy, assess, identity, of_a_stranger
 from homeport.acs.records import (
     NOTHING_TOLD,
     OPEN_STATUSES,
@@ -120,13 +120,14 @@ class Sessions(Turns):
         work = Work(hub.new_id(), id, now, address, tuple([e.event_code for e in inform.event]))
         state = known.state if known is not None else policy.newcomer
         work.manage = state is DeviceState.APPROVED
+        changed = seen.changed if work.manage or not seen.changed else of_a_stranger(seen.changed, inform)
         settled = await self._settle(work, inform.event, known, now) if work.manage and known is not None else []
         wants = seen.fields.get("wants", known.wants if known is not None else ())
         # A login of its own is wanted for who comes with a shared one, and no longer for who comes otherwise.
         gives = shared and self._gives_logins and work.manage
         as_wanted = gives == (Want.LOGIN in wants)
         if not seen.durable and not settled and as_wanted:
-            store.touch(id, seen.fields, seen.changed)
+            store.touch(id, seen.fields, changed)
             hub.bus.wake(contact(id))
             if hub.peers is not None and EventCode.CONNECTION_REQUEST in work.events:
                 hub.peers.say("session", device=id, at=now)
@@ -141,8 +142,8 @@ class Sessions(Turns):
         if not as_wanted:
             rest = tuple(w for w in wants if w is not Want.LOGIN)
             unit.patches.append((id, {"wants": (Want.LOGIN, *rest) if gives else rest}))
-        if seen.changed:
-            unit.values.append(ValuesChange(id, seen.changed))
+        if changed:
+            unit.values.append(ValuesChange(id, changed))
         repeated = await self._repeated(id, inform) if known is not None and inform.retry_count else frozenset()
         for event in inform.event:
             if (event.event_code, event.command_key) in repeated:
@@ -153,8 +154,8 @@ class Sessions(Turns):
                     device=id,
                     session=work.id,
                     at=now,
-                    code=event.event_code,
-                    command_key=event.command_key,
+                    code=event.event_code[:LONGEST_KEY],
+                    command_key=event.command_key[:LONGEST_KEY],
                 )
             )
         try:
