@@ -570,6 +570,19 @@ def test_a_restart_or_transfer_that_was_lost_too_often_may_be_told_of_yet() -> N
     assert (after.status, after.progress) == (TaskStatus.QUEUED, {"again": True})
 
 
+def test_a_reading_that_is_broken_off_tells_what_it_has_read() -> None:
+    """The device denies the second piece altogether: the first one's values and the names refused before are in the task."""
+    names = [f"Device.{n}" for n in "ABCD"]
+    good = m.GetParameterValuesResponse((m.ParameterValueStruct("Device.B", "v"),))
+    unknown, denied = m.FaultMessage(9005, "no"), m.FaultMessage(9001, "denied")
+    sent, result = play(lists.get_values(names, Behaviour(max_names=2)), unknown, unknown, good, denied)
+    assert len(sent) == 4
+    assert result is not None
+    assert (result.status, result.fault and result.fault.code) == (TaskStatus.FAILED, 9001)
+    assert [p.name for p in result.fault.parameters] == ["Device.A"]  # type: ignore[union-attr]
+    assert (result.result or {})["parameter_list"] == list(good.parameter_list)
+
+
 def test_one_name_that_is_too_much_does_not_make_the_others_come_one_by_one() -> None:
     """9004 for a single name: it is not their number, so nothing is learnt for ever."""
     names = ["Device.A", "Device.B", "Device.C", "Device.D"]

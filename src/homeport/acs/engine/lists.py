@@ -117,14 +117,14 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
         if partial and habits.partial_paths is False:
             found = yield from _by_names(piece, habits)
             if isinstance(found, m.FaultMessage):
-                return failed(found)
+                return _stopped(rows, found, refused, learnt)
             rows += found
             continue
         answer = yield Step(m.GetParameterValues(parameter_names=piece))
         if isinstance(answer, m.FaultMessage):
             first, refusals = first or answer, refusals + 1
             if len(names) == 1 or answer.fault_code not in _DIVISIBLE or refusals > MOST_REFUSALS:
-                return failed(answer)
+                return _stopped(rows, answer, refused, learnt)
             if len(piece) > 1:
                 queue += halves(piece)
                 if answer.fault_code == FaultCode.RESOURCES_EXCEEDED:
@@ -138,11 +138,24 @@ def get_values(names: Sequence[str], habits: Behaviour) -> Program:
             learnt["partial_paths"] = False
             found = yield from _by_names(piece, habits)
             if isinstance(found, m.FaultMessage):
-                return failed(found)
+                return _stopped(rows, found, refused, learnt)
             rows += found
         else:
             rows += answer.parameter_list
     return _read({"parameter_list": rows} if rows or not refused else None, first, refused, learnt)
+
+
+def _stopped(
+    rows: list[m.ParameterValueStruct],
+    fault: m.FaultMessage,
+    refused: list[ParameterFaultDetail],
+    learnt: dict[str, Any],
+) -> Result:
+    """The end of a reading that the device refuses altogether; what it has told before is told."""
+    told = detail(fault)
+    parameters = (*refused, *told.parameters)
+    result = {"parameter_list": rows} if rows else None
+    return Result(TaskStatus.FAILED, result, FaultDetail(told.code, told.string, parameters), learnt=learnt)
 
 
 def _unlearn(learnt: dict[str, Any], fault: m.FaultMessage) -> None:
