@@ -400,6 +400,9 @@ def test_events_and_faults_are_kept(say: Say) -> None:
     """What the device told and what it refused can be looked up afterwards."""
     assert "0 BOOTSTRAP" in say("device", "events", SERIAL)[1]
     assert "Device.DeviceInfo.SerialNumber: 9008" in say("device", "faults", SERIAL)[1]
+    head, *rows = say("device", "faults")[1].splitlines()
+    assert head.split("\t") == ["WHEN", "DEVICE", "RPC", "FAULT"]
+    assert {row.split("\t")[1] for row in rows} == {the_id(say)}
 
 
 def test_a_refused_device_is_shut_out_until_it_is_approved(say: Say) -> None:

@@ -21,6 +21,7 @@ class Login(Struct, frozen=True):
     """What became of a device's credentials.
 
     credential: the one it proved to know; None where it gave none. refused: it gave wrong ones. stale: only the nonce was too old.
+    username: who it says it is where it is refused, as it came; reason: why, both for the log and never for the device.
     certificate: the common name of the client certificate that it showed in place of a password.
     old: by the password of a group that another one has replaced.
     """
@@ -29,6 +30,7 @@ class Login(Struct, frozen=True):
     refused: bool = False
     stale: bool = False
     reason: str = ""
+    username: str = ""
     certificate: str = ""
     old: bool = False
 
@@ -75,7 +77,7 @@ class CpeAuth:
                 return _opened(found)
             before = self._before(found)
             if found is None or before is None or not hmac.compare_digest(before.old_sha256, given):
-                return Login(refused=True, reason="wrong username or password")
+                return _refused(username, found, "wrong username or password")
             return _opened(found, old=True)
         username_given = self._digest.username_of(header)
         if username_given is None:
@@ -87,11 +89,11 @@ class CpeAuth:
             return _opened(found)
         before = self._before(found)
         if found is None or before is None or verdict.stale:
-            return Login(refused=True, stale=verdict.stale, reason=verdict.reason)
+            return _refused(username_given, found, verdict.reason, stale=verdict.stale)
         hashes = {"MD5": before.old_md5, "SHA-256": before.old_sha256}
         verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
         if not verdict.ok:
-            return Login(refused=True, stale=verdict.stale, reason=verdict.reason)
+            return _refused(username_given, found, verdict.reason, stale=verdict.stale)
         return _opened(found, old=True)
 
     def _before(self, found: CredentialRecord | None) -> GroupLogin | None:
@@ -108,7 +110,15 @@ class CpeAuth:
         return await self._store.credential(username)
 
 
+def _refused(username: str, found: CredentialRecord | None, reason: str, *, stale: bool = False) -> Login:
+    """The log may tell a wrong name from a wrong password, which the device must not be told."""
+    if reason == "wrong username or password":
+        reason = "nobody has this user name" if found is None else "the password is wrong"
+    return Login(refused=True, stale=stale, reason=reason, username=username)
+
+
 def _opened(found: CredentialRecord, *, old: bool = False) -> Login:
     if found.group is not None and not found.group.enabled:
-        return Login(refused=True, reason=f"the login of the group {found.group.name!r} is switched off")
+        reason = f"the login of the group {found.group.name!r} is switched off"
+        return Login(refused=True, reason=reason, username=found.username)
     return Login(found, old=old)

@@ -6,7 +6,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Device, Token, connect, resolve
+from homeport.cli.common import Acs, AsJson, Device, Token, complete_device, connect, resolve
 from homeport.cli.faults import fault_lines
 from homeport.cli.when import shown
 
@@ -71,18 +71,34 @@ def _told(event: dict[str, Any]) -> str:
     return str(event["code"])
 
 
-def faults(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
-    """List the faults that a device has answered."""
+def faults(
+    device: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DEVICE",
+            help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
+            autocompletion=complete_device,
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = 50,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> None:
+    """List the faults that a device has answered, or all devices."""
     client = connect(acs, token)
-    found = list(client.items("/faults", {"device": resolve(client, device)}, limit=limit))
+    whose = None if device is None else resolve(client, device)
+    found = list(client.items("/faults", {"device": whose}, limit=limit))
     if json:
         output.print_json(found)
         return
-    rows = [
-        (shown(f["at"]), f["rpc"], "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line))
-        for f in found
-    ]
-    output.print_table(("WHEN", "RPC", "FAULT"), rows, empty="no faults")
+    rows = []
+    for f in found:
+        said = "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line)
+        rows.append((shown(f["at"]), *((f["device"],) if whose is None else ()), f["rpc"], said))
+    heads = ("WHEN", *(("DEVICE",) if whose is None else ()), "RPC", "FAULT")
+    output.print_table(heads, rows, empty="no faults")
 
 
 def session_row(session: dict[str, Any]) -> tuple[str, ...]:

@@ -127,6 +127,20 @@ def test_a_rotated_password_opens_until_its_overlap_is_over(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_refused_login_says_who_it_claims_to_be_and_what_is_wrong(way: str) -> None:
+    """For the log, where a person looks for the device that cannot come in; the answer to the device is the same for all."""
+
+    async def scene() -> None:
+        bench = Bench()
+        await bench.groups.make("fibre", username="dkt", state=DeviceState.APPROVED)
+        wrong, nobody = await bench.check(way, "dkt", "guess"), await bench.check(way, "dtk", "guess")
+        assert (wrong.refused, wrong.username, wrong.reason) == (True, "dkt", "the password is wrong")
+        assert (nobody.refused, nobody.username, nobody.reason) == (True, "dtk", "nobody has this user name")
+
+    play(scene())
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_login_that_is_switched_off_or_gone_opens_nothing(way: str) -> None:
     """Also without an overlap: the password before is out at once."""
 

@@ -429,7 +429,7 @@ class Door:
     def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
         self._hub.stats.unauthorized += 1
         if login.refused and not login.stale:
-            _log.warning("a login failed", peer=request.host, reason=login.reason)
+            _log.warning("a login failed", user=login.username[:128], peer=request.host, reason=login.reason)
         offered = self._auth.challenges(secure=request.secure, stale=login.stale)
         return plain(401, "log in", *((b"WWW-Authenticate", c.encode("latin-1", "replace")) for c in offered))
 
