@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from homeport.acs.engine import settle
 from homeport.acs.records import TaskStatus
 from homeport.acs.services import overdue
+from homeport.acs.storage.interface import TaskChange, UnitOfWork
 from homeport.codec import messages as m
 from homeport.codec.envelope import decode
 from support.acs_clock import Clock
@@ -300,3 +302,22 @@ async def test_a_transfer_that_was_called_off_ends(tmp_path: Path) -> None:
         ]
         assert (await bed.task_now(loads[0]))["result"]["cancelled_by"] == stops[0]["id"]
         assert (await ended(bed, follower))["status"] == "failed"
+
+
+@played
+async def test_a_transfer_that_is_told_of_before_it_is_sent_again_is_not_sent_again(tmp_path: Path) -> None:
+    """The device's queue did not name it any more, and the session broke off before it was sent once more."""
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
+        device.urn = "urn:dslforum-org:cwmp-1-2"
+        task = await bed.task("Download", FIRMWARE | {"command_key": "k"})
+        await lose(bed, device)
+        kept = await bed.app.store.task(task["id"])
+        assert kept is not None
+        unit = UnitOfWork()
+        unit.tasks.append(TaskChange(settle.again(kept, 3, 0.0), frozenset({TaskStatus.UNKNOWN})))
+        await bed.app.store.commit(unit)
+        device.cookie = ""
+        await device.inform("7 TRANSFER COMPLETE")
+        await device.post(m.TransferComplete("k", m.FaultStruct(0, ""), m.UNKNOWN_TIME, m.UNKNOWN_TIME))
+        assert (await device.post(None)).status == 204
+        assert (await bed.task_now(task))["status"] == "done"

@@ -254,7 +254,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
     args: the RPC's arguments as JSON values, under the standard's names in snake_case.
     priority: higher first. expires: not sent after this time. after: a task that must be done before.
     progress: what the task has learnt on its way (instances before AddObject, offenders left out; when the device has accepted it or
-    its answer was lost, and when it is looked at again; whether it was sent again after a lost answer).
+    its answer was lost, and when it is looked at again; whether it is sent again after a lost answer, and may have been done then).
     call: whether the device is to be asked to open a session for it.
     idempotency_key: given by who made it, so that the same wish told twice makes one task; wish: what was wished, as a hash.
     """

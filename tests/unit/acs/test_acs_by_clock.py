@@ -109,6 +109,43 @@ def test_a_restart_that_is_told_of_late_is_done_after_all(rpc: str, told: list[s
         assert after == failed
 
 
+@pytest.mark.parametrize(
+    ("rpc", "told", "by"),
+    [
+        ("Reboot", ["1 BOOT", "M Reboot=k"], "M Reboot"),
+        ("FactoryReset", ["0 BOOTSTRAP"], "0 BOOTSTRAP"),
+        ("Reboot", ["2 PERIODIC"], ""),
+        ("SetParameterValues", ["1 BOOT"], ""),
+    ],
+)
+def test_a_restart_that_is_told_of_before_it_is_sent_again_is_not_sent_again(
+    rpc: str, told: list[str], by: str
+) -> None:
+    """Its answer was lost, and the session in which it should be sent again, too. One that was never sent is not done by a boot."""
+    again = settle.at_contact(without_answer(rpc), events("2 PERIODIC"), attempts=3, now=20.0)
+    assert again.status is TaskStatus.QUEUED
+    after = settle.at_inform(again, events(*told), attempts=3, patience=PATIENCE, now=30.0)
+    assert after == (settle.done(again, {"confirmed": by}, 30.0) if by else again)
+    fresh = a_task(rpc, progress={})
+    assert settle.at_inform(fresh, events(*told), attempts=3, patience=PATIENCE, now=30.0) == fresh
+
+
+def test_what_may_have_been_done_is_not_told_to_have_expired() -> None:
+    """Expired means that it was not sent. A read, or what is known not to have been done, expires."""
+    for rpc, status in (("SetParameterValues", TaskStatus.FAILED), ("GetParameterValues", TaskStatus.EXPIRED)):
+        again = settle.at_contact(without_answer(rpc, expires=50.0), [], attempts=3, now=20.0)
+        after = settle.by_clock(again, patience=PATIENCE, now=60.0)
+        assert (again.status, after.status, after.finished) == (TaskStatus.QUEUED, status, 50.0)
+    not_made = settle.finished(
+        without_answer("AddObject", expires=50.0),
+        steps.Result(TaskStatus.QUEUED),
+        attempts=3,
+        patience=PATIENCE,
+        now=20.0,
+    )
+    assert settle.by_clock(not_made, patience=PATIENCE, now=60.0).status is TaskStatus.EXPIRED
+
+
 @pytest.mark.parametrize("code", [0, 9010])
 def test_a_transfer_that_is_told_of_late_ends_as_it_says(code: int) -> None:
     """Done without the fault that the clock had given it, or failed with the device's own."""

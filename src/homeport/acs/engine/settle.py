@@ -74,6 +74,7 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
         if over or task.rpc.startswith("X_"):
             why = "it has expired" if over else f"whether {task.rpc} may be done twice is not known, either"
             return _for_good(task, f"{_NOT_KNOWN}; it is not sent again: {why}", now)
+        task = replace(task, progress=task.progress | {"maybe": True})
     return again(task, attempts, now)
 
 
@@ -129,6 +130,8 @@ def overdue(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
 def by_clock(task: TaskRecord, *, patience: Patience, now: float) -> TaskRecord:
     """The task as the clock leaves it: expired, overdue, or the same."""
     if expired(task, now):
+        if task.progress.get("maybe"):
+            return _for_good(task, f"{_NOT_KNOWN}; it is not sent again: it has expired", task.expires or now)
         return replace(task, status=TaskStatus.EXPIRED, finished=task.expires)
     return overdue(task, patience=patience, now=now)
 
@@ -193,13 +196,14 @@ def at_inform(
     task: TaskRecord, events: Sequence[EventStruct], *, attempts: int, patience: Patience, now: float
 ) -> TaskRecord:
     """An open task when its device opens a session: `at_contact` where its answer was lost; where an end is awaited, done if an event
-    tells of the restart, failed if it is overdue and this session will not tell it either.
+    tells of the restart (as where it is to be sent again), failed if it is overdue and this session will not tell it either.
 
     A device may have sessions before it restarts, so one without the event says nothing.
     """
     if task.status is TaskStatus.UNKNOWN or (task.status is TaskStatus.RUNNING and not _awaited(task)):
         return at_contact(task, events, attempts=attempts, now=now)
-    if not _awaited(task):
+    sent_before = task.status is TaskStatus.QUEUED and bool(task.progress.get("again"))
+    if not _awaited(task) and not sent_before:
         return task
     if task.rpc in RESTARTS:
         told = _told_restart(task, events)

@@ -200,7 +200,7 @@ class Sessions(Turns):
         changes = []
         tasks = await self._store.open_tasks(work.device)
         for task in tasks:
-            if task.status is not TaskStatus.QUEUED:
+            if task.status is not TaskStatus.QUEUED or task.progress:
                 after = settle.at_inform(
                     task, events, attempts=settings.task_attempts, patience=self._hub.patience, now=self._hub.sure()
                 )
@@ -300,7 +300,8 @@ class Sessions(Turns):
         """
 
         def meant(task: TaskRecord) -> bool:
-            return task.command_key == key and task.rpc in settle.TRANSFERS and task.status is not TaskStatus.QUEUED
+            sent = task.status is not TaskStatus.QUEUED or task.progress.get("again")
+            return task.command_key == key and task.rpc in settle.TRANSFERS and bool(sent)
 
         if not key:
             return False
