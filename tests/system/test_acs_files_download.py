@@ -138,6 +138,13 @@ def test_conditions_and_head_are_answered(tmp_path: Path) -> None:
             part = {"Range": "bytes=1-2"}
             assert (await ask(url, headers=part | {"If-Range": tag})).status == 206
             assert (await ask(url, headers=part | {"If-Range": '"other"'})).status == 200
+            for asked in ("bytes=1-2", "bytes=10240-"):  # RFC 9110 14.2: ranges are GET's alone
+                head = await ask(url, "HEAD", headers={"Range": asked})
+                assert (head.status, head.headers["content-length"]) == (200, str(len(CONTENT)))
+            assert (await ask(url, headers={"If-Match": f'"other", {tag}'})).status == 200
+            for other in ('"other"', f"W/{tag}"):
+                gone = await ask(url, headers={"If-Match": other})
+                assert (gone.status, gone.headers["etag"]) == (412, tag)
             behind = await ask(url, headers={"Range": "bytes=10240-"})
             assert (behind.status, behind.headers["content-range"]) == (416, "bytes */10240")
             assert "10240 bytes" in behind.body.decode()

@@ -262,3 +262,59 @@ def test_credentials_are_no_hindrance(tmp_path: Path) -> None:
     who = Credentials("u", "p")
     got = with_server(tmp_path, lambda base: fetch(base + "/a", tmp_path / "b", credentials=who, limits=FAST))
     assert got.size == 1
+
+
+class Client(asyncio.DatagramProtocol):
+    """A device's own port. heard: packets, with the port of the server that sent each."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[tuple[Packet, int]] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.heard.put_nowait((decode(data), addr[1]))
+
+
+async def a_client(base: str) -> tuple[Client, asyncio.DatagramTransport, Callable[[Packet, int], None]]:
+    """(the client, its socket, how it sends to a port of the server; 0: to the server's own)."""
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_datagram_endpoint(Client, local_addr=("127.0.0.1", 0))
+    server = int(base.rpartition(":")[2])
+    return client, transport, lambda packet, port=0: transport.sendto(encode(packet), ("127.0.0.1", port or server))
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 5_000, "-8", "", "0x200", "7"])
+def test_an_option_that_is_no_number_is_not_granted(tmp_path: Path, value: str) -> None:
+    """RFC 2347: the transfer goes on without it."""
+    (tmp_path / "a").write_bytes(b"x")
+
+    async def ask(base: str) -> Packet:
+        client, transport, send = await a_client(base)
+        send(Ask(False, "a", "octet", {"blksize": value, "timeout": value if value != "7" else "0"}), 0)
+        async with asyncio.timeout(5):
+            packet, _ = await client.heard.get()
+        transport.close()
+        return packet
+
+    assert with_server(tmp_path, ask) == Data(1, b"x")
+
+
+def test_a_device_that_restarts_in_the_middle_is_served_from_its_old_port(tmp_path: Path) -> None:
+    """Its old transfer is still waited for; a request that is only told twice begins no second one."""
+    (tmp_path / "a").write_bytes(bytes(2_000))
+
+    async def scene(base: str) -> tuple[Packet, bool]:
+        client, transport, send = await a_client(base)
+        async with asyncio.timeout(5):
+            send(Ask(False, "a"), 0)
+            send(Ask(False, "a"), 0)
+            _, port = await client.heard.get()
+            send(Ack(1), port)
+            while (await client.heard.get())[0] != Data(2, bytes(512)):
+                pass
+            send(Ask(False, "a"), 0)
+            while (heard := await client.heard.get())[0] == Data(2, bytes(512)):
+                pass
+        transport.close()
+        return heard[0], heard[1] != port
+
+    assert with_server(tmp_path, scene) == (Data(1, bytes(512)), True)

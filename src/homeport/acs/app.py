@@ -6,6 +6,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -43,7 +45,8 @@ from homeport.acs.services.timekeeper import NOTED_EVERY, uptime
 from homeport.acs.services.tokens import ADMIN, make_token, token_digest, token_holder
 from homeport.acs.services.udp_calls import UdpCalls
 from homeport.acs.services.users import Throttle, Users
-from homeport.acs.services.webhooks import Webhooks, post
+from homeport.acs.services.webhook_post import post
+from homeport.acs.services.webhooks import Webhooks
 from homeport.acs.services.xmpp_calls import ANNOUNCE_EVERY as XMPP_ANNOUNCE_EVERY
 from homeport.acs.services.xmpp_calls import XmppCalls, link_settings
 from homeport.acs.storage.blobs import Blobs
@@ -203,7 +206,8 @@ class AcsApp:
         if self._first:
             await self._admin_token()
         self.users = Users(self.hub, Throttle(board.failures, board.lock) if board is not None else None)
-        self.webhooks = Webhooks(self.hub, post, monotonic=time.monotonic)
+        networks = [ip_network(n, strict=False) for n in settings.webhook_networks]
+        self.webhooks = Webhooks(self.hub, partial(post, networks=networks), monotonic=time.monotonic)
         await self.webhooks.reload()  # before the first device is served, of whom they are to be told
         audit = Audit(self.hub)
         groups = Groups(self.hub)

@@ -201,6 +201,11 @@ class AcsSettings:
         " and what has expired by it is not sent; after a standstill of more than a day it is an hour at most; 0 believes it at once.",
         unit="seconds",
     )
+    webhook_networks: tuple[str, ...] = setting(
+        (),
+        "Networks (CIDR) that webhooks may be sent to; empty: all but link-local ones (169.254.0.0/16, fe80::/10), where clouds"
+        " keep the secrets of their machines.",
+    )
     webhook_keep_hours: float = setting(
         24.0, "How long an event waits for a webhook that does not answer, before it is dropped.", unit="hours"
     )
@@ -231,7 +236,7 @@ class AcsSettings:
                 f"http_listen is {self.http_listen}, but the REST API has no TLS of its own: listen on 127.0.0.1 behind"
                 " a TLS proxy, or set allow_remote_http when the network is trusted"
             )
-        for name in ("trusted_proxies", "connection_request_networks"):
+        for name in ("trusted_proxies", "connection_request_networks", "webhook_networks"):
             for text in getattr(self, name):
                 try:
                     ip_network(text, strict=False)

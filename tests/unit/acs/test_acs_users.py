@@ -1,10 +1,15 @@
 """Users' throttle, the webhooks' signature, and what the audit log shows of a request."""
 
+import asyncio
 import hashlib
 import hmac
+from ipaddress import ip_network
+
+import pytest
 
 from homeport.acs.services.masking import MASK, masked_json
 from homeport.acs.services.users import SLOWEST, Throttle
+from homeport.acs.services.webhook_post import may_go_to, post
 from homeport.acs.services.webhooks import signature
 
 
@@ -39,3 +44,38 @@ def test_what_the_audit_log_keeps_of_a_request_holds_no_secret():
     assert "geheim" not in masked_json(b'{"operations": [{"url": "http://x", "password": "geheim"}]}')
     assert masked_json(b"\xff\x00") == "(2 bytes)"
     assert masked_json(b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "may"),
+    [
+        ("192.0.2.7", (), True),
+        ("127.0.0.1", (), True),
+        ("10.1.2.3", (), True),
+        ("169.254.169.254", (), False),
+        ("::ffff:169.254.169.254", (), False),
+        ("fe80::1%eth0", (), False),
+        ("0.0.0.0", (), False),
+        ("224.0.0.1", (), False),
+        ("169.254.169.254", ("169.254.169.254/32",), True),
+        ("192.0.2.7", ("192.0.2.0/24", "2001:db8::/32"), True),
+        ("127.0.0.1", ("192.0.2.0/24",), False),
+        ("2001:db8::7", ("192.0.2.0/24", "2001:db8::/32"), True),
+    ],
+)
+def test_webhooks_go_where_they_may(address: str, networks: tuple[str, ...], may: bool):
+    """To the networks that are named; where none is, not where clouds keep the secrets of their machines."""
+    assert may_go_to(address, [ip_network(network) for network in networks]) is may
+
+
+def test_a_webhook_s_address_is_looked_at_when_it_is_connected_to():
+    """Whatever its name says, and in whatever way a number is written."""
+    local = [ip_network("192.0.2.0/24")]
+    for url in ("http://localhost:1/", "http://127.0.0.1:1/", "http://[::1]:1/"):
+        with pytest.raises(OSError, match=r"webhooks are not sent to (127\.0\.0\.1|::1); .*webhook_networks"):
+            asyncio.run(post(url, b"", {}, networks=local))
+    with pytest.raises(OSError, match="cannot connect"):
+        asyncio.run(post("http://127.0.0.1:1/", b"", {}, networks=[ip_network("127.0.0.0/8")]))
+    for url in ("http://2852039166/", "http://0xa9fea9fe/"):
+        with pytest.raises(OSError):
+            asyncio.run(post(url, b"", {}))

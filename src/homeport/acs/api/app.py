@@ -17,6 +17,7 @@ from homeport._version import __version__
 from homeport.acs.api import errors
 from homeport.acs.api.bodies import BodyLimit
 from homeport.acs.api.metrics import Metrics
+from homeport.acs.api.origin import Forwarded
 from homeport.acs.records import AuditRecord, Scope, TokenRecord
 from homeport.acs.services.audit import Audit
 from homeport.acs.services.devices import Devices
@@ -30,6 +31,7 @@ from homeport.acs.services.tokens import Watchers
 from homeport.acs.services.users import Users
 from homeport.acs.services.webhooks import Webhooks
 from homeport.errors import StoreError
+from homeport.http.forwarded import TrustedProxies
 
 Holder = Callable[[str | None], Awaitable[TokenRecord | None]]
 """The token in an Authorization header, None where it is not good."""
@@ -216,7 +218,10 @@ def build(given: Services) -> FastAPI:
         app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(authorized), Depends(known_query)])
     app.include_router(users.door, prefix="/api/v1", dependencies=[Depends(known_query)])
     app.add_middleware(Outcomes, audit=given.audit)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, holder=given.token_holder)
+    proxies = TrustedProxies(given.hub.settings.trusted_proxies)
+    if proxies:
+        app.add_middleware(Forwarded, proxies=proxies)
     metrics = Metrics(given)
     app.state.watchers = Watchers(given.token_holder, given.hub.clock)
 

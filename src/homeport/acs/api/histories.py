@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from homeport.acs.api import shapes
-from homeport.acs.api.app import Use
+from homeport.acs.api.app import Services, Use
 from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
 from homeport.acs.api.shapes import EventPage, FaultPage, SessionPage, SessionWithMessages
 from homeport.acs.services.hub import END, GAP, NotFound
+from homeport.errors import StoreError
 
 router = APIRouter(route_class=Quick, tags=["histories"])
 
@@ -65,6 +66,7 @@ async def list_faults(
 )
 async def stream_events(
     use: Use,
+    request: Request,
     device: Annotated[str | None, Query(max_length=2_400)] = None,
     last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=64)] = None,
 ) -> StreamingResponse:
@@ -72,12 +74,20 @@ async def stream_events(
 
     Who comes back with the `Last-Event-ID` that he has heard gets what he has missed, or the event `gap` where that is not known any more.
     `gap` also comes where this process may have missed what happened at the others. A silent stream has a comment every 15 seconds.
+    The stream ends with the token that opened it.
     """
+    token = request.headers.get("authorization")
+    time = asyncio.get_running_loop().time
 
     async def stream() -> AsyncIterator[bytes]:
         async with use.hub.bus.listen(last) as queue:
             yield b": listening\n\n"
+            asked = time()
             while True:
+                if time() - asked > HEARTBEAT / 2:
+                    if not await _still_good(use, token):
+                        return
+                    asked = time()
                 try:
                     async with asyncio.timeout(HEARTBEAT):
                         event = await queue.get()
@@ -91,3 +101,11 @@ async def stream_events(
                     yield f"{number}event: {event['kind']}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _still_good(use: Services, token: str | None) -> bool:
+    """Whether the token opens the stream still: it may have been taken back, or ended by itself, hours after it began."""
+    try:
+        return await use.token_holder(token) is not None
+    except StoreError:
+        return True  # nobody is shut out because the database is away

@@ -39,6 +39,11 @@ def names_tag(header: str | None, tag: str) -> bool:
     return header.strip() == "*" or tag in {t.strip().removeprefix("W/") for t in header.split(",")}
 
 
+def still_is(if_match: str | None, tag: str) -> bool:
+    """Whether If-Match is not there, or names this entity tag (strong comparison)."""
+    return if_match is None or if_match.strip() == "*" or tag in {t.strip() for t in if_match.split(",")}
+
+
 def range_applies(if_range: str | None, tag: str, modified: str) -> bool:
     """Whether the Range counts: there is no If-Range, or it names what is here now."""
     return if_range is None or if_range.strip() in (tag, modified)

@@ -20,7 +20,7 @@ import structlog
 
 from homeport.acs.config import AcsSettings
 from homeport.acs.files.limits import Pace, spend
-from homeport.acs.files.ranges import Unsatisfiable, names_tag, range_applies, wanted_range
+from homeport.acs.files.ranges import Unsatisfiable, names_tag, range_applies, still_is, wanted_range
 from homeport.acs.files.wire import BadRequest, Gone, Request, Wire
 from homeport.acs.records import FileRecord, TaskRecord
 from homeport.acs.services.file_links import Direction, Flaw, Grant
@@ -209,12 +209,15 @@ class FileServer:
         tag, modified = f'"{record.sha256}"', formatdate(record.created, usegmt=True)
         about = [("ETag", tag), ("Last-Modified", modified), ("Accept-Ranges", "bytes"), ("Cache-Control", "no-store")]
         asked = request.headers
+        if not still_is(asked.get("if-match"), tag):
+            await self._refuse(wire, 412, "the file is another one by now", about)
+            return
         if names_tag(asked.get("if-none-match"), tag):
             await self._drop_body(wire)
             wire.head(304, about, record.size)
             return
         status, first, length = 200, 0, record.size
-        if range_applies(asked.get("if-range"), tag, modified):
+        if request.method == "GET" and range_applies(asked.get("if-range"), tag, modified):
             try:
                 part = wanted_range(asked.get("range"), record.size)
             except Unsatisfiable:

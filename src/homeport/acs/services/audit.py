@@ -3,6 +3,7 @@
 The row is on the disk before the change is tried, its outcome soon after; a row without an outcome tells of an ACS that died in between.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -16,6 +17,9 @@ from homeport.acs.storage.interface import DocumentChange, UnitOfWork
 KIND: Final = "audit"
 MOST_SHOWN: Final = 2_000
 """Characters of a request's body that are kept."""
+
+MOST_LOOKED_AT: Final = 5_000
+"""Rows that are read for one page of those that fit: the log may hold a year."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AuditRecord).decode
@@ -50,8 +54,12 @@ class Audit:
     async def page(
         self, *, by: str | None, path: str | None, limit: int, cursor: str | None
     ) -> tuple[list[AuditRecord], str | None]:
-        """Rows, youngest first, and the cursor of the next page. by: of one user or token; path: whose path begins so."""
+        """Rows, youngest first, and the cursor of the next page. by: of one user or token; path: whose path begins so.
+
+        There may be fewer than `limit` and yet more behind them: one page looks at so many rows and no more.
+        """
         found: list[AuditRecord] = []
+        looked_at = 0
         while True:
             page = await self._store.documents(KIND, limit=500, cursor=cursor, youngest=True)
             for document in page.items:
@@ -62,8 +70,10 @@ class Audit:
                         more = document is not page.items[-1] or page.next is not None
                         return found, document.name if more else None
             cursor = page.next
-            if cursor is None:
-                return found, None
+            looked_at += len(page.items)
+            if cursor is None or looked_at >= MOST_LOOKED_AT:
+                return found, cursor
+            await asyncio.sleep(0)
 
     async def prune(self) -> None:
         """Delete what is older than the settings keep."""

@@ -7,7 +7,6 @@ that does not answer delays nobody else. Of several processes on one database on
 import asyncio
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -309,29 +308,3 @@ def _check(url: str, events: tuple[str, ...]) -> None:
     for kind in events:
         if kind not in EVENTS:
             raise Invalid(f"there are no events of the kind {kind!r}; there are {', '.join(EVENTS)}")
-
-
-async def post(url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = 10.0) -> int:
-    """POST by aiohttp; redirects are not followed, and the answer's body is not read. Raises OSError with a sentence."""
-    import aiohttp  # only where there is a webhook
-
-    try:
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
-            session.post(url, data=body, headers=dict(headers), allow_redirects=False) as answer,
-        ):
-            return answer.status
-    except TimeoutError:
-        raise OSError(f"it did not answer within {seconds:g} s") from None
-    except aiohttp.InvalidURL:  # its text is the whole address, with a password
-        raise OSError("the host in its address is no name; correct the address") from None
-    except aiohttp.ClientConnectorDNSError as e:
-        raise OSError(f"the name {e.host} has no address") from e
-    except aiohttp.ClientConnectorCertificateError as e:
-        raise OSError(f"the certificate of {e.host} is not trusted: {e.certificate_error}") from e
-    except aiohttp.ClientConnectorError as e:
-        why = os.strerror(e.os_error.errno) if e.os_error.errno else str(e.os_error)
-        raise OSError(f"cannot connect to {e.host}:{e.port}: {why.lower()}") from e
-    except (aiohttp.ClientError, ValueError) as e:
-        raise OSError(str(e) or type(e).__name__) from e

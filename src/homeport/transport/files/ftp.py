@@ -79,7 +79,7 @@ async def _size(client: "aioftp.Client", path: str) -> int | None:
     await client.command("TYPE I", "200")
     code, info = await client.command(f"SIZE {path}", ("2xx", "5xx"))
     text = info[-1].strip().split(" ")[-1]
-    return int(text) if code.matches("213") and text.isdigit() else None
+    return int(text) if code.matches("213") and text.isascii() and text.isdigit() else None
 
 
 async def _modified(client: "aioftp.Client", path: str) -> str:

@@ -12,7 +12,17 @@ from typing import Final
 from homeport.transport.files.result import FileLimits, FileOptions, FileTransferError, Place, Trouble
 from homeport.transport.files.sink import FileBlocks, Sink
 from homeport.transport.files.tftp_link import Address, Link, PeerRefused, PeerSilent
-from homeport.transport.files.tftp_packets import DEFAULT_BLOCK, Ack, Ask, Data, ErrorCode, OptionAck, Packet, Refusal
+from homeport.transport.files.tftp_packets import (
+    DEFAULT_BLOCK,
+    Ack,
+    Ask,
+    Data,
+    ErrorCode,
+    OptionAck,
+    Packet,
+    Refusal,
+    number,
+)
 
 PORT: Final = 69
 
@@ -51,7 +61,7 @@ async def _get(place: Place, sink: Sink, limits: FileLimits, options: FileOption
         if isinstance(answer, OptionAck):
             try:
                 block_size = _granted(answer, options.tftp_block_size)
-                sink.announce(int(answer.options["tsize"]) if answer.options.get("tsize", "").isdigit() else None)
+                sink.announce(number(answer.options.get("tsize")))
             except (ValueError, FileTransferError) as e:
                 link.send(Refusal(ErrorCode.OPTIONS_REFUSED, str(e)[:100]))
                 raise

@@ -32,12 +32,14 @@ class Link(asyncio.DatagramProtocol):
 
     remote: None until the peer's first packet names its port (RFC 1350 section 4); host limits who that may be.
     timeout: seconds before the first repetition; it doubles, up to give_up seconds of silence in all.
+    answered: whether the peer has said anything that was waited for.
     """
 
     def __init__(self, *, timeout: float, give_up: float) -> None:
         self.remote: Address | None = None
         self.hosts: frozenset[str] = frozenset()
         self.timeout = timeout
+        self.answered = False
         self._give_up = give_up
         self._packets: asyncio.Queue[bytes] = asyncio.Queue(maxsize=64)
         self._transport: asyncio.DatagramTransport | None = None
@@ -100,6 +102,7 @@ class Link(asyncio.DatagramProtocol):
             if isinstance(packet, Refusal):
                 raise PeerRefused(packet.code, packet.text)
             if accept(packet):
+                self.answered = True
                 return packet
 
     async def receive(

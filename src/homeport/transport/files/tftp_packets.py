@@ -60,6 +60,13 @@ class OptionAck:
 Packet = Ask | Data | Ack | Refusal | OptionAck
 
 
+def number(text: str | None) -> int | None:
+    """The number that an option's value is; None for one that is not there or is none: it is then not granted (RFC 2347)."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 18:
+        return None
+    return int(text)
+
+
 def decode(packet: bytes) -> Packet:
     """What a datagram says. Raises ValueError where it is not TFTP."""
     if len(packet) < 4:

@@ -16,6 +16,7 @@ from homeport.transport.files.tftp_packets import (
     Packet,
     Refusal,
     decode,
+    number,
 )
 
 MOST_TRANSFERS: Final = 64
@@ -46,7 +47,8 @@ class TftpServer(asyncio.DatagramProtocol):
         self._timeout, self._give_up = timeout, give_up
         self._max_size, self._max_block = max_size, max_block
         self._transport: asyncio.DatagramTransport | None = None
-        self._tasks: dict[Address, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: dict[Address, Link] = {}
 
     async def start(self) -> int:
         """Listen; the port. Raises OSError."""
@@ -59,7 +61,7 @@ class TftpServer(asyncio.DatagramProtocol):
         """Stop listening and end the transfers."""
         if self._transport is not None:
             self._transport.close()
-        tasks = list(self._tasks.values())
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -69,15 +71,24 @@ class TftpServer(asyncio.DatagramProtocol):
             packet = decode(data)
         except ValueError:
             return
-        if not isinstance(packet, Ask) or addr in self._tasks or len(self._tasks) >= MOST_TRANSFERS:
+        begun = self._begun.get(addr)
+        if not isinstance(packet, Ask) or (begun is not None and not begun.answered):
             return  # a repeated request: its transfer is on the way
-        task = asyncio.get_running_loop().create_task(self._serve(packet, addr))
-        self._tasks[addr] = task
-        task.add_done_callback(lambda _: self._tasks.pop(addr, None))
-
-    async def _serve(self, ask: Ask, addr: Address) -> None:
-        link = Link(timeout=self._timeout, give_up=self._give_up)
+        if len(self._tasks) >= MOST_TRANSFERS:
+            return
+        # One that has had an answer is asking anew: devices that restart in the middle use the same port again.
+        link = self._begun[addr] = Link(timeout=self._timeout, give_up=self._give_up)
         link.remote = addr
+        task = asyncio.get_running_loop().create_task(self._serve(packet, link))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, addr, link))
+
+    def _ended(self, task: asyncio.Task[None], addr: Address, link: Link) -> None:
+        self._tasks.discard(task)
+        if self._begun.get(addr) is link:
+            del self._begun[addr]
+
+    async def _serve(self, ask: Ask, link: Link) -> None:
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: link, local_addr=(self._host, 0))
         try:
             refusal = await (self._take(ask, link) if ask.write else self._give(ask, link))
@@ -101,16 +112,17 @@ class TftpServer(asyncio.DatagramProtocol):
         """(block size, what is granted)."""
         granted: dict[str, str] = {}
         block = DEFAULT_BLOCK
-        wanted = ask.options.get("blksize", "")
-        if wanted.isdigit() and int(wanted) >= 8:
-            block = min(int(wanted), self._max_block)
+        wanted = number(ask.options.get("blksize"))
+        if wanted is not None and wanted >= 8:
+            block = min(wanted, self._max_block)
             granted["blksize"] = str(block)
-        if ask.options.get("tsize", "").isdigit():
-            granted["tsize"] = str(size) if size is not None else ask.options["tsize"]
-        seconds = ask.options.get("timeout", "")
-        if seconds.isdigit() and 1 <= int(seconds) <= 255:
+        said = number(ask.options.get("tsize"))
+        if said is not None:
+            granted["tsize"] = str(size if size is not None else said)
+        seconds = number(ask.options.get("timeout"))
+        if seconds is not None and 1 <= seconds <= 255:
             link.timeout = min(float(seconds), self._timeout)
-            granted["timeout"] = seconds
+            granted["timeout"] = str(seconds)
         return block, granted
 
     async def _give(self, ask: Ask, link: Link) -> Refusal | None:
@@ -136,8 +148,7 @@ class TftpServer(asyncio.DatagramProtocol):
             return Refusal(ErrorCode.ILLEGAL, "only octet mode")
         if not self._write or path is None:
             return Refusal(ErrorCode.ACCESS, "writing is not allowed")
-        said = ask.options.get("tsize", "")
-        if said.isdigit() and int(said) > self._max_size:
+        if (number(ask.options.get("tsize")) or 0) > self._max_size:
             return Refusal(ErrorCode.DISK_FULL, "too large")
         block, granted = self._agree(ask, None, link)
         start: Packet = OptionAck(granted) if granted else Ack(0)
@@ -146,10 +157,8 @@ class TftpServer(asyncio.DatagramProtocol):
         try:
             size = 0
             with part.open("wb") as file:
-                number = 0
                 async for payload in link.receive(None, block, start):
                     size += len(payload)
-                    number = (number + 1) & 0xFFFF
                     if size > self._max_size:
                         return Refusal(ErrorCode.DISK_FULL, "too large")
                     file.write(payload)
