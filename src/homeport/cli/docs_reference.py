@@ -193,7 +193,8 @@ def _openapi() -> dict[str, Any]:
     from homeport.acs.services.hub import Hub
     from homeport.acs.services.tasks import Tasks
     from homeport.acs.services.users import Users
-    from homeport.acs.services.webhooks import Webhooks, post
+    from homeport.acs.services.webhook_post import post
+    from homeport.acs.services.webhooks import Webhooks
     from homeport.acs.storage.blobs import Blobs
     from homeport.acs.storage.memory import MemoryStore
 

@@ -12,6 +12,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 Network = IPv4Network | IPv6Network
 
 
+_NO_NAME = "the host in its address is no name; correct the address"
+
+
 class Forbidden(OSError):
     """Webhooks may not go to this address."""
 
@@ -53,7 +56,10 @@ async def post(
             return found
 
     try:
-        host = URL(url).host or ""
+        try:
+            host = URL(url).host or ""
+        except ValueError:
+            raise OSError(_NO_NAME) from None
         if ":" in host or host.replace(".", "").isdigit():
             with contextlib.suppress(ValueError):  # a name, after all
                 check(str(ip_address(host)))
@@ -68,7 +74,7 @@ async def post(
     except TimeoutError:
         raise OSError(f"it did not answer within {seconds:g} s") from None
     except aiohttp.InvalidURL:  # its text is the whole address, with a password
-        raise OSError("the host in its address is no name; correct the address") from None
+        raise OSError(_NO_NAME) from None
     except aiohttp.ClientConnectorDNSError as e:
         if isinstance(e.os_error, Forbidden):
             raise e.os_error from None
