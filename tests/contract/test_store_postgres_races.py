@@ -13,8 +13,9 @@ from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
 from homeport.acs.storage.sql import postgres_tasks
 from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres_sheet import Job
 from homeport.acs.where import parse
-from homeport.errors import StoreError
+from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
 from support.store_rows import a_device, a_task, unit
 
@@ -168,6 +169,40 @@ def test_values_are_not_shown_under_the_names_of_the_server_before(url: str, mon
             monkeypatch.undo()
             await store._link.fetch("DELETE FROM device_values")
             await store._link.fetch("DELETE FROM path_list")
+
+    run(scene())
+
+
+def test_what_was_told_last_is_written_however_often_it_could_not_be_before(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several batches were on their way when the database went; what waits again is the newest of them all."""
+
+    async def away() -> None:
+        raise StoreUnavailable("away")
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            assert store._writer is not None
+            monkeypatch.setattr(store._link, "connect", away)
+            store._writer._drop()
+            for number in range(3):
+                told = {"Device.A": StoredValue(f"{number}"), f"Device.B{number}": StoredValue("once")}
+                store.touch(S1, {"last_inform": 5.0 + number, "model": f"m{number}"}, told)
+                store._behind.drain(store._writer)
+            store.touch(S1, {"provisioning_code": "p"}, {})
+            with pytest.raises(StoreUnavailable):
+                await store.flush()
+            monkeypatch.undo()
+            await store._working().submit(Job())
+            await store.flush()
+            assert store._behind.of(S1) == ()
+            found = await store.device(S1)
+            assert found is not None
+            assert (found.last_inform, found.model, found.provisioning_code) == (7.0, "m2", "p")
+            shown = await store.reported(S1)
+            assert shown["Device.A"] == "2"
+            assert len(shown) == 4
 
     run(scene())
 

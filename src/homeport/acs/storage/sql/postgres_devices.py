@@ -192,18 +192,26 @@ class WriteBehind:
         future = writer.submit(Job(touched=touched))
 
         def done(ended: "asyncio.Future[None]") -> None:
-            self._leaving.remove(touched)
+            place = next(n for n, one in enumerate(self._leaving) if one is touched)
+            behind = self._leaving[place + 1 :]
+            del self._leaving[place]
             if isinstance(ended.exception(), StoreUnavailable):
-                for id, older in touched.items():
-                    newer = self._touched.get(id)
-                    if newer is not None:
-                        _lay(older, newer)
-                    self._touched[id] = older
+                for id, told in touched.items():
+                    self._again(id, told, [one[id] for one in behind if id in one])
             for id in touched:
                 self._left(id)
 
         future.add_done_callback(done)
         return future
+
+    def _again(self, id: str, told: Touch, newer: Sequence[Touch]) -> None:
+        """Have it written with what waits; but for what is newer, on its way behind it or waiting: that tells by itself."""
+        fields = {name: value for name, value in told[0].items() if not any(name in one[0] for one in newer)}
+        values = {path: value for path, value in told[1].items() if not any(path in one[1] for one in newer)}
+        waiting = self._touched.get(id)
+        if waiting is not None:
+            _lay((fields, values), waiting)
+        self._touched[id] = (fields, values)
 
     def _send_histories(self, writer: GroupWriter) -> "asyncio.Future[None]":
         sessions, self._sessions = self._sessions, []
