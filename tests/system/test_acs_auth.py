@@ -2,10 +2,13 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from homeport.codec.envelope import Envelope, encode
 from homeport.codec.messages import (
+    FaultMessage,
     GetParameterValuesResponse,
     Message,
     ParameterValueStruct,
@@ -13,7 +16,7 @@ from homeport.codec.messages import (
     SetParameterValues,
 )
 from homeport.http.auth import basic_header
-from support.acs_wire import Bed, acs, id_of, login, run
+from support.acs_wire import Bed, acs, an_inform, id_of, login, played, run
 
 pytestmark = pytest.mark.system
 
@@ -102,6 +105,46 @@ def test_a_device_cannot_claim_to_be_another(tmp_path: Path) -> None:
             await honest.post(None)
 
     run(scene())
+
+
+@pytest.mark.case("X12")
+@played
+async def test_no_look_alike_of_an_id_is_that_device(tmp_path: Path) -> None:
+    """Blanks, other letters that look the same, slashes, what stands for NUL: each is an id of its own, and no login of another's."""
+    alike = (
+        " S1",
+        "S1 ",
+        "S1\n",
+        "\uff33\uff11",
+        "S\u0661",
+        "s1",
+        "S1/",
+        "S1/../S1",
+        "S1%00",
+        "%531",
+        "S1\u200b",
+        "S1-",
+        "1" * 64,
+    )
+    async with acs(tmp_path) as bed:
+        await (await bed.device()).session("1 BOOT")
+        await with_credentials(bed, "S1", "one", "secret")
+    async with acs(tmp_path, cpe_auth="quarantine") as bed:
+        for serial in alike:
+            thief = await bed.device(serial)
+            header = await login(thief, "one", "secret")
+            assert (await thief.post_inform(header)).status == 403, serial
+            assert (await (await bed.device(serial)).session("1 BOOT")).status == 204, serial
+        body = encode(Envelope(body=an_inform("S1"), id="1")).replace(b">S1<", b">" + b"1" * 65 + b"<")
+        refused = (await (await bed.device()).post(body)).message
+        assert isinstance(refused, FaultMessage) and "longer than 64" in refused.fault_string
+        items = (await bed.rest("GET", "devices?limit=100")).json["items"]
+        assert len({d["id"] for d in items}) == len(alike) + 1
+        assert {d["state"] for d in items if d["serial_number"] != "S1"} == {"quarantined"}
+        for item in items:
+            assert (await bed.rest("GET", f"devices/{quote(item['id'], safe='')}")).json["serial_number"] == item[
+                "serial_number"
+            ]
 
 
 def test_a_device_with_credentials_must_use_them(tmp_path: Path) -> None:

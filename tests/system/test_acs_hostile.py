@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from homeport.codec.envelope import Envelope, encode
-from homeport.codec.messages import FaultMessage, TransferComplete
+from homeport.codec.messages import AutonomousTransferComplete, FaultMessage, TransferComplete
 from support.acs_wire import Bed, Connection, Device, acs, an_inform, id_of, played, run
 from support.hostile import GOOD, HEAD
 
@@ -289,3 +289,20 @@ async def test_an_inform_with_events_without_end_is_refused(tmp_path: Path) -> N
         assert isinstance(answer.message, FaultMessage) and answer.message.fault_code == 8003
         assert await bed.app.store.device(id_of("S9")) is None
         assert (await device.inform(*[f"M Download={i}" for i in range(64)])).status == 200
+
+
+@played
+async def test_a_stranger_tells_so_much_and_no_more(tmp_path: Path) -> None:
+    """What it says of itself is kept in short; behind twenty requests its session holds faults only, and ends like any other."""
+    body = encode(Envelope(body=AutonomousTransferComplete("", "http://x/", True, "1 F"), id="1"))
+    body = body.replace(b"<TransferURL>http://x/<", b"<TransferURL>http://x/" + b"y" * 50_000 + b"<")
+    async with acs(tmp_path, cpe_auth="quarantine") as bed:
+        device = await bed.device()
+        await device.inform()
+        answers = [(await device.post(body)).message for _ in range(22)]
+        assert [type(a).__name__ for a in answers[:20]] == ["AutonomousTransferCompleteResponse"] * 20
+        assert [a.fault_code for a in answers[20:] if isinstance(a, FaultMessage)] == [8004, 8004]
+        assert (await device.post(None)).status == 204
+        events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
+        lengths = [len(e["detail"]["transfer_url"]) for e in events if e["code"] == "AutonomousTransferComplete"]
+        assert lengths == [1_024] * 20

@@ -35,3 +35,8 @@ def test_a_forged_cookie_is_nobodys() -> None:
     assert Cookies("nodea", b"l" * 32).owner(good) is None
     assert a.owner("x" * 16) is None
     assert not a.managed("hp=" + "m" * 40)
+
+
+def test_of_many_cookies_few_are_looked_for() -> None:
+    """A head has room for hundreds, each of which would be a question to the database, from anybody."""
+    assert list(given("; ".join(f"hp={i:016}" for i in range(700)))) == [f"{i:016}" for i in range(4)]

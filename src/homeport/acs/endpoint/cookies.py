@@ -19,10 +19,16 @@ _SIGNED: Final = 8
 MANAGED, WAITING = "m", "w"
 
 
+MOST_GIVEN: Final = 4
+"""Cookies of ours that are looked for; a device that kept an old one sends two. Each may be a question to the database."""
+
+
 def given(header: str) -> Iterator[str]:
-    """The cookies of ours in a Cookie header."""
+    """The cookies of ours in a Cookie header, the first ones where there are many."""
     match = PATTERN.search(header)
-    while match is not None:
+    for _ in range(MOST_GIVEN):
+        if match is None:
+            return
         yield match[1]
         match = PATTERN.search(header, match.end())
 

@@ -26,6 +26,9 @@ LONGEST_FIELD: Final = 2_048
 LONGEST_KEY: Final = 1_024
 """Characters of an event's code and key that are kept; the standard gives a key 32."""
 
+STRANGERS_REQUESTS: Final = 20
+"""Requests that a device that is not admitted may make in one session: each is a row."""
+
 STRANGERS_VALUES: Final = 100
 STRANGERS_LONGEST: Final = 1_024
 """Parameters of an Inform that are kept of a device that is not admitted, and characters of each: a device reports some 15, and when it
@@ -90,6 +93,17 @@ def of_a_stranger(changed: dict[str, StoredValue], inform: Inform) -> dict[str, 
     """What is kept of these values where the device is not admitted: anybody may send them, and again and again."""
     first = {p.name for p in inform.parameter_list[:STRANGERS_VALUES] if len(p.value) <= STRANGERS_LONGEST}
     return {name: value for name, value in changed.items() if name in first}
+
+
+def brief(content: Any) -> Any:
+    """The same of what such a device tells otherwise, as plain values."""
+    if isinstance(content, str):
+        return content[:STRANGERS_LONGEST]
+    if isinstance(content, list | tuple):
+        return [brief(item) for item in content[:STRANGERS_REQUESTS]]
+    if isinstance(content, dict):
+        return {key: brief(value) for key, value in content.items()}
+    return content
 
 
 def assess(

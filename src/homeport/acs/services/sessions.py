@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from homeport.acs.engine import settle
 from homeport.acs.engine.args import Call
-from homeport.acs.engine.inform import LONGEST_KEY, Policy, assess, identity, of_a_stranger
+from homeport.acs.engine.inform import LONGEST_KEY, STRANGERS_REQUESTS, Policy, assess, brief, identity, of_a_stranger
 from homeport.acs.records import (
     NOTHING_TOLD,
     OPEN_STATUSES,
@@ -240,6 +240,11 @@ class Sessions(Turns):
         if not isinstance(request, m.Request) or request.element not in ACS_METHODS:
             code = FaultCode.ACS_METHOD_NOT_SUPPORTED
             return m.FaultMessage(int(code), code.text, side=code.side)
+        if not work.manage:
+            work.told += 1
+            if work.told > STRANGERS_REQUESTS:
+                code = FaultCode.ACS_RESOURCES_EXCEEDED
+                return m.FaultMessage(int(code), code.text, side=code.side)
         try:
             return await self._told(work, request)
         except Conflict:
@@ -251,6 +256,8 @@ class Sessions(Turns):
         now = hub.clock()
         unit = UnitOfWork()
         told: dict[str, Any] = masked(msgspec.to_builtins(request))
+        if not work.manage:
+            told = brief(told)
         key, ended = told.get("command_key", ""), False
         unit.events.append(
             EventRecord(

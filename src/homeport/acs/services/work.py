@@ -36,6 +36,7 @@ class Work:
         "started",
         "stored",
         "task",
+        "told",
         "tried",
         "want",
         "weighty",
@@ -50,6 +51,7 @@ class Work:
         self.manage = False
         self.over = False
         self.weighty = False
+        self.told = 0  # requests of a device that is not admitted
         self.cookie = ""
         self.place = ""
         self.patience = 60.0
