@@ -210,7 +210,12 @@ def task(status: str, **more: Any) -> dict[str, Any]:
         (
             task("failed", fault={"code": 9002, "string": "oops", "parameters": []}),
             ExitCode.FAULT,
-            "9002 Internal error",
+            "answered Reboot with 9002 Internal error",
+        ),
+        (
+            task("failed", fault={"code": 0, "string": "the device has not come back", "parameters": []}),
+            ExitCode.FAILED,
+            "Reboot of D has failed: the device has not come back; see homeport task show t1",
         ),
     ],
     ids=lambda value: value["status"] if isinstance(value, dict) else "",

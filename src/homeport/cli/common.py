@@ -12,7 +12,7 @@ import typer
 from homeport.cli import output
 from homeport.cli.client import ENDED, RestClient, find_acs, quoted
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.faults import fault_lines
+from homeport.cli.faults import fault_lines, of_the_device
 from homeport.cli.schedule import schedule
 
 _COMMON = "Common options"
@@ -214,7 +214,9 @@ def outcome(task: dict[str, Any], *, json: bool, wait: float) -> int:
     if json:
         output.print_json(task)
     status = task["status"]
-    code = {"done": ExitCode.OK, "failed": ExitCode.FAULT}.get(status, ExitCode.FAILED)
+    code = ExitCode.OK if status == "done" else ExitCode.FAILED
+    if status == "failed" and task.get("fault") and of_the_device(task["fault"]):
+        code = ExitCode.FAULT
     if status not in ENDED:
         if wait > 0:
             code = ExitCode.TIMEOUT
@@ -231,7 +233,10 @@ def _complain(task: dict[str, Any], wait: float) -> None:
     status, fault = task["status"], task.get("fault")
     if status == "failed" and fault:
         first, *more = fault_lines(fault)
-        output.error(f"{task['device']} answered {task['rpc']} with {first}")
+        if of_the_device(fault):
+            output.error(f"{task['device']} answered {task['rpc']} with {first}")
+        else:
+            output.error(f"{task['rpc']} of {task['device']} has failed: {first}; see homeport task show {task['id']}")
         for line in more:
             output.note(line)
         return

@@ -52,7 +52,7 @@ def cure(code: int) -> str:
 def fault_lines(fault: Mapping[str, Any]) -> list[str]:
     """A task's fault as lines: the outer fault, then each refused parameter with code, meaning, the device's words, what to try.
 
-    fault: `{code, string, parameters: [{name, code, string}]}`; a code that is not a number is a reason of the ACS itself.
+    fault: `{code, string, parameters: [{name, code, string}]}`; a code that is 0 or no number is a reason of the ACS itself.
     """
     parameters = fault.get("parameters") or []
     lines = [_sentence(fault.get("code"), str(fault.get("string") or ""))]
@@ -81,9 +81,15 @@ def fault_line(fault: Mapping[str, Any]) -> str:
     return "; ".join(said) + (f"; and {more} more" if more else "")
 
 
+def of_the_device(fault: Mapping[str, Any]) -> bool:
+    """Whether the device has answered so; else it is what the ACS itself found out."""
+    return _number(fault.get("code")) is not None
+
+
 def _number(code: Any) -> int | None:
+    """The code that a device has answered; None where none has."""
     text = str(code)
-    return int(text) if text.isdigit() else None
+    return int(text) or None if text.isdigit() else None
 
 
 def _advice(code: Any) -> str:

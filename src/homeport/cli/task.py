@@ -99,10 +99,13 @@ def show(task: TaskId, acs: Acs = None, token: Token = None, json: AsJson = Fals
     asked = found.get("connection_request") or {}
     if asked.get("ok") is False and found["status"] not in ENDED:
         fields.append(("connection request", f"not taken: {asked.get('reason')}"))
-    output.print_fields([(key, value) for key, value in fields if value not in ("", "0")])
+    more: list[str] = []
     if found.get("fault"):
-        for line in fault_lines(found["fault"]):
-            print(line)
+        first, *more = fault_lines(found["fault"])
+        fields.append(("fault", first))
+    output.print_fields([(key, value) for key, value in fields if value not in ("", "0")])
+    for line in more:
+        print(line)
 
 
 @app.command()

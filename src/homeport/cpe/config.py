@@ -60,7 +60,8 @@ class CpeSettings:
     connection_request_password: str = setting(
         "", "Password that a connection request must give, until the ACS sets another", secret=True
     )
-    connection_request_limit: int = setting(10, "Connection requests that may start a session, per minute")
+    # A person at an ACS types some commands a minute, each of which knocks; only genuine requests are counted.
+    connection_request_limit: int = setting(60, "Connection requests that may start a session, per minute")
 
     connection_request_networks: tuple[str, ...] = setting(
         (), "Networks from which connection requests are heard, such as 192.0.2.0/24; default all"

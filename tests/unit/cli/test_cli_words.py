@@ -139,7 +139,10 @@ def test_every_fault_code_of_the_standard_has_a_meaning() -> None:
 
 def test_a_failure_that_is_no_fault_is_told_in_the_acs_words() -> None:
     """Where no device answered, there is no code to explain."""
-    assert fault_lines({"code": "lost", "string": "the session was lost", "parameters": []}) == ["the session was lost"]
+    for code in (0, "0", "lost"):
+        fault = {"code": code, "string": "the session was lost", "parameters": []}
+        assert fault_lines(fault) == ["the session was lost"]
+        assert fault_line(fault) == "the session was lost"
 
 
 def test_tables_in_a_pipe_are_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
