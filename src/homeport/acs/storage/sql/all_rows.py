@@ -11,7 +11,7 @@ import asyncpg
 from homeport.acs.records import TaskRecord, due
 from homeport.acs.storage.sql.fills import readable_task
 from homeport.acs.storage.sql.postgres import MIGRATIONS, layout
-from homeport.acs.storage.sql.postgres_link import BROKEN, Link, cleaned, farewell, safe_url, translated, unhurried
+from homeport.acs.storage.sql.postgres_link import BROKEN, SQL, Link, cleaned, farewell, safe_url, translated, unhurried
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.values import DAMAGED, pack_delta, unpack_paths, unpack_values
 from homeport.errors import StoreError
@@ -184,7 +184,7 @@ async def target(database: Path | str) -> AsyncIterator[Target]:
     try:
         async with connection.transaction():
             yield filled, put
-            await connection.execute(QUERIES["forsake_all"])
+            await connection.execute(SQL["forsake_all"])
             for table, key in (("device", "key"), ("path_list", "id")):
                 await connection.execute(
                     f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), max({key})) FROM {table} HAVING max({key}) > 0"
