@@ -51,16 +51,24 @@ def work(number, tether):
         tether.beat()
     return 0
 
-fork, forks = os.fork, []
+fork, forks, pipe, pipes = os.fork, [], os.pipe, []
+
+def poor_pipe():
+    pipes.append(1)
+    if len(pipes) == 7:
+        raise OSError(24, "Too many open files")
+    return pipe()
 
 def poor_fork():
     forks.append(1)
     if len(forks) in (3, 5):
         raise BlockingIOError(11, "Resource temporarily unavailable")
+    with book.open("a") as out:
+        out.write(f"files {len(os.listdir('/proc/self/fd'))}\\n")
     return fork()
 
 if plan == "poor":
-    os.fork = poor_fork
+    os.fork, os.pipe = poor_fork, poor_pipe
 
 def changed(pids):
     if plan == "poor" and "all" in book.read_text():
@@ -123,7 +131,9 @@ def test_a_machine_without_memory_and_disk_for_a_moment_does_not_end_the_workers
     process.terminate()
     assert process.wait(20) == 0
     said = book.with_suffix(".log").read_text()
-    assert "cannot be started; it is tried again" in said
+    assert said.count("cannot be started; it is tried again") >= 2
+    assert "Too many open files" in said
+    assert len({words[1] for words in lines(book, "files")[2:]}) == 1, "no file stays open in the parent"
     assert "No space left on device" in said
 
 

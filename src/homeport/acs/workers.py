@@ -278,15 +278,17 @@ class _Parent:
     # --- start ---
 
     def _start(self, worker: _Worker) -> None:
-        reading, writing = os.pipe()
-        telling, tells = os.pipe()
+        ends: list[int] = []
         _flush()
         try:
+            ends += os.pipe()
+            ends += os.pipe()
             pid = os.fork()
         except OSError:
-            for end in (reading, writing, telling, tells):
+            for end in ends:
                 os.close(end)
             raise
+        reading, writing, telling, tells = ends
         if pid == 0:
             code = 70
             try:
