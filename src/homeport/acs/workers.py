@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -160,12 +160,12 @@ class _Parent:
         for worker in self._workers:
             self._start(worker)
         while True:
-            caught = signal.sigtimedwait(SIGNALS, TICK)
-            if caught is not None and caught.si_signo == signal.SIGHUP and not at_terminal():
+            caught = _caught(SIGNALS)
+            if caught == signal.SIGHUP and not at_terminal():
                 for worker in self._workers:
                     if worker.ready:
                         os.kill(worker.pid, signal.SIGHUP)
-            elif caught is not None and caught.si_signo != signal.SIGCHLD:
+            elif caught in ENDS or caught == signal.SIGHUP:
                 return 0
             news = _reports(self._workers)
             for worker in news:
@@ -189,9 +189,9 @@ class _Parent:
         why = "the workers did not end in time"
         while any(w.pid for w in self._workers) and time.monotonic() < began + STOP_WITHIN:
             _dead(self._workers)
-            caught = signal.sigtimedwait(ENDS | {signal.SIGCHLD}, TICK)
+            caught = _caught(ENDS | {signal.SIGCHLD})
             self._turn()
-            if caught is not None and caught.si_signo in ENDS and time.monotonic() - began >= AGAIN_AFTER:
+            if caught in ENDS and time.monotonic() - began >= AGAIN_AFTER:
                 why = "the end was asked for a second time"
                 break
         left = [w for w in self._workers if w.pid]
@@ -207,7 +207,7 @@ class _Parent:
         end = time.monotonic() + STOP_WITHIN
         while any(w.pid for w in left) and time.monotonic() < end:
             _dead(left)
-            signal.sigtimedwait({signal.SIGCHLD}, TICK)
+            _caught({signal.SIGCHLD})
         return 1
 
     def _bury(self) -> int | None:
@@ -315,6 +315,13 @@ class _Parent:
         worker.pid, worker.report, worker.stacks = pid, reading, telling
         worker.ready, worker.kill_at, worker.started = False, 0.0, time.monotonic()
         worker.silence = Silence(self._beats.count(worker.number))
+
+
+def _caught(signals: Collection[int]) -> int:
+    """The number of the signal that came within a tick; 0 where none came."""
+    found = signal.sigtimedwait(signals, TICK)
+    # Where the process was paused meanwhile, and the time is over when it goes on, CPython gives a record that nobody has filled.
+    return found.si_signo if found is not None and found.si_signo in signals else 0
 
 
 def _flush() -> None:
