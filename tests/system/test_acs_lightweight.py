@@ -18,6 +18,7 @@ SSID = "Device.WiFi.SSID.1.SSID"
 VERSION = "Device.DeviceInfo.SoftwareVersion"
 
 
+@pytest.mark.case("N14")
 def test_a_signed_notification_becomes_values_and_an_event(tmp_path: Path) -> None:
     """Another password, a stranger and an old datagram change nothing; neither does the shared password for a device with its own."""
 

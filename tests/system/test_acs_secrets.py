@@ -120,3 +120,35 @@ async def test_a_secret_in_any_spelling_is_in_no_history_event_log_or_file(
         if SECRET in html.unescape(page.decode("utf-8", "replace")).replace("<![CDATA[", "").replace("]]>", "")
     ]
     assert not found, found[0][:3_000]
+
+
+@played
+async def test_a_secret_that_a_device_repeats_in_its_fault_is_masked(tmp_path: Path) -> None:
+    """In the task, the faults, the history and on the disk; the rest of its words stays."""
+    rows = [
+        {"name": "Device.WiFi.AccessPoint.1.Security.KeyPassphrase", "value": "hunter<2", "type": "string"},
+        {"name": "Device.WiFi.SSID.1.SSID", "value": "home", "type": "string"},
+        {"name": "Device.X.PIN", "value": "12", "type": "string"},
+    ]
+    echo = m.SetParameterValuesFault(rows[0]["name"], 9007, "hunter<2 is too short for home")
+    async with acs(tmp_path) as bed:
+        device = await bed.device()
+        await device.session("1 BOOT")
+        task = await bed.task("SetParameterValues", {"parameter_list": rows})
+        other = await bed.task(
+            "Download", {"file_type": "1 F", "url": "http://192.0.2.1/f", "username": "u", "password": "hunter<2"}
+        )
+
+        def answer(request: m.Request) -> m.Message:
+            if isinstance(request, m.Download):
+                return m.FaultMessage(9012, "no login with u and hunter<2")
+            return m.FaultMessage(9003, "Invalid arguments: 'hunter<2', 12", (echo,), "Client")
+
+        await device.session(handler=answer)
+        seen = [(await bed.rest("GET", f"tasks/{t['id']}")).body for t in (task, other)]
+        seen.append((await bed.rest("GET", "faults")).body)
+        assert b"******** is too short for home" in seen[0] and b"no login with u and ********" in seen[1]
+        for session in (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]:
+            seen.append((await bed.rest("GET", f"sessions/{session['id']}")).body)
+    seen += [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert not [page for page in seen if b"hunter<2" in page or b"hunter&lt;2" in page]

@@ -28,11 +28,12 @@ from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import shown, without_secrets, without_secrets_in_parts
+from homeport.acs.services.masking import shown, without_echo, without_secrets, without_secrets_in_parts
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Conflict, UnitOfWork
+from homeport.codec.envelope import Envelope, encode
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
@@ -483,7 +484,10 @@ class Door:
                 clean = await in_slices(without_secrets_in_parts(response))
                 self._trace(live, "cpe", response, body, clean=clean)
                 return await self._our_turn(live, await self._sessions.turn(work, response, clean=clean, large=True))
-            case FaultReceived(fault=fault):
+            case FaultReceived(request=refused, fault=told):
+                fault = without_echo(told, refused, work.task)
+                if fault is not told:
+                    body = encode(Envelope(body=fault, urn=live.session.urn))
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))
             case RequestReceived(request=request, refuse=refuse):

@@ -15,6 +15,9 @@ from homeport.codec.concealing import Concealer
 
 MASK: Final = "********"
 
+SHORTEST_ECHO: Final = 4
+"""Characters of a secret that is looked for in the words of a device: a shorter one stands in other words."""
+
 _HINTS: Final = ("pass", "pwd", "secret", "psk", "key", "ioncode", "token", "voucher")
 """What stands in the name of everything that is a secret, in small letters. PIN, which is in many words, is looked for as it is."""
 
@@ -267,6 +270,44 @@ def masked(content: Any) -> Any:
             secret = (hidden and key == "value") or _names_secret(key)
             out[key] = MASK if secret and value and not isinstance(value, dict | list) else masked(value)
     return out
+
+
+def without_echo(fault: m.FaultMessage, request: m.Message, task: TaskRecord | None) -> m.FaultMessage:
+    """A device's fault without the secrets that it was told: some say in words which value they do not like.
+
+    request: what it refuses. task: whose request that is, which may have told more.
+    """
+    words = [msgspec.to_builtins(request), task.args if task is not None else None]
+    told = {text for text in _secrets_in(words) if len(text) >= SHORTEST_ECHO}
+    if not told:
+        return fault
+    # The longest first: of two secrets one may be a part of the other.
+    echo = re.compile("|".join(map(re.escape, sorted(told, key=len, reverse=True))))
+    clean = msgspec.structs.replace(
+        fault,
+        fault_string=echo.sub(MASK, fault.fault_string),
+        set_parameter_values_faults=tuple(
+            msgspec.structs.replace(row, fault_string=echo.sub(MASK, row.fault_string))
+            for row in fault.set_parameter_values_faults
+        ),
+    )
+    return fault if clean == fault else clean
+
+
+def _secrets_in(content: Any) -> Generator[str, None, None]:
+    """What `masked` hides of this."""
+    if isinstance(content, list | tuple):
+        for item in content:
+            yield from _secrets_in(item)
+    elif isinstance(content, dict):
+        hidden = isinstance(content.get("name"), str) and "value" in content and is_secret(content["name"])
+        for key, value in content.items():
+            if isinstance(value, str) and ((hidden and key == "value") or _names_secret(key)):
+                yield value
+            elif key == "voucher_list" and isinstance(value, list):
+                yield from (str(voucher) for voucher in value)
+            else:
+                yield from _secrets_in(value)
 
 
 def _harmless(items: Sequence[Any]) -> bool:
