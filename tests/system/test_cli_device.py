@@ -384,6 +384,10 @@ def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) 
     assert say("task", "start", "--where", 'model == "nix"', "GetRPCMethods")[2] == "no device fits the condition\n"
     code, _, err = say("task", "start", "GetRPCMethods")
     assert code == ExitCode.USAGE and "--where" in err
+    code, _, err = say("task", "start", *everybody, "Reboot")
+    assert code == ExitCode.USAGE
+    assert f"Ask 1 device ({the_id(say)}) for Reboot? Nobody is here to ask" in err
+    assert say("task", "start", "--where", 'model == "nix"', "Reboot")[0] == ExitCode.FAILED
 
 
 def test_sessions_become_ladders(say: Say) -> None:

@@ -86,7 +86,11 @@ def list_devices(
             names = tuple(name for name in _USUAL if name != "tags")  # room for what there is
         show: Callable[[Any], str] = exact if csv or not output.to_person() else ago
         heads = [_HEADS.get(name, name if "." in name else name.upper().replace("_", " ")) for name in names]
-        empty = "no devices" if where is None else "no device fits the condition"
+        empty = (
+            "no devices yet: they come when they are told the address that the ACS printed at its start"
+            if where is None
+            else "no device fits the condition"
+        )
         output.print_table(heads, [_cells(client, d, names, show) for d in devices], empty=empty, csv=csv)
         waiting = [d["id"] for d in devices if d.get("state") == "quarantined"]
         if waiting and not csv:

@@ -37,7 +37,7 @@ After = Annotated[
     typer.Option(
         "--after",
         metavar="TASK",
-        help="Not before this task is done.",
+        help="Not before this task is done; where that one fails, so does this.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),

@@ -71,7 +71,8 @@ def start(
     client = connect(acs, token)
     body: dict[str, Any] = {"rpc": rpc, "args": parse_args(args or []), "where": where, "limit": limit}
     body |= {"priority": priority, "expires_in": expires_in, "connection_request": not later}
-    confirm(f"Ask all devices with {where} for {rpc}?", yes=yes or rpc.startswith("Get") or rpc == "Refresh")
+    if not (yes or rpc.startswith("Get") or rpc == "Refresh"):
+        confirm(f"Ask {_which(client, where, limit)} for {rpc}?", yes=False)
     key = key or f"job-{secrets.token_hex(6)}"
     made, refused = _make(client, body, key)
     if not json:
@@ -132,6 +133,18 @@ def stop(
     if not end["complete"]:
         raise CliError(f"not all were reached: {end['error']}; say it again")
     raise typer.Exit(ExitCode.OK if not end["refused"] else ExitCode.FAILED)
+
+
+def _which(client: RestClient, where: str, limit: int) -> str:
+    """How many devices fit the condition, and some of them, for the question whether to go on."""
+    most = min(500, limit)
+    page = client.get("/devices", {"where": where, "limit": most})
+    ids = [str(device["id"]) for device in page["items"]]
+    if not ids:
+        raise CliError("no device fits the condition")
+    some = ", ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
+    more = "more than " if page["next"] is not None and most < limit else ""
+    return f"{more}{len(ids)} device{'s' if len(ids) > 1 else ''} ({some})"
 
 
 def _make(client: RestClient, body: dict[str, Any], key: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
