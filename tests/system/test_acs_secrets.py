@@ -10,7 +10,7 @@ from tests.support.acs_wire import OUI, PRODUCT, acs, id_of, played, run
 from tests.support.spellings import NAMES, SECRET, Speller, every_way
 
 from homeport.codec import messages as m
-from homeport.codec.envelope import decode
+from homeport.codec.envelope import Envelope, decode, encode
 
 URL = "https://u:hunter2@files.example/fw.bin?token=hunter2"
 
@@ -145,6 +145,12 @@ async def test_a_secret_that_a_device_repeats_in_its_fault_is_masked(tmp_path: P
             return m.FaultMessage(9003, "Invalid arguments: 'hunter<2', 12", (echo,), "Client")
 
         await device.session(handler=answer)
+        row = {"parameter_list": [{"name": "Device.X.Password", "value": "hunter<2", "type": "string"}]}
+        await bed.task("SetParameterValues", row)
+        await device.inform()
+        asked = decode((await device.post(None)).body)
+        fault = encode(Envelope(body=m.FaultMessage(9002, "hunter<2?"), id=asked.id))
+        assert (await device.post(fault.replace(b">9002<", b">4711<"))).status == 204
         seen = [(await bed.rest("GET", f"tasks/{t['id']}")).body for t in (task, other)]
         seen.append((await bed.rest("GET", "faults")).body)
         assert b"******** is too short for home" in seen[0] and b"no login with u and ********" in seen[1]

@@ -28,12 +28,11 @@ from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import shown, without_echo, without_secrets, without_secrets_in_parts
+from homeport.acs.services.masking import fault_body, shown, without_echo, without_secrets, without_secrets_in_parts
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Conflict, UnitOfWork
-from homeport.codec.envelope import Envelope, encode
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
@@ -487,7 +486,7 @@ class Door:
             case FaultReceived(request=refused, fault=told):
                 fault = without_echo(told, refused, work.task)
                 if fault is not told:
-                    body = encode(Envelope(body=fault, urn=live.session.urn))
+                    body = fault_body(fault, live.session.urn)
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))
             case RequestReceived(request=request, refuse=refuse):

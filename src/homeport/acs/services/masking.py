@@ -12,6 +12,8 @@ from homeport.acs.records import TaskRecord
 from homeport.acs.slices import pieces
 from homeport.codec import messages as m
 from homeport.codec.concealing import Concealer
+from homeport.codec.envelope import Envelope, encode
+from homeport.errors import LocalProtocolError
 
 MASK: Final = "********"
 
@@ -292,6 +294,14 @@ def without_echo(fault: m.FaultMessage, request: m.Message, task: TaskRecord | N
         ),
     )
     return fault if clean == fault else clean
+
+
+def fault_body(fault: m.FaultMessage, urn: str) -> bytes:
+    """A device's fault for the history, where its message cannot be shown as it came."""
+    try:
+        return encode(Envelope(body=fault, urn=urn))
+    except LocalProtocolError:
+        return f"{fault.fault_code} {fault.fault_string}".encode()  # a code that we ourselves may not send
 
 
 def _secrets_in(content: Any) -> Generator[str, None, None]:
