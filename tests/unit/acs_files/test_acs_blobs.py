@@ -1,6 +1,7 @@
 """The contents on the disk."""
 
 import fcntl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,36 @@ def test_what_cannot_be_put_in_its_place_leaves_nothing(tmp_path: Path) -> None:
         blobs.place(part)
     part.drop()
     assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_a_part_that_is_dropped_while_a_thread_writes_it_is_closed_behind_the_thread(tmp_path: Path) -> None:
+    """Whoever sent it has hung up; a number that is closed under a write may be a connection's in the next moment."""
+    blobs = Blobs(tmp_path)
+    blobs.prepare()
+    part = blobs.begin(10)
+    writing, go_on = threading.Event(), threading.Event()
+    file = part._file
+
+    class Slow:
+        closed = False
+
+        def write(self, data: Any) -> int:
+            writing.set()
+            go_on.wait(5)
+            return file.write(data)
+
+        def close(self) -> None:
+            file.close()
+
+    part._file = Slow()  # type: ignore[assignment]
+    thread = threading.Thread(target=part.write, args=(b"abc",))
+    thread.start()
+    writing.wait(5)
+    part.drop()
+    assert not file.closed
+    go_on.set()
+    thread.join(5)
+    assert file.closed
+    assert list((tmp_path / "parts").iterdir()) == []
+    with pytest.raises(StoreUnavailable, match="given up"):
+        part.write(b"more")

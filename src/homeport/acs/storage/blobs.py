@@ -9,8 +9,10 @@ import fcntl
 import hashlib
 import os
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import IO, Final
 
@@ -113,17 +115,27 @@ class Blobs:
 
 
 class Part:
-    """A content that is being written. sha256, size: of what was written so far."""
+    """A content that is being written, in threads. sha256, size: of what was written so far.
+
+    It may be dropped while a thread is writing, by whoever waited for that and has gone. The file is then closed behind the thread: its
+    number may be another file's in the next moment, or a connection's.
+    """
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path = path
         self.size = 0
         self._limit = limit
         self._hash = hashlib.sha256()
+        self._used = threading.Lock()
+        self._dropped = False
         try:
             self._file = path.open("xb", buffering=0)
+        except OSError as e:
+            raise _unavailable(path, e) from e
+        try:
             fcntl.flock(self._file, fcntl.LOCK_EX)  # whoever has it clears the directory, and is done in a moment
         except OSError as e:
+            self.drop()
             raise _unavailable(path, e) from e
 
     @property
@@ -143,18 +155,27 @@ class Part:
             raise TooLarge(f"the file is longer than {self._limit} bytes, the most that is taken here")
         self._hash.update(data)
         view = memoryview(data)
-        try:
+        with self._writing() as file:
             while view:
-                view = view[self._file.write(view) :]
-        except OSError as e:
-            raise _unavailable(self.path, e) from e
+                view = view[file.write(view) :]
 
     def finish(self) -> None:
         """Everything is on the disk, not yet in its place. Raises StoreUnavailable."""
+        with self._writing() as file:
+            os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[FileIO]:
         try:
-            os.fsync(self._file.fileno())
+            with self._used:
+                if self._dropped:
+                    raise StoreUnavailable("the file was given up while it was being received; send it again")
+                yield self._file
         except OSError as e:
             raise _unavailable(self.path, e) from e
+        finally:
+            if self._dropped:
+                self._let_go()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -164,7 +185,13 @@ class Part:
         """Delete what was written. After `place` it does nothing."""
         if not self._file.closed:
             self.path.unlink(missing_ok=True)
+            self._dropped = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._used.acquire(blocking=False):  # else the thread that is writing does it
             self._file.close()
+            self._used.release()
 
 
 def _if_unlocked(path: Path, deed: Callable[[], None]) -> bool:
