@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from homeport.acs.engine import args, effects, inform, lists, programs, settle, steps
 from homeport.acs.records import (
@@ -553,6 +554,15 @@ def test_only_what_the_device_can_be_asked_about_is_settled_by_asking() -> None:
     assert order(*tasks, of("7", priority=9)) == ["4", "5", "7"]
 
 
+def test_no_row_is_made_in_a_table_where_one_may_have_been_made() -> None:
+    """The device would not say yet whether it was. Other tables, and other methods, are not concerned."""
+    lost = of("1", "AddObject", status=TaskStatus.UNKNOWN, progress={"instances": [], "asked": True})
+    lost = replace(lost, args={"object_name": "Device.T."})
+    same, other = (replace(of(id, "AddObject"), args={"object_name": f"Device.{id[1]}."}) for id in ("2T", "3U"))
+    deleting = replace(of("4", "DeleteObject"), args={"object_name": "Device.T."})
+    assert order(lost, same, other, deleting) == ["3U", "4"]
+
+
 def test_nothing_is_done_that_a_factory_reset_would_undo() -> None:
     """Between its acceptance and the device's bootstrap; a Reboot undoes nothing."""
     for rpc, expected in (("FactoryReset", []), ("Reboot", ["2"])):
@@ -605,3 +615,33 @@ def test_one_name_that_is_too_much_does_not_make_the_others_come_one_by_one() ->
     _, result = play(lists.set_rows(rows, m.SetParameterValues, Behaviour()), full, full, full, done, done)
     assert result is not None
     assert (result.learnt, (result.result or {})["refused"]) == ({}, ["Device.A"])
+
+
+@pytest.mark.parametrize(
+    ("program", "questions"),
+    [
+        (programs.settle_transfer(of("1", "Download", command_key="k")), 2),
+        (programs.settle_modules(of("1", "ChangeDUState"), "Device."), 1),
+        (programs.settle_add_object(a_task("AddObject", {"object_name": "Device.T."}, progress={"instances": [1]})), 1),
+    ],
+    ids=["transfer", "modules", "object"],
+)
+def test_a_device_that_will_not_say_now_is_asked_at_its_next_contacts(program: steps.Program, questions: int) -> None:
+    """Busy or out of memory (9002, 9004) is no answer; after a few such ones it is left to the device and the clock."""
+    _, result = play(program, *[m.FaultMessage(9002, "busy")] * questions)
+    assert result is not None
+    patience = settle.Patience(10.0, 10.0)
+    task = of("1", "Download", status=TaskStatus.UNKNOWN, progress={"lost": 1.0})
+    asked = []
+    for _ in range(4):
+        task = settle.at_contact(task, [], attempts=3, now=2.0)
+        asked.append(len(settle.candidates([task])))
+        if asked[-1]:
+            task = settle.finished(task, result, attempts=3, patience=patience, now=2.0)
+            assert settle.candidates([task]) == []
+    assert asked == [1, 1, 1, 0]
+    never = steps.Result(TaskStatus.UNKNOWN, fault=FaultDetail(9000, "no such method"))
+    task = settle.finished(
+        of("1", "Download", status=TaskStatus.UNKNOWN), never, attempts=3, patience=patience, now=2.0
+    )
+    assert settle.candidates([settle.at_contact(task, [], attempts=3, now=3.0)]) == []

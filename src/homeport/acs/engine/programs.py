@@ -18,7 +18,7 @@ from homeport.acs.engine.lists import (
     pieces,
     set_rows,
 )
-from homeport.acs.engine.steps import Program, Reply, Result, Step, failed
+from homeport.acs.engine.steps import PASSING, Program, Reply, Result, Step, detail, failed
 from homeport.acs.records import NO_HABITS, Behaviour, FaultDetail, StoredValue, TaskRecord, TaskStatus
 from homeport.codec import messages as m
 from homeport.terms import FaultCode, RpcName
@@ -113,6 +113,8 @@ def settle_add_object(task: TaskRecord) -> Program:
     answer = yield Step(m.GetParameterNames(table, True))
     before = task.progress.get("instances")
     now = instances_of(answer, request.object_name)
+    if before is not None and isinstance(answer, m.FaultMessage) and answer.fault_code in PASSING:
+        return Result(TaskStatus.UNKNOWN, fault=detail(answer))
     if before is None or now is None:
         return Result(TaskStatus.FAILED, fault=FaultDetail(0, "the answer was lost and the table cannot be read back"))
     new = sorted(set(now) - set(before))
@@ -144,8 +146,8 @@ def settle_transfer(task: TaskRecord) -> Program:
         if task.command_key in keys:
             return Result(TaskStatus.DONE, {"status": 1, "settled": "by the transfer queue"}, awaited=True)
         return Result(TaskStatus.QUEUED)
-    # It cannot be known: a transfer is not repeated on a guess. A TransferComplete, or the expiry, ends the task.
-    return Result(TaskStatus.UNKNOWN)
+    # It cannot be known: a transfer is not repeated on a guess. A TransferComplete, or the clock, ends the task.
+    return Result(TaskStatus.UNKNOWN, fault=detail(answer) if isinstance(answer, m.FaultMessage) else None)
 
 
 def settle_modules(task: TaskRecord, root: str) -> Program:
@@ -156,7 +158,7 @@ def settle_modules(task: TaskRecord, root: str) -> Program:
     """
     answer = yield Step(m.GetParameterValues((f"{root or 'Device.'}SoftwareModules.DeploymentUnit.",)))
     if not isinstance(answer, m.GetParameterValuesResponse):
-        return Result(TaskStatus.UNKNOWN)
+        return Result(TaskStatus.UNKNOWN, fault=detail(answer) if isinstance(answer, m.FaultMessage) else None)
     if any(row.name.endswith(".Status") and row.value in _MOVING for row in answer.parameter_list):
         return Result(TaskStatus.DONE, {"settled": "by the deployment units' status"}, awaited=True)
     return Result(TaskStatus.QUEUED)

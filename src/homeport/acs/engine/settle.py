@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from homeport.acs.engine.args import REFRESH
-from homeport.acs.engine.steps import Result
+from homeport.acs.engine.steps import PASSING, Result
 from homeport.acs.records import OPEN_STATUSES, FaultDetail, TaskPhase, TaskRecord, TaskStatus
 from homeport.codec.messages import EventStruct, FaultStruct
 from homeport.terms import EventCode, RpcName
@@ -68,6 +68,9 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
             progress = {k: v for k, v in task.progress.items() if k != "due"} | {"accepted": now}
             return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, progress=progress)
     if task.rpc in TRANSFERS or "instances" in task.progress:
+        if 0 < task.progress.get("refusals", 0) < attempts:
+            # It would not say at its last contact what became of the task.
+            task = replace(task, progress={k: v for k, v in task.progress.items() if k != "asked"})
         return _unsettled(task, now)
     if task.rpc not in READS:
         over = task.expires is not None and task.expires <= now
@@ -228,7 +231,7 @@ def again(task: TaskRecord, attempts: int, now: float) -> TaskRecord:
     return replace(task, status=TaskStatus.QUEUED, phase=TaskPhase.NONE, progress=progress)
 
 
-_OF_ONE_ATTEMPT: Final = frozenset({"instances", "asked", "accepted", "lost", "due"})
+_OF_ONE_ATTEMPT: Final = frozenset({"instances", "asked", "refusals", "accepted", "lost", "due"})
 
 
 def forsaken(task: TaskRecord, before: TaskRecord | None, now: float) -> TaskRecord:
@@ -265,7 +268,10 @@ def finished(task: TaskRecord, result: Result, *, attempts: int, patience: Patie
         return again(task, attempts, now)
     if result.status is TaskStatus.UNKNOWN:
         unsettled = _unsettled(task, now)
-        return noted(replace(unsettled, progress=unsettled.progress | {"asked": True}), patience=patience, now=now)
+        told: dict[str, Any] = {"asked": True}
+        if result.fault is not None and result.fault.code in PASSING:
+            told["refusals"] = task.progress.get("refusals", 0) + 1
+        return noted(replace(unsettled, progress=unsettled.progress | told), patience=patience, now=now)
     if result.awaited:
         progress = task.progress | {"accepted": now}
         accepted = replace(
@@ -293,7 +299,8 @@ def expired(task: TaskRecord, now: float) -> bool:
 def candidates(tasks: Sequence[TaskRecord]) -> Sequence[TaskRecord]:
     """Tasks that have something to say to the device, the next one first.
 
-    What became of lost answers is asked before anything else is done: another AddObject would be taken for the lost one. Then comes what
+    What became of lost answers is asked before anything else is done; the row of another AddObject would be taken for the lost one's, so
+    that waits until this is known. Then comes what
     is sent again and changes something: behind a younger task it would undo what that one sets. What an urgent task waits for is as
     urgent. While a FactoryReset is awaited nothing is said: the device would forget it.
     """
@@ -302,7 +309,13 @@ def candidates(tasks: Sequence[TaskRecord]) -> Sequence[TaskRecord]:
     if any([t.rpc == RpcName.FACTORY_RESET and _awaited(t) for t in tasks]):
         return []
     asked = [t for t in tasks if t.status is TaskStatus.UNKNOWN and _can_be_asked(t)]
-    queued = [t for t in tasks if t.status is TaskStatus.QUEUED]
+    unsure = {t.args.get("object_name") for t in tasks if t.status is TaskStatus.UNKNOWN and "instances" in t.progress}
+    queued = [
+        t
+        for t in tasks
+        if t.status is TaskStatus.QUEUED
+        and not (unsure and t.rpc == RpcName.ADD_OBJECT and t.args.get("object_name") in unsure)
+    ]
     if any([t.after is not None for t in queued]):
         urgent = {t.id: t.priority for t in queued}
         for task in sorted(queued, key=lambda t: t.id, reverse=True):  # who waits is younger

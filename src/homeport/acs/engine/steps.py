@@ -1,13 +1,17 @@
 """What programs are made of: steps that they yield, the device's replies, the result at their end."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from homeport.acs.engine.args import Answer, Call
 from homeport.acs.records import FaultDetail, ParameterFaultDetail, TaskStatus
 from homeport.codec import messages as m
+from homeport.terms import FaultCode
+
+PASSING: Final = frozenset({FaultCode.REQUEST_DENIED, FaultCode.INTERNAL_ERROR, FaultCode.RESOURCES_EXCEEDED})
+"""Faults of a device that may answer the same question another day."""
 
 
 class Step(Struct, frozen=True):
