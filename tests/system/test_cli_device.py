@@ -1,5 +1,6 @@
 """`homeport device` and `homeport task` against a real ACS with a real agent: what each verb does, prints and ends with."""
 
+import csv
 import json
 import os
 import re
@@ -407,6 +408,16 @@ def test_events_and_faults_are_kept(say: Say) -> None:
     head, *rows = say("device", "faults")[1].splitlines()
     assert head.split("\t") == ["WHEN", "DEVICE", "RPC", "FAULT"]
     assert {row.split("\t")[1] for row in rows} == {the_id(say)}
+    for words in (
+        ("device", "faults"),
+        ("device", "events", SERIAL),
+        ("device", "sessions", SERIAL),
+        ("audit",),
+        ("task", "list"),
+    ):
+        rows = list(csv.reader(say(*words, "--csv")[1].splitlines()))
+        assert len(rows) > 1
+        assert {len(row) for row in rows} == {len(rows[0])}
 
 
 def test_a_refused_device_is_shut_out_until_it_is_approved(say: Say) -> None:

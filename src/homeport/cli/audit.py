@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, Token, connect
-from homeport.cli.when import shown
+from homeport.cli.common import Acs, AsCsv, AsJson, Token, connect
+from homeport.cli.when import exact, shown
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,6 +21,7 @@ def list_changes(
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
+    csv: AsCsv = False,
 ) -> None:
     """Who asked for which change at the ACS, and what came of it, the newest first."""
     rows = list(connect(acs, token).items("/audit", {"by": by, "path": path}, limit=limit))
@@ -31,14 +32,15 @@ def list_changes(
         ("WHEN", "WHO", "FROM", "ASKED FOR", "ANSWER", "WHAT"),
         [
             (
-                shown(r["at"]),
+                exact(r["at"]) if csv else shown(r["at"]),
                 r["by"],
                 r["address"],
                 f"{r['method']} {r['path'].removeprefix('/api/v1/')}",
                 str(r["status"] or "none"),
-                r["what"][:80],
+                r["what"] if csv else r["what"][:80],
             )
             for r in rows
         ],
         empty="no changes",
+        csv=csv,
     )

@@ -1,14 +1,15 @@
 """Verbs of `homeport device` that look back: sessions, one session as a ladder, events, faults."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Device, Token, complete_device, connect, resolve
+from homeport.cli.common import Acs, AsCsv, AsJson, Device, Token, complete_device, connect, resolve
 from homeport.cli.faults import fault_lines
-from homeport.cli.when import shown
+from homeport.cli.when import exact, shown
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")]
 
@@ -19,6 +20,7 @@ def sessions(
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
+    csv: AsCsv = False,
 ) -> None:
     """List the sessions that a device has had."""
     client = connect(acs, token)
@@ -27,7 +29,10 @@ def sessions(
         output.print_json(found)
         return
     output.print_table(
-        ("SESSION", "WHEN", "EVENTS", "OUTCOME"), [session_row(s) for s in found], empty="no sessions yet"
+        ("SESSION", "WHEN", "EVENTS", "OUTCOME"),
+        [session_row(s, exact if csv else shown) for s in found],
+        empty="no sessions yet",
+        csv=csv,
     )
 
 
@@ -50,15 +55,23 @@ def session(
     print_session(found, bodies=bodies)
 
 
-def events(device: Device, limit: Limit = 50, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+def events(
+    device: Device,
+    limit: Limit = 50,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
+    csv: AsCsv = False,
+) -> None:
     """List what a device has told: the events of its Informs, and its own requests."""
     client = connect(acs, token)
     found = list(client.items(f"/devices/{quoted(resolve(client, device))}/events", limit=limit))
     if json:
         output.print_json(found)
         return
-    rows = [(shown(e["at"]), _told(e), e.get("command_key") or "", str(e["session"])) for e in found]
-    output.print_table(("WHEN", "EVENT", "COMMAND KEY", "SESSION"), rows, empty="no events yet")
+    when = exact if csv else shown
+    rows = [(when(e["at"]), _told(e), e.get("command_key") or "", str(e["session"])) for e in found]
+    output.print_table(("WHEN", "EVENT", "COMMAND KEY", "SESSION"), rows, empty="no events yet", csv=csv)
 
 
 def _told(event: dict[str, Any]) -> str:
@@ -85,6 +98,7 @@ def faults(
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
+    csv: AsCsv = False,
 ) -> None:
     """List the faults that a device has answered, or all devices."""
     client = connect(acs, token)
@@ -93,17 +107,18 @@ def faults(
     if json:
         output.print_json(found)
         return
+    when = exact if csv else shown
     rows = []
     for f in found:
         said = "; ".join(line.strip() for line in fault_lines(f) if "try: " not in line)
-        rows.append((shown(f["at"]), *((f["device"],) if whose is None else ()), f["rpc"], said))
+        rows.append((when(f["at"]), *((f["device"],) if whose is None else ()), f["rpc"], said))
     heads = ("WHEN", *(("DEVICE",) if whose is None else ()), "RPC", "FAULT")
-    output.print_table(heads, rows, empty="no faults")
+    output.print_table(heads, rows, empty="no faults", csv=csv)
 
 
-def session_row(session: dict[str, Any]) -> tuple[str, ...]:
+def session_row(session: dict[str, Any], when: Callable[[Any], str] = shown) -> tuple[str, ...]:
     """The cells of one session in a table: id, when, events, outcome."""
     said = session["outcome"] + (
         f": {session['reason']}" if session.get("reason") and session["outcome"] != "success" else ""
     )
-    return str(session["id"]), shown(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said
+    return str(session["id"]), when(session.get("started")), ", ".join(session.get("events") or ()) or "(none)", said
