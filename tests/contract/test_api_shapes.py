@@ -17,6 +17,7 @@ from homeport.codec.messages import (
     Request,
 )
 from support.acs_wire import Bed, Connection, acs, id_of, run
+from support.postgres import needs_postgres, shared_server
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -242,6 +243,30 @@ def test_tags_are_put_found_and_taken(tmp_path: Path) -> None:
             assert [d["id"] for d in found] == [id_of()]
             assert (await bed.rest("DELETE", f"devices/{id_of()}/tags/gold")).json["tags"] == []
             is_error(await bed.rest("PUT", f"devices/{id_of()}/tags/a%7Cb"), 422, "invalid")
+
+    run(scene())
+
+
+@pytest.mark.postgres
+@needs_postgres
+def test_tags_that_are_given_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    """Each over a connection of its own, at an ACS that asks its database each time."""
+    place = shared_server().new_database()
+
+    async def scene() -> None:
+        async with acs(tmp_path, database=place) as bed:
+            await (await bed.device()).session("1 BOOT")
+
+            async def put(tag: str) -> None:
+                connection = await Connection.to(bed.app.http_url)
+                path = f"/api/v1/devices/{id_of()}/tags/{tag}"
+                answer = await connection.request("PUT", path, b"", {"Authorization": f"Bearer {bed.token}"})
+                assert answer.status == 200
+                await connection.close()
+
+            tags = [f"t{number}" for number in range(9)]
+            await asyncio.gather(*map(put, tags))
+            assert (await bed.get_device())["tags"] == tags
 
     run(scene())
 

@@ -89,6 +89,24 @@ def test_fields_are_patched_one_by_one(store: Store, run: Run) -> None:
     assert (found.tags, found.model) == (("gold",), "797xx")
 
 
+def test_fields_are_made_of_the_device_as_it_is_when_it_is_written(store: Store, run: Run) -> None:
+    """Who adds to what is there takes away nothing that others have added in the same moment."""
+    device = a_device()
+    run(store.commit(unit(devices=[device])))
+
+    def tagged(tag: str) -> UnitOfWork:
+        return unit(patches=[(device.id, lambda now: {"tags": (*now.tags, tag)})])
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(store.commit(tagged(f"t{number}")) for number in range(9)))
+        await store.commit(unit(patches=[("nobody", lambda now: {"tags": now.tags})]))
+
+    run(all_at_once())
+    found = run(store.fresh(device.id))
+    assert found is not None
+    assert sorted(found.tags) == [f"t{number}" for number in range(9)]
+
+
 def test_touched_facts_are_seen_at_once_and_survive_a_flush(store: Store, run: Run) -> None:
     """Reading sees what waits for the disk."""
     run(store.commit(unit(devices=[a_device()])))

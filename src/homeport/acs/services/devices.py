@@ -71,9 +71,17 @@ class Devices:
             raise NotFound(f"there is no device {id!r}; list them with GET devices")
         return record
 
-    async def _patch(self, id: str, fields: dict[str, Any]) -> DeviceRecord:
+    async def _change(self, id: str, change: Callable[[DeviceRecord], dict[str, Any]]) -> DeviceRecord:
+        """The device, changed. change: the new fields of the device as it is then; others may be changing it, too."""
+        fields: set[str] = set()
+
+        def changed(record: DeviceRecord) -> dict[str, Any]:
+            new = change(record)
+            fields.update(new)
+            return new
+
         unit = UnitOfWork()
-        unit.patches.append((id, fields))
+        unit.patches.append((id, changed))
         await self._store.commit(unit)
         if self._hub.bus.listening:
             self._hub.bus.publish("device", {"device": id, "fields": sorted(fields)})
@@ -88,11 +96,13 @@ class Devices:
         record = await self.get(id)
         if record.state is DeviceState.APPROVED:
             return record
-        fields: dict[str, Any] = {"state": DeviceState.APPROVED}
-        settings = self._hub.settings
-        if settings.discover != "never":
-            fields["wants"] = tuple(dict.fromkeys((*record.wants, *wants_of(settings))))
-        admitted = await self._patch(id, fields)
+        more = wants_of(self._hub.settings) if self._hub.settings.discover != "never" else ()
+
+        def admit(now: DeviceRecord) -> dict[str, Any]:
+            wants = {"wants": tuple(dict.fromkeys((*now.wants, *more)))} if more else {}
+            return {"state": DeviceState.APPROVED, **wants}
+
+        admitted = await self._change(id, admit)
         if admitted.wants:
             self._ask(id, "")
         return admitted
@@ -100,7 +110,7 @@ class Devices:
     async def refuse(self, id: str) -> DeviceRecord:
         """The device, shut out: its sessions are answered with 403. Raises NotFound."""
         await self.get(id)
-        return await self._patch(id, {"state": DeviceState.REFUSED})
+        return await self._change(id, lambda now: {"state": DeviceState.REFUSED})
 
     async def tag(self, id: str, tag: str) -> DeviceRecord:
         """The device with the tag. Raises NotFound, Refused."""
@@ -108,25 +118,25 @@ class Devices:
         record = await self.get(id)
         if tag in record.tags:
             return record
-        return await self._patch(id, {"tags": checked_tags((*record.tags, tag))})
+        checked_tags((*record.tags, tag))
+        return await self._change(id, lambda now: {"tags": tuple(sorted({*now.tags, tag}))})
 
     async def untag(self, id: str, tag: str) -> DeviceRecord:
         """The device without the tag. Raises NotFound."""
         record = await self.get(id)
         if tag not in record.tags:
             return record
-        return await self._patch(id, {"tags": tuple(t for t in record.tags if t != tag)})
+        return await self._change(id, lambda now: {"tags": tuple(t for t in now.tags if t != tag)})
 
     async def behave(self, id: str, changes: dict[str, Any]) -> DeviceRecord:
         """The device with its switches changed; None in `changes` leaves a switch to the ACS again. Raises NotFound."""
-        record = await self.get(id)
-        return await self._patch(id, {"behaviour": replace(record.behaviour, **changes)})
+        await self.get(id)
+        return await self._change(id, lambda now: {"behaviour": replace(now.behaviour, **changes)})
 
     async def refresh(self, id: str) -> DeviceRecord:
         """The device, whose whole tree is read anew in its next session. Raises NotFound."""
-        record = await self.get(id)
-        wants = tuple(dict.fromkeys((*record.wants, Want.DISCOVER)))
-        return await self._patch(id, {"wants": wants})
+        await self.get(id)
+        return await self._change(id, lambda now: {"wants": tuple(dict.fromkeys((*now.wants, Want.DISCOVER)))})
 
     async def set_credential(self, id: str, username: str, password: str) -> None:
         """From now on only who knows this password is this device. Raises NotFound, Refused."""

@@ -120,6 +120,10 @@ class TaskFilter(Struct, frozen=True):
         return min(cursor or last, self.until or last)
 
 
+Patch = dict[str, Any] | Callable[[DeviceRecord], dict[str, Any]]
+"""Fields of a device and their new values; or what makes them of the device as it is when it is written, whoever has changed it before."""
+
+
 class UnitOfWork:
     """Rows that are written together. Filled by a service, given to `commit` once."""
 
@@ -148,7 +152,7 @@ class UnitOfWork:
     def __init__(self) -> None:
         self.large = False  # megabytes: to be made ready with rests
         self.devices: list[DeviceRecord] = []  # new devices
-        self.patches: list[tuple[str, dict[str, Any]]] = []  # fields of known devices: id, field -> value
+        self.patches: list[tuple[str, Patch]] = []  # fields of known devices, by id
         self.values: list[ValuesChange] = []
         self.tasks: list[TaskChange] = []
         self.sessions: list[SessionChange] = []

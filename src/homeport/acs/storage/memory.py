@@ -108,7 +108,8 @@ class MemoryStore:
         for device in unit.devices:
             self._devices[device.id] = device
         for id, fields in unit.patches:
-            self._patch(id, fields)
+            if id in self._devices:
+                self._patch(id, fields if isinstance(fields, dict) else fields(self._devices[id]))
         for values in unit.values:
             self._change_values(values)
         self._tasks.update((t.record.id, _plain(t.record)) for t in unit.tasks)

@@ -98,7 +98,8 @@ class Sheet:
             self.full[device.id] = Column(NO_PATHS, None)
             self.new.add(device.id)
         for id, fields in unit.patches:
-            self._patch(id, fields)
+            if id in self.devices:
+                self._patch(id, fields if isinstance(fields, dict) else fields(self.devices[id]))
         for change in unit.values:
             if change.device in self.devices:
                 self._values(change)

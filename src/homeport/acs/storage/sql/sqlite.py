@@ -244,7 +244,7 @@ class SqliteStore(HotDevices):
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
-                record = replace(hot.record, **fields)
+                record = replace(hot.record, **(fields if isinstance(fields, dict) else fields(hot.record)))
                 out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(record)))
                 hot.record, hot.seen_only = record, True
         for change in unit.values:
