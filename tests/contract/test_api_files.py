@@ -28,6 +28,21 @@ async def post(bed: Bed, body: bytes, headers: dict[str, str]) -> Answer:
     )
 
 
+def test_files_are_listed_page_by_page(tmp_path: Path) -> None:
+    """As every list; the command line's completion of names asks for 500."""
+
+    async def scene() -> None:
+        async with acs(tmp_path) as bed:
+            for name in ("a.bin", "b.bin", "c.bin"):
+                await add(bed, name, name.encode())
+            page = (await bed.rest("GET", "files?limit=2")).json
+            assert ([f["name"] for f in page["items"]], page["next"]) == (["a.bin", "b.bin"], "b.bin")
+            page = (await bed.rest("GET", "files?limit=500&cursor=b.bin")).json
+            assert ([f["name"] for f in page["items"]], page["next"]) == (["c.bin"], None)
+
+    run(scene())
+
+
 def test_a_file_has_its_shape_and_its_bytes(tmp_path: Path) -> None:
     """name, size, sha256, file_type, version, model, created; the content is what was sent, also where it looks like a boundary."""
 

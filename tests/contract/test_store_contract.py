@@ -436,13 +436,26 @@ def test_access_and_files_are_found_by_name(store: Store, run: Run) -> None:
     assert run(store.credential_of("d")) == credential
     assert run(store.token("x")) is None
     assert run(store.token("y")) == run(store.token_named("admin")) == new
-    assert (run(store.file("fw.bin")), run(store.files())) == (file, [file])
+    assert (run(store.file("fw.bin")), run(store.files(limit=9)).items) == (file, (file,))
     run(store.commit(unit(deleted_files=["fw.bin"], deleted_credentials=["u"])))
     assert run(store.file("fw.bin")) is None
     assert run(store.credential("u")) is None
     secret = run(store.secret("nonce"))
     assert len(secret) == 32
     assert run(store.secret("nonce")) == secret != run(store.secret("other"))
+
+
+def test_files_come_page_by_page_in_the_order_of_their_names(store: Store, run: Run) -> None:
+    """What comes or goes between two pages moves no other file out of the next one."""
+    names = [f"f{number}.bin" for number in range(7)]
+    run(store.commit(unit(files=[FileRecord(name=name, size=1, sha256="ab") for name in reversed(names)])))
+    first = run(store.files(limit=3))
+    assert ([f.name for f in first.items], first.next) == (names[:3], names[2])
+    run(store.commit(unit(deleted_files=[names[2]], files=[FileRecord(name="f0.new", size=1, sha256="ab")])))
+    second = run(store.files(limit=3, cursor=first.next))
+    assert [f.name for f in second.items] == names[3:6]
+    last = run(store.files(limit=3, cursor=second.next))
+    assert ([f.name for f in last.items], last.next) == (names[6:], None)
 
 
 def test_a_group_s_login_is_written_with_its_document_or_not_at_all(store: Store, run: Run) -> None:

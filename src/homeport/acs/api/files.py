@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from homeport.acs.api import shapes
 from homeport.acs.api.app import Use, operator
+from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
 from homeport.acs.api.shapes import File, FilePage
 from homeport.acs.records import FileRecord
@@ -70,9 +71,10 @@ async def add_file(
 
 
 @router.get("/files")
-async def list_files(use: Use) -> FilePage:
-    """All stored files by name, those of operators and those that devices have sent (`device` and `task` tell which)."""
-    return FilePage([shapes.file(f) for f in await use.files.list()], None)
+async def list_files(use: Use, limit: Limit = 1_000, cursor: Cursor = None) -> FilePage:
+    """Stored files by name, those of operators and those that devices have sent (`device` and `task` tell which)."""
+    page = await use.files.page(limit=limit, cursor=cursor)
+    return FilePage([shapes.file(f) for f in page.items], page.next)
 
 
 @router.get("/files/{name}")

@@ -413,7 +413,7 @@ class File(Struct):
 
 
 class FilePage(Page[File]):
-    """All stored files by name."""
+    """Stored files by name."""
 
 
 def file(f: FileRecord) -> File:

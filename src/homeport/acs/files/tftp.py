@@ -51,7 +51,7 @@ class TftpDoor:
 
     async def refresh(self) -> None:
         """Make the links those of the files that are stored now."""
-        records = [f for f in await self._files.list() if not f.device]
+        records = [f async for f in self._files.all() if not f.device]
         await asyncio.to_thread(self._link, records)
 
     async def _follow(self) -> None:

@@ -5,7 +5,7 @@ A file that was accepted is whole, on the disk, and described by a row: first th
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from homeport.acs.records import OPEN_STATUSES, FileRecord, TaskRecord
 from homeport.acs.services.file_links import Direction, FileLinks, Flaw, Grant, name_problem
 from homeport.acs.services.hub import Hub, NotFound, Refused
 from homeport.acs.storage.blobs import Blobs, Part
-from homeport.acs.storage.interface import UnitOfWork
+from homeport.acs.storage.interface import Page, UnitOfWork
 from homeport.errors import HomeportError
 from homeport.terms import RpcName
 
@@ -91,7 +91,7 @@ class Files:
     async def open(self) -> None:
         """Make the directory ready and clear away what a crash left. Raises StoreUnavailable."""
         await asyncio.to_thread(self.blobs.prepare)
-        wanted = {f.sha256 for f in await self._store.files()}
+        wanted = {f.sha256 async for f in self.all()}
         await asyncio.to_thread(self.blobs.sweep, wanted)
 
     def close(self) -> None:
@@ -107,9 +107,21 @@ class Files:
             raise NotFound(f"there is no file {name[:120]!r}; list them with GET files")
         return found
 
-    async def list(self) -> Sequence[FileRecord]:
-        """All files, by name."""
-        return await self._store.files()
+    async def page(self, *, limit: int, cursor: str | None) -> Page:
+        """Files by name."""
+        return await self._store.files(limit=limit, cursor=cursor)
+
+    async def all(self) -> AsyncIterator[FileRecord]:
+        """All files, by name; others have their turn between pages: devices may have sent very many."""
+        cursor: str | None = None
+        while True:
+            page = await self.page(limit=500, cursor=cursor)
+            for record in page.items:
+                yield record
+            cursor = page.next
+            if cursor is None:
+                return
+            await asyncio.sleep(0)
 
     async def receive(self, limit: int) -> Incoming:
         """A new file to be written, at most `limit` bytes. Raises StoreUnavailable."""
@@ -171,8 +183,10 @@ class Files:
                 yield
 
     async def _forget_content(self, sha256: str) -> None:
-        if all(f.sha256 != sha256 for f in await self._store.files()):
-            await asyncio.to_thread(self.blobs.remove, sha256)
+        async for record in self.all():
+            if record.sha256 == sha256:
+                return
+        await asyncio.to_thread(self.blobs.remove, sha256)
 
     def _tell(self, what: str, record: FileRecord) -> None:
         self.changed()

@@ -420,8 +420,8 @@ class Store(Protocol):
     async def file(self, name: str) -> FileRecord | None:
         """The file's description."""
 
-    async def files(self) -> Sequence[FileRecord]:
-        """All files, by name."""
+    async def files(self, *, limit: int, cursor: str | None = None) -> Page:
+        """Files by name."""
 
     # --- the house-keeping of secrets ---
 

@@ -380,8 +380,9 @@ class MemoryStore:
     async def file(self, name: str) -> FileRecord | None:
         return self._files.get(name)
 
-    async def files(self) -> Sequence[FileRecord]:
-        return [self._files[name] for name in sorted(self._files)]
+    async def files(self, *, limit: int, cursor: str | None = None) -> Page:
+        found = (self._files[name] for name in sorted(self._files) if cursor is None or name > cursor)
+        return _page(found, limit, lambda file: file.name)
 
     async def secret(self, name: str) -> bytes:
         return self._secrets.setdefault(name, secrets.token_bytes(32))

@@ -357,6 +357,10 @@ SELECT record FROM file WHERE name = $1;
 -- name: files
 SELECT record FROM file ORDER BY name;
 
+-- A page of them.
+-- name: files_by_name
+SELECT name, record FROM file WHERE name > $1 ORDER BY name LIMIT $2;
+
 -- A file's description, new or anew.
 -- name: put_file
 INSERT INTO file (name, record) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET record = excluded.record;

@@ -96,8 +96,8 @@ class PostgresReads:
         row = await self._one("file", name)
         return rows.file(row[0]) if row is not None else None
 
-    async def files(self) -> Sequence[FileRecord]:
-        return [rows.file(row[0]) for row in await self._link.fetch(SQL["files"])]
+    async def files(self, *, limit: int, cursor: str | None = None) -> Page:
+        return await self._page("files_by_name", rows.file, limit, cursor or "")
 
     async def document(self, kind: str, name: str) -> Document | None:
         await self._settled()

@@ -318,6 +318,9 @@ SELECT record FROM file WHERE name = ?;
 -- name: files
 SELECT record FROM file ORDER BY name;
 
+-- name: files_by_name
+SELECT name, record FROM file WHERE name > ? ORDER BY name LIMIT ?;
+
 -- name: put_file
 INSERT OR REPLACE INTO file (name, record) VALUES (?, ?);
 

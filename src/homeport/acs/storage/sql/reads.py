@@ -141,5 +141,5 @@ class SqliteReads:
         row = self._one("file", name)
         return rows.file(row[0]) if row is not None else None
 
-    async def files(self) -> Sequence[FileRecord]:
-        return [rows.file(row[0]) for row in self._all("files")]
+    async def files(self, *, limit: int, cursor: str | None = None) -> Page:
+        return self._page("files_by_name", rows.file, limit, cursor or "")
