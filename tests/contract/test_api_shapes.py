@@ -478,7 +478,7 @@ def test_a_parameter_that_a_call_does_not_know_is_refused(tmp_path: Path) -> Non
     wrong = {
         "devices?were=online": "cursor, limit, where",
         "faults?satus=1": "device",
-        "files?limit=2": "none",
+        "tokens?limit=2": "none",
         "devices?limit=1&limit=2": "more than once",
     }
 
