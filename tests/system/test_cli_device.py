@@ -235,6 +235,13 @@ def test_devices_are_tagged_by_name_or_by_a_condition(say: Say) -> None:
     assert say("device", "forget", "--where", "True")[0] == ExitCode.USAGE  # nobody is here to ask
 
 
+def test_a_switch_that_there_is_not_is_named_with_those_that_there_are(say: Say) -> None:
+    """Before anything is asked of the ACS."""
+    code, _, err = say("device", "behave", SERIAL, "maxnames=32")
+    assert code == ExitCode.USAGE
+    assert "no switch 'maxnames'; there are prolog, level_by_level" in err
+
+
 def test_devices_are_counted_by_what_they_have_in_common(say: Say) -> None:
     """As a table, for a program with the fields' own types, and of those that fit."""
     code, out, err = say("device", "count", "--by", "model,online")

@@ -125,6 +125,21 @@ def refused(client: RestClient, code: ExitCode) -> str:
             ExitCode.FAILED,
             "there is no file 'x'; see homeport file list",
         ),
+        (
+            http(
+                "422 Unprocessable", {"error": {"code": "x", "message": "body.role: Input should be 'read' or 'admin'"}}
+            ),
+            ExitCode.USAGE,
+            "role: should be 'read' or 'admin'",
+        ),
+        (
+            http(
+                "422 Unprocessable",
+                {"error": {"code": "x", "message": "body.behaviour.foo: Extra inputs are not permitted"}},
+            ),
+            ExitCode.USAGE,
+            "there is no foo here",
+        ),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", ExitCode.UNREACHABLE, "not HTTP"),
         (None, ExitCode.UNREACHABLE, "cannot reach"),
     ],

@@ -44,6 +44,8 @@ _IN_COMMANDS: Final = tuple(
         (r" with POST devices/(\S+)/approve", r": homeport device approve \1"),
         (r"take it back with DELETE tokens/(\S+)", r"take it back: homeport token revoke \1"),
         (r"say replace=true", "say --replace"),
+        (r"\b(?:body|query)\.(?:\w+\.)*(\w+): Extra inputs are not permitted", r"there is no \1 here"),
+        (r"\b(?:body|query)\.(?:\w+\.)*(\w+): (?:Input )?", r"\1: "),
     )
 )
 """What the API tells programs to call, as a person types it."""

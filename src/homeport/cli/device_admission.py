@@ -22,6 +22,8 @@ Where = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help='All that fit, for example: model == "797xx".', show_default=False),
 ]
+SWITCHES = ("prolog", "level_by_level", "partial_paths", "max_names", "id_prefix")
+
 TagWords = Annotated[
     list[str],
     typer.Argument(
@@ -149,6 +151,8 @@ def behave(
         name, equals, value = switch.partition("=")
         if not equals:
             raise typer.BadParameter(f"{switch!r} is not SWITCH=VALUE, such as max_names=32")
+        if name not in SWITCHES:
+            raise CliError(f"there is no switch {name!r}; there are {', '.join(SWITCHES)}", ExitCode.USAGE)
         known: dict[str, object] = {"auto": None, "true": True, "false": False}
         changes[name] = (
             known[value] if value in known else int(value) if name == "max_names" and value.isdigit() else value
