@@ -5,7 +5,7 @@ They are found by the store's index, written, and told like any other end.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -54,17 +54,17 @@ class Overdue:
             found = await self._store.due_tasks(now=now, limit=BATCH)
             if not await self.end(found, now):
                 return
+            # A short batch is followed by another look, too: there may be some that wait for those which have just ended.
             if len(found) == BATCH:
-                await asyncio.sleep(
-                    REST
-                )  # else there may be some that wait for those which have just ended: a chain goes step by step
+                await asyncio.sleep(REST)
 
     async def end(self, tasks: Sequence[TaskRecord], now: float) -> int:
         """How many of these were written: ended, or given the time at which they are looked at again.
 
         Left alone is what runs in this moment, and what somebody else has changed meanwhile. Raises StoreUnavailable.
         """
-        changes = [change for task in tasks if (change := await self._change(task, now)) is not None]
+        before = {id: await self._store.task(id) for id in {t.after for t in tasks} if id is not None}
+        changes = [change for task in tasks if (change := self._change(task, before, now)) is not None]
         if not changes:
             return 0
         try:
@@ -88,13 +88,13 @@ class Overdue:
                 _log.warning("a task that is over cannot be written", task=change.record.id, reason=str(e))
         return written
 
-    async def _change(self, task: TaskRecord, now: float) -> TaskChange | None:
+    def _change(self, task: TaskRecord, before: Mapping[str, TaskRecord | None], now: float) -> TaskChange | None:
         if task.id in self._hub.asking:
             return None  # its question is out: what comes of it counts, and it is not asked again
         patience = self._hub.patience
         after = settle.by_clock(task, patience=patience, now=now)
         if after == task and task.after is not None:
-            after = settle.forsaken(task, await self._store.task(task.after), now)
+            after = settle.forsaken(task, before[task.after], now)
         # The patience of the settings may have grown since the device has accepted it.
         after = masked_task(after) if after != task else settle.noted(task, patience=patience, now=now)
         return TaskChange(after, frozenset({task.status}))
