@@ -93,7 +93,8 @@ def _bound(where: str, name: str) -> socket.socket:
         listening.bind((host, port))
     except OSError as e:
         listening.close()
-        raise ConfigError(f"{name}: cannot listen on {where}: {why_not(e)}") from e
+        who = _named(_users(*_listening_sockets(port))) if e.errno == errno.EADDRINUSE else ""
+        raise ConfigError(f"{name}: cannot listen on {where}: {why_not(e)}{who}") from e
     listening.setblocking(False)
     return listening
 
@@ -210,17 +211,36 @@ def _taken(file: Path, where: str, setting: str) -> IO[str]:
         lock.close()
         if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
-        found = _users(file)
-        who = f" (process {', '.join(map(str, found))})" if found else ""
+        who = _named(_users(str(file.resolve())))
         raise ConfigError(f"another ACS works {where}{who}; stop it, or choose another {setting}") from e
     return lock
 
 
-def _users(file: Path) -> list[int]:
-    """The other processes that have the file open, as far as this one may see them. Linux tells it."""
-    wanted, found = str(file.resolve()), []
-    for process in Path("/proc").glob("[0-9]*"):
+def _named(processes: list[int]) -> str:
+    """For a message; "" where nobody is known."""
+    return f" (process {', '.join(map(str, processes))})" if processes else ""
+
+
+def _users(*links: str) -> list[int]:
+    """The other processes that have one of these open, as far as this one may see them. links: a file, or socket:[NUMBER], as in /proc."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*") if links else ():
         with contextlib.suppress(OSError):  # another user's, or it has just ended
-            if int(process.name) != os.getpid() and any(os.readlink(fd) == wanted for fd in (process / "fd").iterdir()):
+            if int(process.name) != os.getpid() and any(os.readlink(fd) in links for fd in (process / "fd").iterdir()):
                 found.append(int(process.name))
     return sorted(found)
+
+
+def _listening_sockets(port: int) -> list[str]:
+    """The TCP sockets of this machine that listen on the port, as /proc names them."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                    found.append(f"socket:[{fields[9]}]")
+    return found
+
+
+_LISTENS: Final = "0A"

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from homeport.acs.app import AcsApp
 from homeport.acs.config import AcsSettings
-from homeport.acs.ports import take_database, take_directory
+from homeport.acs.ports import Ports, take_database, take_directory
 from homeport.errors import ConfigError
 
 HERE = "127.0.0.1:0"
@@ -52,16 +53,20 @@ def test_the_refusal_names_the_processes_that_are_in_the_way(tmp_path: Path) -> 
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        kept = (take_directory(tmp_path), take_database(tmp_path / "fleet.db"))
-        os.write(writing, b"!")
+        kept = (take_directory(tmp_path), take_database(tmp_path / "fleet.db"), socket.create_server(("127.0.0.1", 0)))
+        os.write(writing, kept[2].getsockname()[1].to_bytes(2))
         signal.pause()
         del kept
     try:
-        os.read(reading, 1)
+        port = int.from_bytes(os.read(reading, 2))
         with pytest.raises(ConfigError, match=rf"another ACS works in {tmp_path} \(process {pid}\); stop it"):
             take_directory(tmp_path)
         with pytest.raises(ConfigError, match=rf"works with the database {tmp_path}/fleet.db \(process {pid}\)"):
             take_database(tmp_path / "fleet.db")
+        with pytest.raises(ConfigError, match=rf"another port, or stop what uses it \(process {pid}\)"):
+            Ports.bind(
+                AcsSettings(data_dir=tmp_path, cwmp_listen=f"127.0.0.1:{port}", http_listen=HERE, file_listen=HERE)
+            )
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
