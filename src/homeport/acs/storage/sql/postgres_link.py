@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -103,11 +105,19 @@ class Link:
             raise StoreUnavailable(f"the database server is just starting or stopping: {e}") from e
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
             raise StoreError(f"cannot log in to the database: {e}; correct the setting database") from e
-        except ValueError:
+        except asyncpg.ClientConfigurationError as e:
+            # It tells of the options behind the "?", where no password stands, unless the password is taken for their beginning.
+            if "?" in self._url.rpartition("@")[2]:
+                raise StoreError(f"the options of the URL in the setting database: {e}") from None
+            raise StoreError(_UNREADABLE) from None
+        except (ValueError, OverflowError):
             # What the driver says of it may be a piece of the password.
-            raise StoreError(
-                "the URL in the setting database cannot be read: in a user name or password write / as %2F, : as %3A, @ as %40"
-            ) from None
+            raise StoreError(_UNREADABLE) from None
+        except FileNotFoundError as e:
+            missing = _missing_file(self._url)
+            if missing:
+                raise StoreError(f"the setting database names a file that is not there: {missing}") from e
+            raise translated(e) from e
         except (*BROKEN, asyncpg.PostgresError) as e:
             raise translated(e) from e
 
@@ -174,6 +184,19 @@ class Link:
         self._closed = True
         while self._idle:
             await farewell(self._idle.pop())
+
+
+_UNREADABLE: Final = (
+    "the URL in the setting database cannot be read: in a user name or password write / as %2F, : as %3A, @ as %40; a port is a number"
+    " up to 65535"
+)
+
+
+def _missing_file(url: str) -> str:
+    """Which of the files that the URL's options name does not exist; "" where all do."""
+    options = parse_qs(urlsplit(url).query)
+    named = [path for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl") for path in options.get(name, ())]
+    return next((path for path in named if not Path(path).exists()), "")
 
 
 async def unhurried(connection: Connection) -> Connection:
