@@ -456,6 +456,34 @@ async def test_only_so_many_large_bodies_are_read_at_once(tmp_path: Path) -> Non
         assert bed.app.door.held.bytes == 0
 
 
+@played
+async def test_one_device_that_sends_many_large_bodies_keeps_no_other_out(tmp_path: Path) -> None:
+    """Heads that promise one, and nothing more, on as many connections as it likes: half of the room is for other addresses."""
+    async with acs(tmp_path, body_limit=10_000, session_body_limit=100_000) as bed:
+        device, other = await bed.device(), await bed.device("S2")
+        other.connection.writer.close()
+        mine = await asyncio.open_connection(*urlsplit(bed.app.cwmp_url).netloc.split(":"), local_addr=("127.0.0.2", 0))
+        other.connection = Connection(*mine, other.connection.authority)
+        for each in (device, other):
+            assert (await each.session("1 BOOT")).status == 204
+            await bed.task("GetParameterValues", {"parameter_names": ["Device."]}, serial=each.serial)
+        await device.inform()
+        greedy = [await Connection.to(bed.app.cwmp_url) for _ in range(6)]
+        for connection in greedy:
+            head = f"POST / HTTP/1.1\r\nHost: a\r\nCookie: {device.cookie}\r\nContent-Length: 100000\r\n\r\n<"
+            connection.writer.write(head.encode())
+        assert [(await connection.answer()).status for connection in greedy[4:]] == [503, 503]
+        body = body_of(many_values(500), await asked(other))
+        assert len(body) > 50_000
+        assert (await other.post(body)).status == 204
+        for connection in greedy:
+            connection.writer.transport.abort()
+        async with asyncio.timeout(5):
+            while bed.app.door.held.bytes:
+                await asyncio.sleep(0)
+        assert not bed.app.door.held._of
+
+
 # --- set up without a bootstrap ---
 
 

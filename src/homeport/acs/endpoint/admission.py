@@ -40,22 +40,33 @@ def too_long(limit: int, most: int, *, close: bool = True) -> HttpReply:
 
 
 class Held:
-    """Bytes of large bodies that are in memory, or may soon be. most: together."""
+    """Bytes of large bodies that are in memory, or may soon be. most: together.
+
+    The devices at one address have half of that, so that none keeps all others out; a first body always has room there.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._of: dict[str, int] = {}
         self.bytes = 0
 
-    def take(self, count: int) -> bool:
-        """Whether there is room for so many more, which is then taken."""
-        if self.bytes + count > self._most:
+    def take(self, count: int, host: str) -> bool:
+        """Whether there is room for so many more, which is then taken. host: the sender's address."""
+        here = self._of.get(host, 0)
+        if self.bytes + count > self._most or (here and here + count > self._most // 2):
             return False
         self.bytes += count
+        self._of[host] = here + count
         return True
 
-    def give(self, count: int) -> None:
+    def give(self, count: int, host: str) -> None:
         """They are in memory no longer."""
         self.bytes -= count
+        left = self._of.get(host, 0) - count
+        if left > 0:
+            self._of[host] = left
+        else:
+            self._of.pop(host, None)
 
 
 Find = Callable[[HttpRequest, bytes], Awaitable[Live | HttpReply | None]]

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_head",
         "_headers",
         "_held",
+        "_held_for",
         "_host",
         "_keep",
         "_length",
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._fresh = True
         self._old = False  # a device that speaks HTTP/1.0 and has asked for the connection to stay, which it wants to read in the answer
         self._held = 0  # bytes that are taken of what large bodies may hold together
+        self._held_for = ""  # whose, by address
         self._whole: BytesIO | None = None  # what is here of a large body
         self._unsure = False  # whether it may be so large has to be asked
         self._asked = self._asking = False  # and was asked once, is being asked
@@ -262,19 +264,21 @@ class Connection(asyncio.Protocol):
             raise _Refused(too_long(limit, door.session_body_limit))
         if length > limit:
             return False
-        self._hold(length)
+        self._hold(length, request.host)
         return True
 
-    def _hold(self, length: int) -> None:
+    def _hold(self, length: int, host: str) -> None:
         """Take room for a large body. Raises _Refused where there is none."""
         door = self._server.door
-        if not door.held.take(length):
+        if not self._held:
+            self._held_for = host
+        if not door.held.take(length, self._held_for):
             raise _Refused(replace(door.too_many_large(), close=True))
         self._held += length
 
     def _let_go(self) -> None:
         """Large bodies of this connection are held no longer."""
-        self._server.door.held.give(self._held)
+        self._server.door.held.give(self._held, self._held_for)
         self._held = 0
 
     def _ask(self, request: HttpRequest) -> None:
@@ -309,10 +313,10 @@ class Connection(asyncio.Protocol):
             if admitted:
                 self._unsure = self._asked = False
                 if here is not None:
-                    self._hold(len(here[0].body))
+                    self._hold(len(here[0].body), request.host)
                     self._arrived(*here)
                     return
-                self._hold(self._coming[0] if self._coming is not None else self._length)
+                self._hold(self._coming[0] if self._coming is not None else self._length, request.host)
         except _Refused as e:
             self._refuse(e.reply)
             return

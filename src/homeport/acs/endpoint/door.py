@@ -214,7 +214,7 @@ class Door:
             held = min(limit, len(request.body) * HttpLimits().max_ratio)
             if held <= self.body_limit:
                 held = 0
-            elif not self.held.take(held):
+            elif not self.held.take(held, request.host):
                 return self.too_many_large()
             try:
                 work = decompress_in_parts(request.body, request.content_encoding, HttpLimits(max_body=limit))
@@ -229,7 +229,7 @@ class Door:
                 else:
                     return await self._message(request, body)
             finally:
-                self.held.give(held)
+                self.held.give(held, request.host)
 
     def too_many_large(self) -> HttpReply:
         """The answer to a large body where there are too many."""
