@@ -112,8 +112,8 @@ class AcsSettings:
     session_body_limit: int = setting(
         33_554_432,
         "Largest body that is read in an admitted device's session: a list of parameters; of other messages 4 MB are read. Eight of this"
-        " size are in memory at once, four of one address; further ones are told to come back (503). Over a new connection the device is known by its cookie"
-        " or by the ID of our request in its answer; one that gives back neither is told 413.",
+        " size are in memory at once, four of one address; further ones are told to come back (503). Over a new connection the device is"
+        " known by its cookie or by the ID of our request in its answer; one that gives back neither is told 413.",
         unit="bytes",
     )
     read_timeout: float = setting(30.0, "Time within which a request must have arrived in full.", unit="seconds")
