@@ -43,6 +43,68 @@ def test_a_secret_is_masked_in_every_spelling_that_the_parser_reads() -> None:
         assert read(text).count("in plain view") == 2, (seed, text)
 
 
+def test_the_quick_way_and_the_exact_one_show_the_same() -> None:
+    """What nearly all devices send is masked without a look at every tag."""
+    for seed in range(0, WAYS, 4):
+        names = tuple(random.Random(seed).sample(NAMES, 3))
+        body = every_way(seed, lambda s, names=names: s.envelope("GetParameterValuesResponse", s.values(names)))  # type: ignore[misc]
+        text = body.decode()
+        assert masking._without(text, odd=False) == plain_url(masking._CONCEALER.conceal(text)) != text
+
+
+def test_any_text_is_shown_without_an_error() -> None:
+    """Pieces of markup in any order; what is not there cannot be made of it."""
+    pieces = (
+        "<",
+        "</",
+        ">",
+        "/>",
+        "<a:>",
+        "</a:>",
+        "<Name>",
+        "</Name>",
+        "<Value>",
+        "</Value>",
+        "<Value ",
+        "<n:Value a='",
+        '"',
+        "'",
+    )
+    pieces += (
+        "<![CDATA[",
+        "]]>",
+        "<!--",
+        "-->",
+        "<?",
+        "?>",
+        "Device.X.Password",
+        "hunter2",
+        "&#80;",
+        "&#x",
+        "&",
+        "\x01",
+        "://u:p@h",
+    )
+    pieces += (
+        "<Password>",
+        "</Password>",
+        "<VoucherList>",
+        "</VoucherList>",
+        "<S>",
+        "</S>",
+        " ",
+        "\n",
+        "?token=x",
+        "PIN",
+        "Key<",
+        ".X_",
+    )
+    chance = random.Random(7)
+    for _ in range(WAYS):
+        text = "".join(chance.choices(pieces, k=chance.randint(1, 60)))
+        assert isinstance(masking._without(text, odd=chance.random() < 0.5), str)
+
+
 def test_a_secret_is_masked_wherever_its_message_is_cut() -> None:
     """Only the beginning of a long message is kept; a part of a secret is a secret too."""
     for seed in range(0, WAYS, 30):
