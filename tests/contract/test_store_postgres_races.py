@@ -338,7 +338,7 @@ def test_a_node_whose_sign_of_life_is_late_does_not_take_its_own_tasks(url: str)
 
 
 def test_what_is_damaged_of_one_device_keeps_no_other_from_its_turn(url: str) -> None:
-    """What it told lately is told again; a task that cannot be read is an error for it alone, with the cure."""
+    """What it told lately is told again, a task that cannot be read is left out; only its hot row is an error, for it alone."""
 
     async def scene() -> None:
         async with a_store(url) as store:
@@ -353,12 +353,31 @@ def test_what_is_damaged_of_one_device_keeps_no_other_from_its_turn(url: str) ->
                 store.touch(id, {"last_inform": 7.0}, {"Device.A": StoredValue("2")})
             await store.flush()
             assert [await store.reported(id) for id in (S1, S2)] == [{"Device.A": "2"}] * 2
-            await store.commit(unit(tasks=[TaskChange(a_task("t"), None)]))
+            await store.commit(unit(tasks=[TaskChange(a_task(id), None) for id in ("t", "u")]))
             await store._link.fetch("UPDATE task SET record = '\\xc1' WHERE id = 't'")
+            store._views.clear()
+            assert [t.id for t in await store.open_tasks(S1)] == ["u"]
+            assert (await store.figures()).open_tasks == 2
+            await store._link.fetch("UPDATE device SET rest = '\\xc1' WHERE id = $1", S1)
             store._views.clear()
             outcome = await asyncio.gather(store.device(S1), store.device(S2), return_exceptions=True)
             assert isinstance(outcome[0], StoreError) and "homeport acs db check" in str(outcome[0])
             assert not isinstance(outcome[1], BaseException)
+            assert [d.id for d in (await store.devices(None, limit=9, cursor=None)).items] == [S2]
+
+    run(scene())
+
+
+def test_damaged_rows_come_along_with_their_device(url: str) -> None:
+    """A router is exchanged: its history is worth no less for a row in it that cannot be read."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.commit(unit(tasks=[TaskChange(a_task(id), None) for id in ("t", "u")]))
+            await store._link.fetch("UPDATE task SET record = '\\xc1' WHERE id = 't'")
+            await store.commit(unit(moved=[(S1, S2)]))
+            assert [t.id for t in await store.open_tasks(S2)] == ["u"]
+            assert (await store._link.fetch("SELECT device FROM task WHERE id = 't'"))[0][0] == S2
 
     run(scene())
 

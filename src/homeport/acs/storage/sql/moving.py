@@ -7,6 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import DAMAGED
 from homeport.acs.storage.sql.queries import QUERIES
 
 BATCH: Final = 500
@@ -22,10 +23,17 @@ DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def rewritten(table: str, found: Sequence[Any], device: str) -> list[tuple[str, bytes, str]]:
-    """(device, record, id) of rows (id, record), as the device's own."""
+    """(device, record, id) of rows (id, record), as the device's own. What is damaged comes along as it is."""
     decode = DECODERS[table]
     encode = rows.pack_task if table == "task" else rows.encode
-    return [(device, encode(replace(decode(bytes(record)), device=device)), id) for id, record in found]
+
+    def record_of(blob: bytes) -> bytes:
+        try:
+            return encode(replace(decode(blob), device=device))
+        except DAMAGED:
+            return blob
+
+    return [(device, record_of(bytes(record)), id) for id, record in found]
 
 
 def rewritten_files(found: Sequence[Any], old: str, new: str) -> list[tuple[str, bytes]]:

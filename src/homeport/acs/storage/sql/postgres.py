@@ -19,7 +19,8 @@ from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Done, Figures, Page, UnitOfWork, ValuePage, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
-from homeport.acs.storage.sql.fills import fill
+from homeport.acs.storage.sql.damage import readable, unreadable
+from homeport.acs.storage.sql.fills import fill, readable_task
 from homeport.acs.storage.sql.postgres_channel import PostgresChannel
 from homeport.acs.storage.sql.postgres_devices import View, Views, WriteBehind
 from homeport.acs.storage.sql.postgres_link import (
@@ -33,7 +34,7 @@ from homeport.acs.storage.sql.postgres_link import (
 )
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, timely
 from homeport.acs.storage.sql.postgres_tasks import PostgresTasks
-from homeport.acs.storage.sql.postgres_values import PathLists, lookups, stored_values, told, unreadable
+from homeport.acs.storage.sql.postgres_values import PathLists, lookups, stored_values, told
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.sql.queries import migrations
@@ -331,10 +332,10 @@ class PostgresStore(PostgresTasks):
         deep = where is not None and uses_parameters(where.condition)
         found: list[DeviceRecord] = []
         while True:
-            batch = [rows.device(row) for row in await self._link.fetch(sql, cursor, limit + 1, *values)]
-            ids = [record.id for record in batch] if deep else []
+            batch = await self._link.fetch(sql, cursor, limit + 1, *values)
+            ids = [row[1] for row in batch] if deep else []
             values_of = await lookups(self._link.fetch, ids, self._lists) if ids else {}
-            for record in batch:
+            for record in readable(rows.device, batch, "a device"):
                 if where is not None and not where.test(record, values_of.get(record.id, _nothing)):
                     continue
                 if len(found) == limit:
@@ -342,15 +343,16 @@ class PostgresStore(PostgresTasks):
                 found.append(record)
             if len(batch) <= limit:
                 return Page(tuple(found), None)
-            cursor = batch[-1].id
+            cursor = batch[-1][1]
 
     async def device_count(self) -> int:
         return int((await self._link.fetch(SQL["device_count"]))[0][0])
 
     async def figures(self) -> Figures:
         count, oldest, size = (await self._link.fetch(SQL["figures"]))[0]
-        created = await self._one("task", oldest) if oldest is not None else None
-        return Figures(count, rows.task(created[0]).created if created is not None else 0.0, size)
+        row = await self._one("task", oldest) if oldest is not None else None
+        task = readable_task(row[0]) if row is not None else None
+        return Figures(count, task.created if task is not None else 0.0, size)
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
         return (await self._view(device)).tasks

@@ -12,9 +12,10 @@ from typing import Any, Final
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
 from homeport.acs.storage.interface import SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import readable, unreadable
 from homeport.acs.storage.sql.postgres_link import SQL, Link, Row, storable
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, Touched
-from homeport.acs.storage.sql.postgres_values import told, unreadable
+from homeport.acs.storage.sql.postgres_values import told
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.values import DAMAGED, merged
 from homeport.errors import StoreUnavailable
@@ -44,9 +45,9 @@ class View:
             return
         try:
             self.record = rows.device(row)
-            self.tasks = tuple(rows.task(blob) for blob in row[17])
         except DAMAGED as e:
-            raise unreadable(f"the device {row[1]} or one of its open tasks", e) from e
+            raise unreadable(f"the device {row[1]}", e) from e
+        self.tasks = tuple(readable(rows.task, row[17], "a task"))
         self.reported = told(row[1], row[16])
 
 

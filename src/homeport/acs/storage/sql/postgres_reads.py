@@ -6,6 +6,7 @@ from typing import Any, Final
 from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRecord, TokenRecord
 from homeport.acs.storage.interface import Page, SessionChange
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import read, readable
 from homeport.acs.storage.sql.postgres_link import SQL, Link, Row
 
 DEAD_AFTER: Final = 15.0
@@ -29,10 +30,10 @@ class PostgresReads:
         found = await self._link.fetch(SQL[query], *values)
         return found[0] if found else None
 
-    async def _page(self, query: str, decode: Callable[[bytes], Any], limit: int, *values: Any) -> Page:
+    async def _page(self, query: str, decode: Callable[[bytes], Any], what: str, limit: int, *values: Any) -> Page:
         found = await self._link.fetch(SQL[query], *values, limit + 1)
-        items = tuple(decode(row[1]) for row in found[:limit])
-        return Page(items, found[limit - 1][0] if len(found) > limit else None)
+        items = readable(decode, (row[1] for row in found[:limit]), what)
+        return Page(tuple(items), found[limit - 1][0] if len(found) > limit else None)
 
     # --- sessions that another process may continue ---
 
@@ -54,22 +55,25 @@ class PostgresReads:
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled(histories=True)
-        return await self._page("sessions_of", rows.session, limit, device, cursor or LAST)
+        return await self._page("sessions_of", rows.session, "a session", limit, device, cursor or LAST)
 
     async def session(self, id: str) -> SessionChange | None:
         await self._settled(histories=True)
         row = await self._one("session", id)
-        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
+        if row is None:
+            return None
+        what = f"the session {id}"
+        return SessionChange(read(rows.session, row[0], what), read(rows.unpack_messages, row[1], what))
 
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
-        return await self._page("events_of", rows.event, limit, device, cursor or LAST)
+        return await self._page("events_of", rows.event, "an event", limit, device, cursor or LAST)
 
     async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
         await self._settled()
         if device is None:
-            return await self._page("faults", rows.fault, limit, cursor or LAST)
-        return await self._page("faults_of", rows.fault, limit, device, cursor or LAST)
+            return await self._page("faults", rows.fault, "a fault", limit, cursor or LAST)
+        return await self._page("faults_of", rows.fault, "a fault", limit, device, cursor or LAST)
 
     # --- access, files, documents ---
 
@@ -97,7 +101,7 @@ class PostgresReads:
         return rows.file(row[0]) if row is not None else None
 
     async def files(self, *, limit: int, cursor: str | None = None) -> Page:
-        return await self._page("files_by_name", rows.file, limit, cursor or "")
+        return await self._page("files_by_name", rows.file, "a file", limit, cursor or "")
 
     async def document(self, kind: str, name: str) -> Document | None:
         await self._settled()

@@ -7,6 +7,7 @@ from homeport.acs.records import TaskRecord
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import CLAIM, MOST_BYTES, Page, TaskFilter
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import read, readable
 from homeport.acs.storage.sql.postgres_link import SQL
 from homeport.acs.storage.sql.postgres_reads import DEAD_AFTER, LAST, PostgresReads
 from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
@@ -18,7 +19,7 @@ class PostgresTasks(PostgresReads):
     async def task(self, id: str) -> TaskRecord | None:
         await self._settled()
         row = await self._one("task", id)
-        return rows.task(row[0]) if row is not None else None
+        return read(rows.task, row[0], f"the task {id}") if row is not None else None
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
@@ -51,4 +52,4 @@ class PostgresTasks(PostgresReads):
 
     async def _given(self, query: str, *values: Any) -> list[TaskRecord]:
         found = await self._link.fetch(SQL[query], *values)
-        return sorted((rows.task(row[0]) for row in found), key=lambda t: t.id)
+        return sorted(readable(rows.task, (row[0] for row in found), "a task"), key=lambda t: t.id)

@@ -8,6 +8,7 @@ import structlog
 
 from homeport.acs.records import StoredValue
 from homeport.acs.slices import Work, in_slices
+from homeport.acs.storage.sql.damage import unreadable
 from homeport.acs.storage.sql.postgres_link import SQL, facts
 from homeport.acs.storage.values import (
     DAMAGED,
@@ -144,8 +145,3 @@ def told(id: str, delta: bytes | None) -> dict[str, StoredValue]:
             reason=str(e),
         )
         return {}
-
-
-def unreadable(what: str, error: BaseException) -> StoreError:
-    """The error for rows that are damaged."""
-    return StoreError(f"{what} cannot be read: {error}; run homeport acs db check")

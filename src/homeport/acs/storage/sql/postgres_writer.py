@@ -16,6 +16,7 @@ from homeport.acs.records import due
 from homeport.acs.storage.interface import Conflict, DocumentChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import PreparedChange, PreparedColumn
+from homeport.acs.storage.sql.fills import readable_task
 from homeport.acs.storage.sql.postgres_link import BROKEN, ENDED, SQL, Connection, Link, cleaned, farewell, translated
 from homeport.acs.storage.sql.postgres_moving import move
 from homeport.acs.storage.sql.postgres_sheet import Job, Sheet, ended_badly
@@ -294,7 +295,9 @@ class GroupWriter:
             # The devices are locked, so that no other node can make a task under the same key meanwhile.
             of, keys = list({t.device for t in keyed}), list({cleaned(t.idempotency_key) for t in keyed})
             for device, key, _, record in await c.fetch(SQL["keyed_tasks"], of, keys):
-                sheet.keyed[device, key] = rows.task(record)
+                known = readable_task(record)
+                if known is not None:
+                    sheet.keyed[device, key] = known
         tasks = {t.record.id for u in units for t in u.tasks}
         # What a new one waits for is held, too: who ends it meanwhile then sees the new one.
         tasks |= {t.record.after for u in units for t in u.tasks if t.expect is None and t.record.after is not None}

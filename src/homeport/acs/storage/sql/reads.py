@@ -10,6 +10,7 @@ from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRe
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Page, SessionChange, TaskFilter
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import read, readable
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.sql.task_lists import LAST, rows_of_tasks, task_page, until_full
 from homeport.errors import StoreUnavailable
@@ -41,7 +42,7 @@ class SqliteReads:
     async def task(self, id: str) -> TaskRecord | None:
         await self._settled()
         row = self._one("task", id)
-        return rows.task(row[0]) if row is not None else None
+        return read(rows.task, row[0], f"the task {id}") if row is not None else None
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
@@ -59,16 +60,16 @@ class SqliteReads:
         return await in_slices(task_page(*taken))
 
     async def due_tasks(self, *, now: float, limit: int) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("due_tasks", now, limit)]
+        return readable(rows.task, (row[0] for row in self._all("due_tasks", now, limit)), "a task")
 
     async def overdue_tasks(self, device: str) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("overdue_tasks", device)]
+        return readable(rows.task, (row[0] for row in self._all("overdue_tasks", device)), "a task")
 
     async def interrupted_tasks(self, *, limit: int, now: float) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("interrupted_tasks", limit, now)]
+        return readable(rows.task, (row[0] for row in self._all("interrupted_tasks", limit, now)), "a task")
 
     async def orphaned_tasks(self, *, since: str, limit: int) -> Sequence[TaskRecord]:
-        return [rows.task(row[0]) for row in self._all("orphaned_tasks", since, limit)]
+        return readable(rows.task, (row[0] for row in self._all("orphaned_tasks", since, limit)), "a task")
 
     async def lease(self, cookie: str) -> LeaseRecord | None:
         row = self._one("lease", cookie)
@@ -80,25 +81,28 @@ class SqliteReads:
     async def take_lease(self, lease: LeaseRecord) -> bool:
         return await self.lease(lease.cookie) == lease
 
-    def _page(self, query: str, decode: Any, limit: int, *values: Any) -> Page:
+    def _page(self, query: str, decode: Any, what: str, limit: int, *values: Any) -> Page:
         found = self._all(query, *values, limit + 1)
-        items = tuple(decode(row[1]) for row in found[:limit])
-        return Page(items, found[limit - 1][0] if len(found) > limit else None)
+        items = readable(decode, (row[1] for row in found[:limit]), what)
+        return Page(tuple(items), found[limit - 1][0] if len(found) > limit else None)
 
     async def sessions_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
-        return self._page("sessions_of", rows.session, limit, device, cursor or LAST)
+        return self._page("sessions_of", rows.session, "a session", limit, device, cursor or LAST)
 
     async def session(self, id: str) -> SessionChange | None:
         await self._settled()
         row = self._one("session", id)
-        return SessionChange(rows.session(row[0]), rows.unpack_messages(row[1])) if row is not None else None
+        if row is None:
+            return None
+        what = f"the session {id}"
+        return SessionChange(read(rows.session, row[0], what), read(rows.unpack_messages, row[1], what))
 
     async def faults(self, *, device: str | None, limit: int, cursor: str | None) -> Page:
         await self._settled()
         if device is None:
-            return self._page("faults", rows.fault, limit, cursor or LAST)
-        return self._page("faults_of", rows.fault, limit, device, cursor or LAST)
+            return self._page("faults", rows.fault, "a fault", limit, cursor or LAST)
+        return self._page("faults_of", rows.fault, "a fault", limit, device, cursor or LAST)
 
     async def document(self, kind: str, name: str) -> Document | None:
         await self._settled()
@@ -116,7 +120,7 @@ class SqliteReads:
 
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
-        return self._page("events_of", rows.event, limit, device, cursor or LAST)
+        return self._page("events_of", rows.event, "an event", limit, device, cursor or LAST)
 
     async def credential(self, username: str) -> CredentialRecord | None:
         row = self._one("credential", username)
@@ -142,4 +146,4 @@ class SqliteReads:
         return rows.file(row[0]) if row is not None else None
 
     async def files(self, *, limit: int, cursor: str | None = None) -> Page:
-        return self._page("files_by_name", rows.file, limit, cursor or "")
+        return self._page("files_by_name", rows.file, "a file", limit, cursor or "")
