@@ -257,18 +257,18 @@ async def test_strangers_keep_no_admitted_device_out(tmp_path: Path) -> None:
 async def test_little_is_kept_of_what_a_stranger_tells(tmp_path: Path) -> None:
     """A megabyte a message, from anybody: the first values that are short, the beginning of the message, no record without bounds."""
     long = "y" * 5_000
-    told = {f"Device.X.P{i}": "x" * 100 for i in range(2_000)}
+    told = {f"Device.X.P{i}": "x" * 100 for i in range(500)}
     told = {"Device.DeviceInfo.HardwareVersion": long, "Device.DeviceInfo.ModelName": "XR"} | told
     for mode, kept in (("quarantine", False), ("open", True)):
         async with acs(tmp_path / mode, cpe_auth=mode) as bed:
             device = await bed.device()
             body = encode(Envelope(body=an_inform("S1", "M Download=k", "1 BOOT", parameters=told), id="1"))
             body = body.replace(b"<CommandKey>k<", b"<CommandKey>" + b"k" * 3_000 + b"<")
-            for _ in range(3):  # again and again, it is no more
+            for _ in range(2):  # again, it is no more
                 assert (await device.post(body)).status == 200
                 assert (await device.post(None)).status == 204
             values = await bed.app.store.values(id_of())
-            assert (len(values) > 2_000, len(values) <= 100) == (kept, not kept)
+            assert (len(values) > 500, len(values) <= 100) == (kept, not kept)
             assert ("Device.DeviceInfo.HardwareVersion" in values, "Device.X.P1" in values) == (kept, True)
             found = await bed.get_device()
             assert (found["hardware_version"], found["model"]) == ("", "XR")

@@ -18,7 +18,7 @@ from homeport.codec.envelope import decode
 from homeport.codec.messages import AutonomousTransferComplete, GetParameterValuesResponse
 from support.spellings import NAMES, SECRET, URL, Speller, every_way
 
-WAYS = int(os.environ.get("HOMEPORT_SPELLINGS", "300"))
+WAYS = int(os.environ.get("HOMEPORT_SPELLINGS", "120"))
 
 
 def read(text: str) -> str:
