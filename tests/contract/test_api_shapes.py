@@ -314,6 +314,8 @@ def test_a_deleted_device_is_gone_and_may_come_back(tmp_path: Path) -> None:
         ("POST", "devices/nobody/tasks", {"rpc": "Reboot"}, 404, "not_found"),
         ("POST", "devices/ID/tasks?wait=-1", {"rpc": "Reboot"}, 422, "invalid"),
         ("PUT", "devices/ID/credentials", {"username": "", "password": ""}, 422, "invalid"),
+        ("PUT", "devices/ID/credentials", {"username": "a:b", "password": "p"}, 422, "invalid"),
+        ("PUT", "devices/ID/credentials", {"username": "a\nb", "password": "p"}, 422, "invalid"),
         ("POST", "devices/ID/tasks", {"rpc": "Reboot", "args": {"command_key": "\ud800"}}, 422, "invalid"),
     ],
 )

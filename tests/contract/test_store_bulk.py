@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from homeport.acs.records import StoredValue, TaskStatus
 from homeport.acs.storage.interface import Page, Store, TaskChange, TaskFilter, UnitOfWork, ValuesChange
 from homeport.acs.storage.memory import MemoryStore
+from homeport.acs.storage.sql import postgres, sqlite
+from homeport.acs.where import parse
 from homeport.codec.messages import ParameterValueStruct
 from support.store_rows import Run, a_device, a_task, unit
 
@@ -151,3 +153,43 @@ def test_a_page_of_tasks_ends_behind_some_that_are_very_long(store: Store, run: 
         assert sizes == ([5] if isinstance(store, MemoryStore) else [2, 2, 1])
     sizes = run(pages(lambda cursor: store.tasks_of(device.id, limit=10, cursor=cursor)))
     assert sizes == ([5] if isinstance(store, MemoryStore) else [2, 2, 1])
+
+
+def test_a_parameter_of_a_device_with_very_many_is_found_by_conditions(store: Store, run: Run) -> None:
+    """As of any other, with what it has told since, and what it does not have."""
+    devices = [a_device(f"S{number}") for number in range(3)]
+    run(store.commit(unit(devices=devices)))
+    few = {"Device.A.7.X": StoredValue("A7", "string", None, 1.0), "Device.B": StoredValue("b", "string", None, 1.0)}
+    for device, values in zip(devices, (changed("A", 1.0, 3 * MANY), few, changed("A", 1.0, 40)), strict=True):
+        run(store.commit(a_unit(ValuesChange(device.id, values))))
+    store.touch(devices[0].id, {"last_inform": 3.0}, {"Device.A.8.X": StoredValue("told", "string", None, 3.0)})
+
+    def found(condition: str) -> list[str]:
+        page = run(store.devices(parse(condition, now=0.0), limit=10, cursor=None))
+        return [device.serial_number for device in page.items]
+
+    assert found('param("Device.A.7.X") == "A7"') == ["S0", "S1", "S2"]
+    assert found('param("Device.A.8.X") == "told"') == ["S0"]
+    assert found('param("Device.A.15599.X") == "A15599"') == ["S0"]
+    assert found('param("Device.B") == "b"') == ["S1"]
+    assert found('param("Device.A.") == "A"') == found('param("Device.A.99999.X") == "x"') == []
+
+
+def test_a_search_that_takes_long_ends_its_page_early(store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages together hold all that fit, and nothing twice."""
+    for module in (sqlite, postgres):
+        monkeypatch.setattr(module, "SEARCH_SECONDS", -1.0)
+    run(store.commit(unit(devices=[a_device(f"S{number}", model=f"M{number}") for number in range(9)])))
+    few = {"Device.B": StoredValue("b", "string", None, 1.0)}
+    for number in (1, 2, 8):
+        run(store.commit(a_unit(ValuesChange(a_device(f"S{number}").id, few))))
+    where = parse('param("Device.B") == "b"', now=0.0)
+    found, pages, cursor = [], 0, None
+    while True:
+        page = run(store.devices(where, limit=2, cursor=cursor))
+        found += [device.serial_number for device in page.items]
+        pages, cursor = pages + 1, page.next
+        if cursor is None:
+            break
+    assert found == ["S1", "S2", "S8"]
+    assert pages == (2 if isinstance(store, MemoryStore) else 4)

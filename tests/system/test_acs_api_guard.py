@@ -53,6 +53,17 @@ async def test_nobody_else_is_believed_about_addresses(tmp_path: Path) -> None:
         assert answer.status == 429
 
 
+@played
+async def test_who_has_many_addresses_of_one_network_waits_for_all_of_them(tmp_path: Path) -> None:
+    """Of IPv6 anybody has a whole /64."""
+    async with acs(tmp_path, trusted_proxies=("127.0.0.1",)) as bed:
+        for number, other in enumerate(("2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3", "2001:db8::4")):
+            guess = f'{{"name": "nobody{number}", "password": "x"}}'.encode()
+            answer = await send(bed, "POST", "login", guess, X_Forwarded_For=other)
+            assert answer.status == (401 if number < 3 else 429)
+        assert (await send(bed, "POST", "login", guess, X_Forwarded_For="2001:db8:0:1::4")).status == 401
+
+
 # --- what strangers may send ---
 
 

@@ -77,7 +77,10 @@ class DevicePatch(BaseModel):
 
 @router.get("/devices")
 async def list_devices(use: Use, where: Where = None, limit: Limit = 100, cursor: Cursor = None) -> Pieces[DevicePage]:
-    """Devices in the order of their ids."""
+    """Devices in the order of their ids.
+
+    A page may be shorter than `limit` before the last one: `next` alone says whether there is more.
+    """
     condition = parse(where, now=use.hub.clock()) if where else None
     found = await use.hub.store.devices(condition, limit=limit, cursor=cursor)
     return Pieces(await in_slices(page(found.items, shapes.device, found.next, use.hub.clock())))

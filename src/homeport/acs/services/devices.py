@@ -30,6 +30,12 @@ def credential(username: str, password: str, *, device: str = "", now: float = 0
     )
 
 
+def check_username(username: str) -> None:
+    """Raises Invalid where a device could not log in so."""
+    if any(c in ":" or not c.isprintable() for c in username):
+        raise Invalid("a user name has only characters that can be printed, and no colon, which Basic cannot carry")
+
+
 def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """The tags as a device has them: sorted, each once. Raises Refused."""
     clean = tuple(sorted(set(tags)))
@@ -143,6 +149,7 @@ class Devices:
         await self.get(id)
         if not username or not password:
             raise Invalid("username and password must not be empty")
+        check_username(username)
         taken = await self._store.credential(username)
         if taken is not None and taken.device != id:
             other = "another device" if taken.group is None else f"the group {taken.group.name!r}"

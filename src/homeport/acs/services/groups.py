@@ -23,7 +23,7 @@ from homeport.acs.records import (
     GroupLogin,
     RefusalRecord,
 )
-from homeport.acs.services.devices import checked_tags, credential
+from homeport.acs.services.devices import check_username, checked_tags, credential
 from homeport.acs.services.hub import Hub, Invalid, NotFound, Refused
 from homeport.acs.services.named import Named
 from homeport.acs.storage.interface import Conflict, DocumentChange, UnitOfWork
@@ -89,8 +89,7 @@ class Groups:
         """
         self._groups.check(name)
         username = username or name
-        if any(c in ":" or not c.isprintable() for c in username):
-            raise Invalid("a user name has only characters that can be printed, and no colon, which Basic cannot carry")
+        check_username(username)
         if username == self._hub.settings.cpe_username:
             raise Refused(f"the user name {username!r} is the shared one of the settings (cpe_username)")
         taken = await self._store.credential(username)

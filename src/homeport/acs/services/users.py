@@ -9,6 +9,7 @@ import secrets
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -166,7 +167,7 @@ class Users:
     async def login(self, name: str, password: str, address: str) -> tuple[TokenRecord, str]:
         """A token for this user, which ends by itself. Raises NotLetIn, TooSoon."""
         now = self._hub.clock()
-        keys = (f"name {name}", f"from {address}")
+        keys = _keys(name, address)
         wait = self._throttle.attempt(keys, now)
         if wait > 0:
             raise TooSoon(wait)
@@ -196,7 +197,7 @@ class Users:
 
     async def change_own(self, name: str, old: str, new: str, address: str) -> None:
         """The user's own change of the password; all logins end. Raises NotLetIn where the old one is wrong, TooSoon, Invalid."""
-        keys = (f"name {name}", f"from {address}")
+        keys = _keys(name, address)
         wait = self._throttle.attempt(keys, self._hub.clock())
         if wait > 0:
             raise TooSoon(wait)
@@ -256,3 +257,13 @@ class Users:
     def close(self) -> None:
         """Let go of the thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _keys(name: str, address: str) -> tuple[str, str]:
+    """What failures are remembered by. Of IPv6 the first 64 bits: whoever has one such address has all of them."""
+    try:
+        whole = ip_address(address.partition("%")[0])
+    except ValueError:
+        return f"name {name}", f"from {address}"
+    whole = getattr(whole, "ipv4_mapped", None) or whole
+    return f"name {name}", f"from {ip_network((whole, 64), strict=False) if whole.version == 6 else whole}"

@@ -46,6 +46,9 @@ KEY_LIFETIME: Final = 86_400.0
 MOST_BYTES: Final = 1_000_000
 """Stored bytes of tasks in a page, beyond which it ends: a single one may have read a whole tree of 30 MB."""
 
+SEARCH_SECONDS: Final = 1.0
+"""Seconds after which a page of devices ends, where few of very many fit: others wait for their searches."""
+
 CLAIM: Final = 30.0
 """Seconds for which a task that is due, or was interrupted, is left to the process that was given it."""
 
@@ -301,7 +304,7 @@ class Store(Protocol):
         """The texts of values that changed lately, among them those of the last Inform: small and quick to get."""
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
-        """Devices by id, those that `where` selects."""
+        """Devices by id, those that `where` selects. A page may end early, after SEARCH_SECONDS of looking among others."""
 
     async def device_count(self) -> int:
         """How many devices there are."""

@@ -80,6 +80,17 @@ def page_of(
     return found[:limit], found[limit - 1][0] if len(found) > limit else None
 
 
+def value_of(paths: bytes, vals: bytes, path: str) -> str | None:
+    """The value of one path, None where there is none."""
+    work = page_of(paths, vals, {}, under=path, after=None, limit=1)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        found: ValuePage = end.value
+    return found[0][0][1].value if found[0] and found[0][0][0] == path else None
+
+
 def cut(values: Mapping[str, StoredValue], *, under: str, after: str | None, limit: int) -> ValuePage:
     """The page of values that are all at hand."""
     order = sorted(p for p in values if below(p, under) and (after is None or p > after))

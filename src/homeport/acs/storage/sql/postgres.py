@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, Told
 from homeport.acs.slices import in_slices
-from homeport.acs.storage.interface import Done, Figures, Page, UnitOfWork, ValuePage, ValuesChange
+from homeport.acs.storage.interface import SEARCH_SECONDS, Done, Figures, Page, UnitOfWork, ValuePage, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import BULK_BYTES, is_bulk, is_long, packed_task, prepared, read_all
 from homeport.acs.storage.sql.damage import readable, unreadable
@@ -330,6 +330,7 @@ class PostgresStore(PostgresTasks):
         sql = SQL["devices"].replace("/*where*/", translation.sql if translation is not None else "true")
         values = translation.values if translation is not None else []
         deep = where is not None and uses_parameters(where.condition)
+        until = time.monotonic() + SEARCH_SECONDS
         found: list[DeviceRecord] = []
         while True:
             batch = await self._link.fetch(sql, cursor, limit + 1, *values)
@@ -344,6 +345,8 @@ class PostgresStore(PostgresTasks):
             if len(batch) <= limit:
                 return Page(tuple(found), None)
             cursor = batch[-1][1]
+            if time.monotonic() > until:
+                return Page(tuple(found), cursor)
 
     async def device_count(self) -> int:
         return int((await self._link.fetch(SQL["device_count"]))[0][0])

@@ -7,6 +7,7 @@ Devices that were heard of lately stay in a small cache, which also holds what i
 import asyncio
 import secrets
 import sqlite3
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from homeport.acs.records import (
 )
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import (
+    SEARCH_SECONDS,
     Channel,
     Done,
     Figures,
@@ -47,6 +49,7 @@ from homeport.acs.storage.sql.bulk import (
 )
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
+from homeport.acs.storage.sql.lookups import Lookups
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.statements import plain_statements, task_statements, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
@@ -362,33 +365,23 @@ class SqliteStore(HotDevices):
         condition, values = to_sql(where.condition) if where is not None else ("1", [])
         sql = QUERIES["devices"].replace("/*where*/", condition)
         found: list[DeviceRecord] = []
-        cache: dict[int, PathList] = {}
+        lookups, until = Lookups(self._search, self._unpacked), time.monotonic() + SEARCH_SECONDS
         try:
             while True:
                 batch = self._search.execute(sql, [cursor, *values, limit + 1]).fetchall()
                 for row in batch:
                     record = rows.device(row)
-                    if where is None or self._chosen(where, record, cache):
+                    if where is None or where.test(record, lookups.of(record.id)):
                         if len(found) == limit:
                             return Page(tuple(found), found[-1].id)
                         found.append(record)
                 if len(batch) <= limit:
                     return Page(tuple(found), None)
                 cursor = batch[-1][1]
+                if time.monotonic() > until:
+                    return Page(tuple(found), cursor)
         except sqlite3.Error as e:
             raise StoreUnavailable(f"the database does not answer now: {e}") from e
-
-    def _chosen(self, where: Where, record: DeviceRecord, cache: dict[int, PathList]) -> bool:
-        values: dict[str, StoredValue] | None = None
-
-        def param(path: str) -> str | None:
-            nonlocal values
-            if values is None:
-                values = self._stored_values(record.id, self._search, cache)
-            known = values.get(path)
-            return known.value if known is not None else None
-
-        return where.test(record, param)
 
     async def device_count(self) -> int:
         return int(self._one("device_count")[0])
