@@ -171,7 +171,7 @@ def _rest() -> str:
         for method, one in methods.items():
             said = one.get("summary") or ""
             more = (one.get("description") or "").strip().split("\n\n")[0].replace("\n", " ")
-            rows.append((f"`{method.upper()} {path}`", one["x-scope"] or "-", more or said))
+            rows.append((f"`{method.upper()} {path}`", one["x-scope"] or "-", _answer(one), more or said))
     text = (
         "Below `/api/v1` on the address of `--http-listen`, with the header `Authorization: Bearer TOKEN`.\n"
         "The first start of the ACS writes the first token to `admin.token` in its data directory.\n"
@@ -179,7 +179,76 @@ def _rest() -> str:
         "The full description (OpenAPI) is at `/api/openapi.json`.\n"
         'Every error has the shape `{"error": {"code", "message", "details"}}`.\n'
     )
-    return f"# REST API\n\n{text}\n{_table(('call', 'scope', 'meaning'), rows)}"
+    calls = _table(("call", "scope", "answer", "meaning"), rows)
+    return f"# REST API\n\n{text}\n{calls}\n## What answers hold\n\n{_PAGES}{_shapes(description)}"
+
+
+_PAGES = (
+    "What is not marked with `?` is never null; what has no type is a text. A time is ISO 8601 in UTC with microseconds.\n"
+    'An answer whose name ends with `Page` is `{"items": [...], "next": CURSOR or null}`; `cursor=CURSOR` gives the next one.\n\n'
+)
+
+
+def _answer(call: dict[str, Any]) -> str:
+    """What a call answers with where all is well."""
+    status, answer = next((s, a) for s, a in call["responses"].items() if s.startswith("2"))
+    for kind, content in answer.get("content", {}).items():
+        schema = content["schema"]
+        if "$ref" not in schema:
+            return str(kind)
+        name = schema["$ref"].rpartition("/")[2]
+        return f"`{name}`"
+    return str(status)
+
+
+def _shapes(description: dict[str, Any]) -> str:
+    """The answers' shapes, those inside of others behind them."""
+    shapes = description["components"]["schemas"]
+    wanted = [
+        schema["$ref"].rpartition("/")[2]
+        for methods in description["paths"].values()
+        for call in methods.values()
+        for status, answer in call["responses"].items()
+        for content in answer.get("content", {}).values()
+        for schema in [content["schema"], *content.get("x-line", {}).get("anyOf", ())]
+        if "$ref" in schema
+    ]
+    rows = []
+    seen = {"Error"}
+    while wanted:
+        name = wanted.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        shape = shapes[name]
+        wanted = [*_inside(shape), *wanted]
+        if "properties" in shape and not name.endswith("Page"):
+            fields = [f"`{field}` {_type(told, shapes)}".strip() for field, told in shape["properties"].items()]
+            rows.append((f"`{name}`", " ".join(shape.get("description", "").split()), ", ".join(fields)))
+    return _table(("answer", "meaning", "fields"), rows)
+
+
+def _inside(schema: Any) -> list[str]:
+    """The names of the shapes that a schema refers to."""
+    if isinstance(schema, dict):
+        found = [schema["$ref"].rpartition("/")[2]] if "$ref" in schema else []
+        return found + [name for value in schema.values() for name in _inside(value)]
+    return [name for value in schema for name in _inside(value)] if isinstance(schema, list) else []
+
+
+def _type(schema: dict[str, Any], shapes: dict[str, Any]) -> str:
+    """A field's type for people, "" for a text; `?` where it may be null."""
+    if "anyOf" in schema:
+        return f"{' or '.join(_type(one, shapes) or 'text' for one in schema['anyOf'] if one.get('type') != 'null')}?"
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"({'|'.join(shapes[name]['enum'])})" if "enum" in shapes[name] else f"`{name}`"
+    if "enum" in schema:
+        return f"({'|'.join(schema['enum'])})"
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}), shapes) or 'texts'}"
+    kind = "time" if schema.get("format") == "date-time" else str(schema.get("type", "any"))
+    return "" if kind == "string" else kind
 
 
 def _openapi() -> dict[str, Any]:
