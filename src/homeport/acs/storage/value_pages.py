@@ -81,14 +81,18 @@ def page_of(
 
 
 def value_of(paths: bytes, vals: bytes, path: str) -> str | None:
-    """The value of one path, None where there is none."""
-    work = page_of(paths, vals, {}, under=path, after=None, limit=1)
+    """The value of one path, None where there is none; some milliseconds where it stands behind 100,000 others."""
+    work = _rows_of(paths, path, None, 1)
     try:
         while True:
             next(work)
     except StopIteration as end:
-        found: ValuePage = end.value
-    return found[0][0][1].value if found[0] and found[0][0][0] == path else None
+        rows, place, _ = end.value
+    if not rows or rows[0][0] != path:
+        return None
+    at = _stepped(vals, _length(vals, 1)[1], place)
+    (text,) = _texts(b"\x91" + vals[at : _stepped(vals, at, 1)])
+    return text
 
 
 def cut(values: Mapping[str, StoredValue], *, under: str, after: str | None, limit: int) -> ValuePage:

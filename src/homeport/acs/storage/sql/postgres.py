@@ -34,7 +34,7 @@ from homeport.acs.storage.sql.postgres_link import (
 )
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, timely
 from homeport.acs.storage.sql.postgres_tasks import PostgresTasks
-from homeport.acs.storage.sql.postgres_values import PathLists, lookups, stored_values, told
+from homeport.acs.storage.sql.postgres_values import LongLookup, PathLists, lookups, stored_values, told
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.sql.queries import migrations
@@ -337,7 +337,10 @@ class PostgresStore(PostgresTasks):
             ids = [row[1] for row in batch] if deep else []
             values_of = await lookups(self._link.fetch, ids, self._lists) if ids else {}
             for record in readable(rows.device, batch, "a device"):
-                if where is not None and not where.test(record, values_of.get(record.id, _nothing)):
+                look = values_of.get(record.id, _nothing)
+                if isinstance(look, LongLookup):
+                    await asyncio.sleep(0)
+                if where is not None and not where.test(record, look):
                     continue
                 if len(found) == limit:
                     return Page(tuple(found), found[-1].id)

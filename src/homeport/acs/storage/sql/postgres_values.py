@@ -8,8 +8,10 @@ import structlog
 
 from homeport.acs.records import StoredValue
 from homeport.acs.slices import Work, in_slices
+from homeport.acs.storage.sql.bulk import BULK_BYTES
 from homeport.acs.storage.sql.damage import unreadable
 from homeport.acs.storage.sql.postgres_link import SQL, facts
+from homeport.acs.storage.value_pages import value_of
 from homeport.acs.storage.values import (
     DAMAGED,
     MOST_LISTS,
@@ -25,6 +27,8 @@ from homeport.errors import StoreError, StoreUnavailable
 
 TRIES: Final = 8
 """How often values are read while their lists change, or the connections are made anew: at a start each reading may make one."""
+
+TOO_FAST: Final = "the lists of the devices' parameters change too fast to be read; try again"
 
 LOOKUPS_AT_ONCE: Final = 16
 """Devices in one piece of work: a millisecond."""
@@ -50,13 +54,17 @@ class PathLists:
 
 
 async def stored_rows(
-    fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists
+    fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists, most: int | None = None
 ) -> tuple[Sequence[Any], Mapping[int, Paths]]:
-    """(id, path list, values, delta) of some devices, and the path lists that these rows name. Raises StoreUnavailable."""
+    """(id, path list, values, delta) of some devices, and the path lists that these rows name. Raises StoreUnavailable.
+
+    most: the lists of longer values are left out.
+    """
     for _ in range(TRIES):
         known = lists.known
         found: Sequence[Any] = await fetch(SQL["values"], list(ids))
-        named = {row[1]: known.get(row[1]) for row in found if row[1] is not None}
+        wanted = [row for row in found if row[1] is not None and (most is None or len(row[2]) <= most)]
+        named = {row[1]: known.get(row[1]) for row in wanted}
         missing = [id for id, paths in named.items() if paths is None]
         if missing:
             if len(known) > MOST_LISTS:
@@ -67,7 +75,7 @@ async def stored_rows(
         if len(whole) == len(named) and known is lists.known:
             return found, whole
         # A device got another list between the two questions and its old one was pruned, or another server may have answered.
-    raise StoreUnavailable("the lists of the devices' parameters change too fast to be read; try again")
+    raise StoreUnavailable(TOO_FAST)
 
 
 async def stored_values(
@@ -94,15 +102,24 @@ async def lookups(fetch: Callable[..., Any], ids: Sequence[str], lists: PathList
 
     What is damaged has no values: a search must not end at one device.
     """
-    found, paths = await stored_rows(fetch, ids, lists)
-    return await in_slices(_lookups(found, paths))
+    for _ in range(TRIES):
+        found, paths = await stored_rows(fetch, ids, lists, BULK_BYTES)
+        large = {row[1] for row in found if row[1] is not None and len(row[2]) > BULK_BYTES}
+        packed = facts(await fetch(SQL["path_lists"], list(large))) if large else {}
+        if len(packed) == len(large):
+            return await in_slices(_lookups(found, paths, packed))
+    raise StoreUnavailable(TOO_FAST)
 
 
-def _lookups(found: Sequence[Any], paths: Mapping[int, Paths]) -> Work[dict[str, Lookup]]:
+def _lookups(found: Sequence[Any], paths: Mapping[int, Paths], packed: Mapping[int, bytes]) -> Work[dict[str, Lookup]]:
+    """packed: the path lists of devices with very many values, which are not unpacked."""
     out: dict[str, Lookup] = {}
     for number, (id, path_list, blob, delta) in enumerate(found, 1):
         if number % LOOKUPS_AT_ONCE == 0:
             yield None
+        if path_list in packed and len(blob) > BULK_BYTES:
+            out[id] = LongLookup(partial(_looked_up_among_many, id, packed[path_list], blob, told(id, delta)))
+            continue
         try:
             stored = column(id, paths.get(path_list), blob)
         except StoreError as e:
@@ -110,6 +127,29 @@ def _lookups(found: Sequence[Any], paths: Mapping[int, Paths]) -> Work[dict[str,
             stored = Column(NO_PATHS, None)
         out[id] = partial(_looked_up, stored.paths.places, stored.texts, told(id, delta))
     return out
+
+
+class LongLookup:
+    """One that takes milliseconds, so that others should have their turn after it."""
+
+    def __init__(self, look: Lookup) -> None:
+        self._look = look
+
+    def __call__(self, path: str) -> str | None:
+        return self._look(path)
+
+
+def _looked_up_among_many(
+    id: str, paths: bytes, values: bytes, since: Mapping[str, StoredValue], path: str
+) -> str | None:
+    new = since.get(path)
+    if new is not None and new.value is not None:
+        return new.value
+    try:
+        return value_of(paths, values, path)
+    except DAMAGED as e:
+        _log.error("a search goes on without the values of a device", device=id, reason=str(e))
+        return None
 
 
 def _looked_up(
