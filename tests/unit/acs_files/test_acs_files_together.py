@@ -68,7 +68,7 @@ def test_who_goes_away_while_he_waits_for_another_process_holds_nobody_up(tmp_pa
             await asyncio.gather(gone, return_exceptions=True)
         async with asyncio.timeout(5):
             await added(files, "b.bin")
-        assert [f.name for f in await files.list()] == ["b.bin"]
+        assert (await files.get("b.bin")).size == len(b"firmware")
         files.close()
 
     asyncio.run(scene())
