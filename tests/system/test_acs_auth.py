@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from structlog.testing import capture_logs
 
 from homeport.codec.envelope import Envelope, encode
 from homeport.codec.messages import (
@@ -19,6 +20,8 @@ from homeport.http.auth import basic_header
 from support.acs_wire import Bed, acs, an_inform, id_of, login, played, run
 
 pytestmark = pytest.mark.system
+
+ANOTHER = "a device is given another login before it has used the last one"
 
 
 def reading(request: Request) -> Message | None:
@@ -270,8 +273,11 @@ def test_a_device_of_the_shared_login_is_given_its_own(tmp_path: Path) -> None:
         shared = {"cpe_username": "boot", "cpe_password": "strap", "cpe_login": "provision"}
         async with acs(tmp_path, cpe_auth="required", **shared) as bed:
             device = await bed.device()
-            lost = await given_login(device, await login(device, "boot", "strap"))
-            username, password = await given_login(device, await login(device, "boot", "strap"))
+            with capture_logs() as logs:
+                lost = await given_login(device, await login(device, "boot", "strap"))
+                assert not [line for line in logs if line["event"] == ANOTHER]
+                username, password = await given_login(device, await login(device, "boot", "strap"))
+            assert [line["device"] for line in logs if line["event"] == ANOTHER] == [id_of()], "it may be two"
             assert (username, password != lost[1]) == (id_of(), True)
             assert (await device.post_inform(await login(device, *lost))).status == 401
             assert (await device.post_inform(await login(device, username, password))).status == 200

@@ -248,6 +248,14 @@ class Turns:
             # It is on the disk before it is on the way; the shared login opens until the device has used this one.
             given = UnitOfWork()
             username = await self._free_username(record.id)
+            before = await self._store.credential_of(record.id)
+            if before is not None and before.pending:
+                _log.warning(
+                    "a device is given another login before it has used the last one",
+                    device=record.id,
+                    address=work.address,
+                    advice="its answer was lost, or it forgot; where this goes on, two devices come with this id and the shared login",
+                )
             made = credential(username, work.secret, device=record.id, now=self._hub.clock())
             given.credentials.append(replace(made, pending=True))
             await self._store.commit(given)
