@@ -5,6 +5,7 @@ HOMEPORT_LARGE_ROWS=200000 asks for as many rows.
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,3 +129,28 @@ async def test_who_leaves_while_a_long_answer_is_sent_disturbs_nobody(tmp_path: 
             await connection.reader.readuntil(b"\r\n\r\n")
             connection.writer.transport.abort()
         assert (await bed.rest("GET", f"tasks/{id}")).status == 200
+
+
+@played
+async def test_what_is_damaged_keeps_nobody_from_the_rest(tmp_path: Path) -> None:
+    """Who asks for the task is told what to do; in lists it stands without its result; a search goes on behind the device."""
+    async with acs(tmp_path) as bed:
+        id = await filled(bed)
+        await (await bed.device("S2")).session("1 BOOT", parameters={"Device.P": "x"})
+        await bed.app.store.flush()
+        connection = sqlite3.connect(tmp_path / "acs.db", timeout=20)
+        (blob,) = connection.execute("SELECT record FROM task").fetchone()
+        (vals,) = connection.execute("SELECT vals FROM device_values").fetchone()
+        with connection:
+            connection.execute("UPDATE task SET record = ?", (blob[:60_000] + bytes(2_000) + blob[62_000:],))
+            connection.execute("UPDATE device_values SET vals = ?", (vals[:9_000] + b"\xff" * 99 + vals[9_099:],))
+        connection.close()
+        alone = await bed.rest("GET", f"tasks/{id}")
+        assert (alone.status, "homeport acs db check" in alone.json["error"]["message"]) == (503, True)
+        (listed,) = (await bed.rest("GET", "tasks")).json["items"]
+        assert (listed["id"], listed["result"]) == (id, None)
+        found = await bed.rest("GET", "devices?where=param(%22Device.P%22)==%22x%22")
+        assert [device["serial_number"] for device in found.json["items"]] == ["S2"]
+        last = f"devices?where=param(%22{a_path(ROWS - 1)}%22)==%22x%22"
+        assert (await bed.rest("GET", last)).json["items"] == []
+        assert (await bed.rest("GET", f"devices/{id_of()}/parameters")).status == 503

@@ -20,6 +20,7 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.bulk import packed_task, prepared, read_all, sorted_in_parts
 from homeport.acs.storage.values import NO_PATHS, Column, Paths, pack_paths, unpack_paths, unpack_values
 from homeport.codec import messages as m
+from homeport.errors import StoreError
 
 MANY = 5_500
 
@@ -151,7 +152,7 @@ def test_a_part_of_a_task_that_is_damaged_is_found() -> None:
     piece = whole["parameter_list"].pieces[1]
     found = rows.task(blob.replace(piece, b"L" + b"\xff" * (len(piece) - 1)))
     assert found.result is not None
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(StoreError, match=r"what a task has read cannot be read: .*homeport acs db check"):
         list(found.result["parameter_list"])
 
 

@@ -13,6 +13,7 @@ from homeport.acs.records import TaskRecord
 from homeport.acs.services.masking import masked
 from homeport.acs.slices import Work, pieces
 from homeport.acs.storage.long_lists import PackedRows
+from homeport.errors import StoreError
 
 ROWS: Final = 500
 """Parameters that are written in one go: half a millisecond."""
@@ -73,14 +74,17 @@ def page_of_tasks(tasks: Sequence[TaskRecord], next: str | None) -> Work[list[by
     """A page of tasks as JSON, with rests."""
     out = [b'{"items":[']
     for task in tasks:
-        out += yield from one_task(task)
+        try:
+            out += yield from one_task(task)
+        except StoreError:  # who asks for it alone is told
+            out.append(encode(shapes.task(replace(task, result=None))))
         out.append(b",")
         yield None
     return _ended(out, next)
 
 
 def one_task(task: TaskRecord) -> Work[list[bytes]]:
-    """A task as JSON, with rests where its result is a long list."""
+    """A task as JSON, with rests where its result is a long list. Raises StoreError where that is damaged."""
     result: Mapping[str, Any] = task.result or {}
     rows = result.get("parameter_list")
     if not is_long(task):

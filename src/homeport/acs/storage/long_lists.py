@@ -31,7 +31,7 @@ class PackedRows(Sequence[Row]):
             yield from piece
 
     def in_pieces(self) -> Iterator[list[Row]]:
-        """All rows, some at a time. Raises ValueError where a piece is damaged."""
+        """All rows, some at a time. Raises StoreError where a piece is damaged."""
         return map(self._unpack, self.pieces)
 
     @overload

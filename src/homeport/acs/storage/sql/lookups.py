@@ -8,13 +8,18 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from homeport.acs.storage.sql.bulk import BULK_BYTES
+from homeport.acs.storage.sql.damage import DAMAGED
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.value_pages import value_of
 from homeport.acs.storage.values import MOST_LISTS, Column, Paths, unpack_column, unpack_paths
 
 Lookup = Callable[[str], str | None]
 """path -> value."""
+
+_log = structlog.get_logger("homeport.acs.store")
 
 _NOTHING: Final[Lookup] = lambda path: None  # noqa: E731
 
@@ -35,9 +40,14 @@ class Lookups:
 
         def look(path: str) -> str | None:
             nonlocal found
-            if found is None:
-                found = self._read(id)
-            return found(path)
+            try:
+                if found is None:
+                    found = self._read(id)
+                return found(path)
+            except DAMAGED as e:
+                _log.error("a search goes on without the values of a device", device=id, reason=str(e))
+                found = _NOTHING
+                return None
 
         return look
 

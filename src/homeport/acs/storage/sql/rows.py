@@ -26,6 +26,7 @@ from homeport.acs.records import (
 )
 from homeport.acs.storage.interface import Page
 from homeport.acs.storage.long_lists import PackedRows
+from homeport.acs.storage.sql.damage import read
 from homeport.codec import messages as m
 from homeport.errors import StoreError
 from homeport.terms import RpcName
@@ -225,8 +226,8 @@ def packed_rows(pieces: Sequence[bytes], count: int) -> dict[str, Any]:
 
 
 def unpack_rows(piece: bytes) -> list[dict[str, Any]]:
-    """The rows of a piece. Raises ValueError where it is damaged."""
-    return _rows(_unpacked(piece))
+    """The rows of a piece. Raises StoreError where it is damaged."""
+    return read(lambda blob: _rows(_unpacked(blob)), piece, "what a task has read")
 
 
 def _shortened(record: TaskRecord) -> TaskRecord:

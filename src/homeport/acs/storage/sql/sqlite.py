@@ -47,6 +47,7 @@ from homeport.acs.storage.sql.bulk import (
     prepared,
     read_all,
 )
+from homeport.acs.storage.sql.damage import DAMAGED, unreadable
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.lookups import Lookups
@@ -409,11 +410,14 @@ class SqliteStore(HotDevices):
         if hot is None:
             return (), None
         (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
-        if size <= PAGED_BYTES or hot.merging:
-            return cut(await self.values(id, path), under=path, after=after, limit=limit)
-        _, paths, vals = await self._stored_blobs(id)
-        told = hot.delta.unpacked()
-        return await in_slices(page_of(paths, vals, told, under=path, after=after, limit=limit))
+        try:
+            if size <= PAGED_BYTES or hot.merging:
+                return cut(await self.values(id, path), under=path, after=after, limit=limit)
+            _, paths, vals = await self._stored_blobs(id)
+            told = hot.delta.unpacked()
+            return await in_slices(page_of(paths, vals, told, under=path, after=after, limit=limit))
+        except DAMAGED as e:
+            raise unreadable(f"the values of {id}", e) from e
 
     # --- tasks ---
 
