@@ -35,7 +35,9 @@ Work = Generator[Callable[[], Any] | None, Any, T]
 async def in_slices(work: Work[T]) -> T:
     """What the work returns; raises what it raises. However many such works there are, one has a slice until the others have their turn."""
     loop = asyncio.get_running_loop()
-    turn = _turns.setdefault(loop, asyncio.Lock())
+    turn = _turns.get(loop)
+    if turn is None:
+        turn = _turns[loop] = asyncio.Lock()
     resume: Callable[[], Any] = partial(work.send, None)
     try:
         while True:
