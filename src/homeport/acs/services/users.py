@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
+import structlog
 from msgspec.structs import replace
 
 from homeport.acs.records import Scope, TokenRecord, UserRecord
@@ -28,6 +29,8 @@ LOGIN: Final = "login:"
 
 SLOWEST: Final = 60.0
 """Seconds that a login waits at most after many that failed."""
+
+_log = structlog.get_logger("homeport.acs.audit")
 
 MOST_REMEMBERED: Final = 10_000
 
@@ -174,6 +177,7 @@ class Users:
         found = await self._users.find(name)
         good = await self._verify(found[0].password if found is not None else await self._nobodys(), password)
         if found is None or not good or not found[0].enabled:
+            _log.warning("a login was refused", user=name, peer=address)
             raise NotLetIn("the name or the password is wrong")
         user, stored = found
         self._throttle.succeeded(keys)
@@ -202,6 +206,7 @@ class Users:
         if wait > 0:
             raise TooSoon(wait)
         if not await self._verify((await self.get(name)).password, old):
+            _log.warning("a change of a password was refused", user=name, peer=address)
             raise NotLetIn("the old password is wrong")
         self._throttle.succeeded(keys)
         await self.change(name, password=new)
