@@ -1,14 +1,18 @@
 """Rows that cannot be read, in both databases: everything else goes on, and what is asked for alone is told with the cure."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from homeport.acs.records import EventRecord, SessionRecord, TaskPhase, TaskStatus
-from homeport.acs.storage.interface import SessionChange, Store, TaskChange, TaskFilter
+from homeport.acs.records import EventRecord, SessionRecord, StoredValue, TaskPhase, TaskStatus
+from homeport.acs.storage.interface import SessionChange, Store, TaskChange, TaskFilter, ValuesChange
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
+from homeport.acs.where import parse
 from homeport.errors import StoreError
 from support.store_rows import Run, a_device, a_task, unit
 
@@ -70,3 +74,47 @@ def test_a_damaged_row_is_missing_in_its_list_and_told_where_it_is_asked_for(
     for asking in (store.task("t2"), store.session("s2")):
         with pytest.raises(StoreError, match=r"2 cannot be read: .*homeport acs db check"):
             run(asking)
+
+
+def test_what_is_damaged_of_one_device_in_sqlite_keeps_no_other_from_its_turn(tmp_path: Path) -> None:
+    """A task is left out, values and the device itself are errors with the cure, for this device alone; searches go on behind it."""
+
+    async def scene() -> None:
+        def many(value: str) -> dict[str, StoredValue]:
+            return {f"Device.P{n}": StoredValue(value) for n in range(60)}
+
+        store = SqliteStore(tmp_path / "acs.db")
+        await store.open()
+        async with contextlib.AsyncExitStack() as ends:
+            ends.push_async_callback(store.close)
+
+            async def damage(statement: str) -> None:
+                await store.flush()
+                await store._write([Statement(Mode.ONE, statement, ())])
+                store._hots.clear()
+
+            devices = [a_device("S1"), a_device("S2")]
+            one, two = (device.id for device in devices)
+            tasks = [TaskChange(a_task(name), None) for name in ("t", "u")]
+            values = [ValuesChange(id, many("1")) for id in (one, two)]
+            await store.commit(unit(devices=devices, tasks=tasks, values=values))
+            await damage("UPDATE task SET record = x'C1' WHERE id = 't'")
+            assert [t.id for t in await store.open_tasks(one)] == ["u"]
+            assert (await store.figures()).open_tasks == 2
+            where = f"(SELECT key FROM device WHERE id = '{one}')"
+            await damage(f"UPDATE device_values SET vals = x'C1' WHERE device = {where}")
+            page = await store.devices(parse('param("Device.P1") == "1"'), limit=9, cursor=None)
+            assert [found.id for found in page.items] == [two]
+            for deed in (store.values(one), store.commit(unit(values=[ValuesChange(one, many("2"))]))):
+                with pytest.raises(StoreError, match=f"values of {one} cannot be read.*homeport acs db check"):
+                    await deed
+            await store.commit(unit(values=[ValuesChange(two, many("2"))]))
+            assert {v.value for v in (await store.values(two)).values()} == {"2"}
+            await damage(f"UPDATE device SET rest = x'C1' WHERE id = '{one}'")
+            with pytest.raises(StoreError, match=f"device {one} cannot be read.*homeport acs db check"):
+                await store.device(one)
+            assert await store.device(two) is not None
+            assert [d.id for d in (await store.devices(None, limit=9, cursor=None)).items] == [two]
+            assert store.trouble is None
+
+    asyncio.run(scene())

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
 from homeport.acs.storage.interface import ValuesChange
 from homeport.acs.storage.sql import rows
+from homeport.acs.storage.sql.damage import unreadable
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.acs.storage.sql.reads import SqliteReads
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
@@ -311,10 +312,13 @@ class HotDevices(SqliteReads):
             if row is None:
                 return None
             key, rest, last_inform, delta, form, busy = row
-            record = rows.whole_device(rest, last_inform)
-            older = record is None  # the next write brings it into the form that is read in one step
-            if record is None:
-                record = rows.device(self._one("device", id))
+            try:
+                record = rows.whole_device(rest, last_inform)
+                older = record is None  # the next write brings it into the form that is read in one step
+                if record is None:
+                    record = rows.device(self._one("device", id))
+            except DAMAGED as e:
+                raise unreadable(f"the device {id}", e) from e
             hot = self._hots[id] = Hot(key, record, self._unpacked(delta, form, self._read))
             hot.seen_only = not older
             if not busy:

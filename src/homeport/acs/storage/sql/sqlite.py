@@ -47,8 +47,8 @@ from homeport.acs.storage.sql.bulk import (
     prepared,
     read_all,
 )
-from homeport.acs.storage.sql.damage import DAMAGED, unreadable
-from homeport.acs.storage.sql.fills import offer
+from homeport.acs.storage.sql.damage import DAMAGED, readable, unreadable
+from homeport.acs.storage.sql.fills import offer, readable_task
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.lookups import Lookups
 from homeport.acs.storage.sql.queries import QUERIES, migrations
@@ -370,8 +370,7 @@ class SqliteStore(HotDevices):
         try:
             while True:
                 batch = self._search.execute(sql, [cursor, *values, limit + 1]).fetchall()
-                for row in batch:
-                    record = rows.device(row)
+                for record in readable(rows.device, batch, "a device"):
                     if where is None or where.test(record, lookups.of(record.id)):
                         if len(found) == limit:
                             return Page(tuple(found), found[-1].id)
@@ -392,17 +391,21 @@ class SqliteStore(HotDevices):
         created = self._one("task", oldest) if oldest is not None else None
         files = (self._path, self._path.with_name(self._path.name + "-wal"))
         size = sum(file.stat().st_size for file in files if file.exists())
-        return Figures(count, rows.task(created[0]).created if created is not None else 0.0, size)
+        task = readable_task(created[0]) if created is not None else None
+        return Figures(count, task.created if task is not None else 0.0, size)
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         hot = self._load(id)
         if hot is None:
             return {}
         (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
-        if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
-            _, paths, vals = await self._stored_blobs(id)
-            return await in_slices(read_all(paths, vals, hot.delta.unpacked(), tuple(hot.merging), path))
-        full = self._full(hot)
+        try:
+            if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
+                _, paths, vals = await self._stored_blobs(id)
+                return await in_slices(read_all(paths, vals, hot.delta.unpacked(), tuple(hot.merging), path))
+            full = self._full(hot)
+        except DAMAGED as e:
+            raise unreadable(f"the values of {id}", e) from e
         return {p: full[p] for p in sorted(full) if below(p, path)}
 
     async def values_page(self, id: str, path: str = "", *, after: str | None, limit: int) -> ValuePage:
@@ -429,7 +432,8 @@ class SqliteStore(HotDevices):
 
     def _open_tasks(self, hot: Hot) -> tuple[TaskRecord, ...]:
         if hot.tasks is None:
-            hot.tasks = tuple(rows.task(row[0]) for row in self._all("open_tasks", hot.record.id))
+            found = self._all("open_tasks", hot.record.id)
+            hot.tasks = tuple(readable(rows.task, (row[0] for row in found), "a task"))
         return hot.tasks
 
     def _followers(self, task: str) -> int:
