@@ -12,6 +12,7 @@ import pytest
 
 from homeport.http.digest import DigestAuthority
 from homeport.transport.files import Credentials, FileLimits, FileOptions, FileTransferError, Trouble, fetch, put
+from homeport.transport.files.http import retry_after
 from support.file_servers import answer, free_port, http_server
 
 pytestmark = pytest.mark.system
@@ -68,6 +69,9 @@ def test_a_file_arrives_whole_with_its_digest_and_progress(tmp_path: Path) -> No
         ("403 Forbidden", Credentials("u", "p"), Trouble.CREDENTIALS),
         ("401 Unauthorized", Credentials(), Trouble.CREDENTIALS),
         ("500 Internal Server Error", Credentials(), Trouble.SERVER),
+        ("503 Service Unavailable", Credentials(), Trouble.SERVER),
+        ("429 Too Many Requests", Credentials(), Trouble.NOT_ACCESSIBLE),
+        ("501 Not Implemented", Credentials(), Trouble.SERVER),
         ("204 No Content", Credentials(), Trouble.SERVER),
     ],
 )
@@ -77,7 +81,61 @@ def test_statuses_are_told_apart(tmp_path: Path, status: str, credentials: Crede
     async def serve(first: str, headers: dict[str, str], r: Reader, w: Writer) -> None:
         answer(w, status, b"sorry")
 
-    assert failing(serve, tmp_path, credentials=credentials).trouble is trouble
+    error = failing(serve, tmp_path, credentials=credentials)
+    assert error.trouble is trouble
+    assert error.passing is status.startswith(("429", "500", "503"))
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "seconds"),
+    [
+        ("503 Service Unavailable", "120", 120),
+        ("429 Too Many Requests", "7", 7),
+        ("503 Service Unavailable", "soon", 0),
+        ("503 Service Unavailable", "-5", 0),
+        ("404 Not Found", "120", 0),
+    ],
+)
+def test_a_server_says_how_long_it_wants_to_be_left_alone(tmp_path: Path, status: str, said: str, seconds: int) -> None:
+    """Retry-After counts where trying again makes sense, and only what can be read."""
+
+    async def serve(first: str, headers: dict[str, str], r: Reader, w: Writer) -> None:
+        answer(w, status, b"", Retry_After=said)
+
+    assert failing(serve, tmp_path).retry_after == seconds
+
+
+def test_a_time_to_come_again_may_be_a_date() -> None:
+    """In seconds from now, never less than 0."""
+    now = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
+    assert retry_after("Sun, 06 Nov 1994 08:51:37 GMT", now=now) == 120
+    assert retry_after("Sun, 06 Nov 1994 08:51:37", now=now) == 120
+    assert retry_after("Sun, 06 Nov 1994 08:48:37 GMT", now=now) == 0
+    assert retry_after("Sun, 99 Nov 1994 08:48:37 GMT", now=now) == retry_after("9" * 400, now=now) == 0
+
+
+def test_a_busy_server_does_not_cost_the_bytes_that_are_here(tmp_path: Path) -> None:
+    """Cut, then 503, then well: the third call goes on where the first one stopped."""
+
+    class Busy(Ranged):
+        async def __call__(self, first: str, headers: dict[str, str], r: Reader, w: Writer) -> None:
+            if len(self.ranges) == 1:
+                self.ranges.append("busy")
+                answer(w, "503 Service Unavailable")
+            else:
+                await super().__call__(first, headers, r, w)
+
+    async def thrice(base: str) -> Any:
+        none = FileLimits(stall=0.3, total=5, reserve=0, resumes=0)
+        for _ in range(2):
+            with pytest.raises(FileTransferError) as caught:
+                await fetch(base + "/f", tmp_path / "f", limits=none)
+            assert caught.value.passing
+        return await fetch(base + "/f", tmp_path / "f", limits=none)
+
+    server = Busy(cuts=1)
+    assert transfer(server, thrice).path.read_bytes() == BODY
+    assert server.ranges == ["", "busy", "bytes=300000-"]
 
 
 @pytest.mark.case("T04")
@@ -497,7 +555,7 @@ def test_a_certificate_that_nobody_vouches_for_is_unreachable(tmp_path: Path) ->
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}/f"
         with pytest.raises(FileTransferError) as caught:
             await fetch(url, tmp_path / "f", limits=FAST)
-        assert caught.value.trouble is Trouble.UNREACHABLE
+        assert caught.value.trouble is Trouble.UNREACHABLE and not caught.value.passing
         trusting = FileOptions(tls=ssl.create_default_context(cafile=str(cert)))
         assert (await fetch(url, tmp_path / "f", limits=FAST, options=trusting)).size == len(BODY)
         server.close()

@@ -136,7 +136,8 @@ def stage(row: dict[str, Any]) -> str:
     if row["waits_for"]:
         return "waits until the device is idle"
     if row["state"] == "queued" and row["due_in"]:
-        return f"begins in {row['due_in']:.0f} s"
+        begins = f"begins in {row['due_in']:.0f} s"
+        return f"{begins}, for it failed: {row['fault_code']} {row['fault_string']}" if row["fault_code"] else begins
     if row["state"] != "running":
         return str(row["state"])
     if row["total"]:

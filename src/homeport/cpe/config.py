@@ -164,7 +164,22 @@ class CpeSettings:
         ("http", "https", "ftp", "sftp", "tftp"), "Protocols that a Download or Upload may use"
     )
     transfer_rate: int = setting(0, "Most that a transfer takes of the line, 0 for all", unit="bytes a second")
-    transfer_time_limit: float = setting(3600.0, "Time in which one transfer must be complete", unit="seconds")
+    transfer_time_limit: float = setting(
+        3600.0, "Time in which one transfer must be complete, with all its repetitions", unit="seconds"
+    )
+    transfer_retries: int = setting(
+        8,
+        "How often a transfer is begun again that its file server could not serve just now "
+        "(no connection, no answer, a cut, HTTP 429 or 5xx); 0: never",
+    )
+    transfer_retry_wait: float = setting(
+        10.0,
+        "Longest wait before the first of them; it doubles for each further one, and the half of it at least is waited",
+        unit="seconds",
+    )
+    transfer_retry_longest: float = setting(
+        300.0, "Longest wait between two of them, where the file server asks for no longer one", unit="seconds"
+    )
     transfer_max_size: int = setting(1 << 30, "Largest file that is taken", unit="bytes")
     transfer_directories: tuple[str, ...] = setting(
         (),
@@ -270,6 +285,11 @@ class CpeSettings:
             check_settings(self.transfer_directories, self.transfer_programs)
         if self.transfer_rate < 0 or self.transfer_max_size < 1:
             raise ConfigError("transfer_rate must not be negative and transfer_max_size at least 1 byte")
+        if self.transfer_retries < 0 or not 0 < self.transfer_retry_wait <= self.transfer_retry_longest:
+            raise ConfigError(
+                "transfer_retries must not be negative, transfer_retry_wait more than 0 seconds "
+                "and transfer_retry_longest not less than that"
+            )
         if set(self.dhcp_request) - {"43", "125"} or not self.dhcp_request:
             raise ConfigError(f"dhcp_request {', '.join(self.dhcp_request) or 'is empty'}: known are 43 and 125")
         if "dslforum.org" not in self.dhcp_vendor_class or len(self.dhcp_vendor_class) > 255:

@@ -14,11 +14,15 @@ from homeport.cpe.state import Store
 from homeport.cpe.transfers.file_types import FileTypes, Restart
 from homeport.cpe.transfers.queue import TRANSFER
 from homeport.cpe.transfers.records import State, Transfer
+from homeport.cpe.transfers.repeats import Repeats
+from homeport.cpe.transfers.rules import TransferRules
 from homeport.cpe.transfers.service import TransferService
 from homeport.transport.files import Fetched, FileTransferError, Sent, Trouble
 
 START = 1_800_000_000.0
 SPLASH = "X 00256D Splash"
+ONCE = TransferRules(repeats=Repeats(most=0))
+"""A device that takes the first trouble for the end."""
 
 
 class VirtualClock:

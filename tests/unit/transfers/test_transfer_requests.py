@@ -151,6 +151,7 @@ def test_a_queued_transfer_is_cancelled_without_a_report(live: Live) -> None:
     """It is gone from memory and disk, also after a restart; an unknown key is no fault; all with the same key go."""
 
     async def scene(bench: Bench) -> None:
+        bench.network.content["http://files/a"] = b"x"
         service = await bench.on()
         for key in ("a", "a", "b"):
             service.handle(download(key, delay_seconds=100))

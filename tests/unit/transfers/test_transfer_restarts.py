@@ -18,7 +18,7 @@ from homeport.cpe.transfers.records import State
 from homeport.errors import StoreUnavailable
 from homeport.terms import UNKNOWN_TIME
 
-from .conftest import Applied, Bench, Live, download, schedule
+from .conftest import ONCE, Applied, Bench, Live, download, schedule
 
 
 @pytest.mark.parametrize("clock_is_set", [True, False])
@@ -29,6 +29,7 @@ def test_a_delay_goes_on_over_a_restart(live: Live, clock_is_set: bool) -> None:
     async def scene(bench: Bench) -> None:
         if not clock_is_set:
             bench.clock.offset = 0.0
+        bench.network.content["http://files/a"] = b"x"
         service = await bench.on()
         service.handle(download("k", delay_seconds=100))
         service = await bench.again(60)
@@ -222,6 +223,8 @@ def test_a_crash_at_any_commit_leads_to_exactly_one_result(
         bench.installer = Applied(restart)
         if works:
             bench.network.content["http://files/a"] = b"x"
+        else:
+            bench.options["rules"] = ONCE
         MortalLedger.left, MortalLedger.after, MortalLedger.dead = n, after, False
         died = accepted = False
         confirmed: list[Any] = []

@@ -25,7 +25,7 @@ from homeport.cpe.clock import date_time
 from homeport.cpe.journal import LOG
 from homeport.cpe.parts.file_rows import FileRows, own_logs
 from homeport.cpe.parts.part import Part
-from homeport.cpe.transfers.rules import TransferStatus
+from homeport.cpe.transfers.rules import TransferRules, TransferStatus
 from homeport.errors import StoreError, TransportError
 from homeport.http.redirects import shown_url
 from homeport.terms import CwmpVersion
@@ -195,6 +195,7 @@ class TransfersPart(Part):
         if self._service is not None:
             return self._service
         from homeport.cpe.transfers.policy import policy_of
+        from homeport.cpe.transfers.repeats import Repeats
         from homeport.cpe.transfers.service import TransferService
         from homeport.transport.files import FileLimits
 
@@ -213,6 +214,13 @@ class TransfersPart(Part):
                 max_size=settings.transfer_max_size,
             ),
             options=self._options(),
+            rules=TransferRules(
+                repeats=Repeats(
+                    most=settings.transfer_retries,
+                    first=settings.transfer_retry_wait,
+                    longest=settings.transfer_retry_longest,
+                )
+            ),
             policy=lambda: policy_of(agent.model),
             idle=self._idle(),
             asks=settings.transfer_confirmation,

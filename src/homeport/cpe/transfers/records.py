@@ -66,6 +66,7 @@ class Transfer(msgspec.Struct, frozen=True):
 
     attempts: starts so far; window, window_attempts: the window in which the last ones were made, and how many.
     fault_code 0 is success. restart: the device must restart once the report is confirmed. autonomous: not asked by the ACS.
+    repeats: those of the starts that followed a passing trouble of the file server, outside of windows.
     sha256: of the file that was fetched. consent: the window to whose question the user of the device said yes, -1 for none.
     """
 
@@ -94,6 +95,7 @@ class Transfer(msgspec.Struct, frozen=True):
     announce_url: str = ""
     sha256: str = ""
     consent: int = -1
+    repeats: int = 0
 
     @property
     def is_download(self) -> bool:
@@ -134,14 +136,19 @@ class Transfer(msgspec.Struct, frozen=True):
         )
 
     @property
+    def queued_state(self) -> int:
+        """State as GetQueuedTransfers gives it; one that waits for its file server to come back is in progress."""
+        return QUEUED_STATE[State.RUNNING if self.state is State.QUEUED and self.repeats else self.state]
+
+    @property
     def queued(self) -> QueuedTransferStruct:
-        return QueuedTransferStruct(self.command_key, QUEUED_STATE[self.state])
+        return QueuedTransferStruct(self.command_key, self.queued_state)
 
     @property
     def all_queued(self) -> AllQueuedTransferStruct:
         return AllQueuedTransferStruct(
             command_key=self.command_key,
-            state=QUEUED_STATE[self.state],
+            state=self.queued_state,
             is_download=self.is_download,
             file_type=self.queue_file_type,
             file_size=self.file_size,

@@ -13,6 +13,7 @@ from homeport.cpe.clock import Clock, date_time
 from homeport.cpe.transfers.policy import AutonomousPolicy
 from homeport.cpe.transfers.queue import TransferQueue
 from homeport.cpe.transfers.records import LONGEST_FAULT_STRING, State, Transfer
+from homeport.cpe.transfers.repeats import Repeats
 from homeport.cpe.transfers.timetable import Timetable
 from homeport.cpe.transfers.work import LOG, Worker
 from homeport.errors import ConfigError, StoreError
@@ -30,7 +31,8 @@ class Results:
     """The ends of the transfers of one device.
 
     restart_reason: why the device has to restart once no session is open, "" for no restart. on_owed: a report is owed.
-    retry_wait: seconds between two attempts in a time window.
+    retry_wait: seconds between two attempts in a time window. repeats: of other transfers, all of whose attempts lie within time_limit
+    (seconds). random: floats from 0 to 1.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Results:
         on_owed: Callable[[], None],
         wake: Callable[[], None],
         retry_wait: float,
+        repeats: Repeats,
+        time_limit: float,
+        random: Callable[[], float],
     ) -> None:
         self.restart_reason = ""
         self.finished: deque[Transfer] = deque(maxlen=MOST_FINISHED)
@@ -51,6 +56,7 @@ class Results:
         self._queue, self._worker, self._timetable, self._clock = queue, worker, timetable, clock
         self._policy, self._on_owed, self._wake = policy, on_owed, wake
         self._retry_wait = retry_wait
+        self._repeats, self._time_limit, self._random = repeats, time_limit, random
         self._unsaved: set[int] = set()
         self._save_at = 0.0
 
@@ -68,7 +74,9 @@ class Results:
         number = transfer.number
         match error:
             case FileTransferError():
-                self.failed(number, int(files.fault_code(error.trouble, upload=not transfer.is_download)), str(error))
+                self.failed(
+                    number, int(files.fault_code(error.trouble, upload=not transfer.is_download)), str(error), error
+                )
             case ConfigError():
                 self.failed(number, FaultCode.INTERNAL_ERROR, str(error))
             case StoreError():
@@ -78,22 +86,45 @@ class Results:
                 LOG.error("the transfer %s (%s) failed inside the device", number, transfer.file_type, exc_info=error)
                 self.failed(number, FaultCode.INTERNAL_ERROR, "the device failed while it handled the file")
 
-    def failed(self, number: int, code: int, text: str) -> None:
-        """The attempt failed: the end of the transfer, or of this attempt where its windows may still allow others."""
+    def failed(self, number: int, code: int, text: str, error: FileTransferError | None = None) -> None:
+        """The attempt failed: the end of the transfer, or of this attempt where its windows or a passing error allow others."""
         transfer = self._queue.get(number)
         if transfer is None:
             return  # cancelled at the same moment
         shown = files.shown_url(transfer.url)
         LOG.warning("%s %r of %s failed: %d %s", transfer.kind.value, transfer.command_key, shown, code, text)
+        asked = error.retry_after if error is not None else 0.0
         if not transfer.windows:
-            self.complete(transfer, code, text)
+            if error is None or not error.passing or not self._repeat(transfer, code, text, asked):
+                tried = f" (tried {transfer.repeats + 1} times)" if transfer.repeats else ""
+                self.complete(transfer, code, text[: LONGEST_FAULT_STRING - len(tried)] + tried)
             return
         if self._timetable.window_left(transfer) <= 0:
             code, text = FaultCode.WINDOW_MISSED, "the time window ended before the file was there and applied"
+        self._again(transfer, code, text, max(self._retry_wait, asked))
+
+    def _repeat(self, transfer: Transfer, code: int, text: str, asked: float) -> bool:
+        """Begin a transfer without windows again later; False where that has been done often enough or its time is over.
+
+        asked: see `Repeats.wait`. A person who began it at the device waits for its end and decides himself.
+        """
+        number = transfer.repeats + 1
+        own = transfer.autonomous and not transfer.announce_url
+        if own or number > self._repeats.most:
+            return False
+        wait = self._repeats.wait(number, asked=asked, random=self._random)
+        if self._timetable.begun(transfer.number) + wait >= self._time_limit:
+            return False
+        LOG.info("transfer %d is begun again in %.0f s (%d of %d)", transfer.number, wait, number, self._repeats.most)
+        # Its record holds no begun attempt then: the queue may be asked to cancel it, and other transfers have their turn.
+        self._again(msgspec.structs.replace(transfer, repeats=number), code, text, wait)
+        return True
+
+    def _again(self, transfer: Transfer, code: int, text: str, wait: float) -> None:
         again = msgspec.structs.replace(
             transfer, state=State.QUEUED, fault_code=int(code), fault_string=text[:LONGEST_FAULT_STRING]
         )
-        self._timetable.put_off(number, self._retry_wait)
+        self._timetable.put_off(transfer.number, wait)
         try:
             self._queue.save(again)
         except StoreError:

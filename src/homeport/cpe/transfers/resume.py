@@ -86,11 +86,13 @@ class Resumption:
         match transfer.state:
             case State.RUNNING if transfer.windows:
                 self._queue.save(msgspec.structs.replace(transfer, state=State.QUEUED))
-            case State.RUNNING | State.INSTALLING if transfer.attempts > self._restarts:
+            case State.RUNNING | State.INSTALLING if transfer.attempts - transfer.repeats > self._restarts:
                 upload = not transfer.is_download
                 code = FaultCode.UPLOAD_FAILURE if upload else FaultCode.DOWNLOAD_FAILURE
                 self._results.complete(
-                    transfer, code, f"the device restarted {transfer.attempts} times during the transfer"
+                    transfer,
+                    code,
+                    f"the device restarted {transfer.attempts - transfer.repeats} times during the transfer",
                 )
             case State.RUNNING:
                 self._queue.save(msgspec.structs.replace(transfer, state=State.QUEUED))

@@ -1,8 +1,10 @@
 """What the device chooses itself about its transfers, and what people see of one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from homeport.cpe.transfers.repeats import Repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class TransferRules:
     parallel: transfers at once. retry_wait: seconds between attempts in a time window. look: seconds between looks whether the device
     is idle or its user has consented. restarts: how often a transfer that a restart interrupted is begun again.
     exact_size: whether a file of another size than FileSize is refused; the standard calls FileSize a hint.
+    repeats: when a transfer without windows is begun again because its file server failed.
     """
 
     parallel: int = 1
@@ -19,6 +22,7 @@ class TransferRules:
     look: float = 5.0
     restarts: int = 3
     exact_size: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ report follows each accepted transfer, over any number of restarts. Source: TR-0
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class TransferService:
         refuse: Callable[[Transfer], str] = lambda _: "",
         fetch: Fetch = files.fetch,
         put: Put = files.put,
+        random: Callable[[], float] = random.random,
     ) -> None:
         """Reads what is on disk.
 
@@ -67,6 +69,7 @@ class TransferService:
         device now, with the reason; called only while no session is open.
         idle: whether an interruption would hurt nobody (mode `3 When Idle`). asks: a person at the device can be asked
         (mode `4 Confirmation Needed`). refuse: why a transfer is denied (9001), "" where it is not.
+        random: floats from 0 to 1; they spread the attempts of a fleet.
         Raises StoreError.
         """
         self.queue = TransferQueue(facts, outbox)
@@ -107,6 +110,9 @@ class TransferService:
             on_owed=on_owed,
             wake=self._wake.set,
             retry_wait=self._rules.retry_wait,
+            repeats=self._rules.repeats,
+            time_limit=limits.total,
+            random=random,
         )
         self._resumption = Resumption(
             queue=self.queue, types=types, results=self._results, clock=clock, restarts=self._rules.restarts

@@ -28,6 +28,7 @@ class Timetable:
         self._idle = idle
         self._accepted: dict[int, float] = {}
         self._not_before: dict[int, float] = {}
+        self._began: dict[int, float] = {}
 
     def wall(self) -> float | None:
         """The wall clock, None where it is not set."""
@@ -49,9 +50,15 @@ class Timetable:
         """Not to be begun again for so long."""
         self._not_before[number] = self._clock.monotonic() + seconds
 
+    def begun(self, number: int) -> float:
+        """It is begun, perhaps again: seconds since its first beginning in this run of the agent."""
+        now = self._clock.monotonic()
+        return now - self._began.setdefault(number, now)
+
     def forget(self, number: int) -> None:
         self._accepted.pop(number, None)
         self._not_before.pop(number, None)
+        self._began.pop(number, None)
 
     def due(self, transfer: Transfer, now: float) -> float | None:
         """When to begin, or to look again; None where its windows are over.
@@ -61,7 +68,9 @@ class Timetable:
         accepted = self._accepted[transfer.number]
         if not transfer.windows:
             # An attempt that a restart cut off is not delayed a second time.
-            return now if transfer.attempts else accepted + transfer.delay
+            if transfer.attempts:
+                return max(now, self._not_before.get(transfer.number, now))
+            return accepted + transfer.delay
         found = self.moment(transfer, now)
         if found.chance is Chance.OVER:
             return None

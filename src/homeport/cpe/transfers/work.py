@@ -100,6 +100,10 @@ class Worker:
         fetched = transfer if transfer.state is State.INSTALLING else await self._download(transfer)
         return fetched, await self._install(fetched)
 
+    def spent(self, transfer: Transfer) -> float:
+        """Seconds of the time limit that earlier attempts and the waits between them took; a window's attempts have the limit each."""
+        return 0.0 if transfer.windows else self._timetable.begun(transfer.number)
+
     def file(self, transfer: Transfer) -> Path:
         """Where its bytes lie."""
         return self._directory / f"{transfer.number}.file"
@@ -127,7 +131,7 @@ class Worker:
                 attempts=transfer.attempts + 1,
                 window=window,
                 window_attempts=used,
-                started=date_time(self._clock.now()),
+                started=transfer.started if transfer.repeats else date_time(self._clock.now()),
             )
         )
 
@@ -136,7 +140,8 @@ class Worker:
         if installer is None:
             raise FileTransferError(Trouble.LOCAL, f"this firmware does not handle {transfer.file_type!r} any more")
         transfer = self._begun(transfer)
-        limits = replace(self._limits, total=min(self._limits.total, max(0.001, self._timetable.window_left(transfer))))
+        left = min(self._limits.total - self.spent(transfer), self._timetable.window_left(transfer))
+        limits = replace(self._limits, total=max(0.001, left))
         try:
             fetched = await self._fetch(
                 transfer.url,
@@ -185,7 +190,7 @@ class Worker:
             transfer.url,
             file,
             credentials=Credentials(transfer.username, transfer.password),
-            limits=self._limits,
+            limits=replace(self._limits, total=max(0.001, self._limits.total - self.spent(transfer))),
             options=self._options,
             progress=lambda done, total: self.progress.__setitem__(transfer.number, (done, total)),
         )

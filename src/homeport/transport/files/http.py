@@ -6,8 +6,11 @@ Source: TR-069a6 A.3.2.8, A.4.1.5; RFC 9110, RFC 7616.
 
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from homeport.errors import TransportError
@@ -31,8 +34,12 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TAKEN: Final = frozenset({200, 201, 202, 204})
 """What a server says when it has taken an upload."""
 
+PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Refusals of a moment: a server that starts, stops, has too much to do, or stands behind a proxy that lost it."""
+
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _NOTHING_LEFT: Final = re.compile(r"bytes \*/(\d+)")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _USER_AGENT: Final = "homeport"
 
 
@@ -184,7 +191,7 @@ class _HttpFile:
                     challenged = True
                     if self._learn(response.headers.getall("WWW-Authenticate", []), method, target):
                         continue
-                self._check(response.status, target, upload=open_blocks is not None, ranged="Range" in headers)
+                self._check(response, target, upload=open_blocks is not None, ranged="Range" in headers)
                 yield target, response
                 return
             finally:
@@ -212,10 +219,13 @@ class _HttpFile:
             return await self._session.request(
                 method, URL(target.url, encoded=True), headers=sent, data=blocks, allow_redirects=False
             )
+        except aiohttp.ClientSSLError as e:  # before its parent, the error of a connection
+            # A certificate that does not hold will not hold in a minute either.
+            raise FileTransferError(
+                Trouble.UNREACHABLE, f"no TLS connection to {target.authority}: {e}", passing=False
+            ) from e
         except aiohttp.ClientConnectorError as e:
             raise FileTransferError(Trouble.UNREACHABLE, f"cannot reach {target.authority}: {e.os_error or e}") from e
-        except aiohttp.ClientSSLError as e:
-            raise FileTransferError(Trouble.UNREACHABLE, f"no TLS connection to {target.authority}: {e}") from e
         except aiohttp.ConnectionTimeoutError as e:
             raise FileTransferError(
                 Trouble.UNREACHABLE, f"{target.authority} did not accept a connection in time"
@@ -262,8 +272,9 @@ class _HttpFile:
         # The header is given as the latin-1 reading of its bytes; aiohttp writes headers as UTF-8.
         return header.encode("latin-1").decode("utf-8", "replace") if header is not None else None
 
-    def _check(self, status: int, target: Target, *, upload: bool, ranged: bool) -> None:
+    def _check(self, response: "aiohttp.ClientResponse", target: Target, *, upload: bool, ranged: bool) -> None:
         """Raises FileTransferError for an answer that is no success."""
+        status = response.status
         if status in (TAKEN if upload else (200, 206)) or (status == 416 and ranged):
             return
         if status == 401 or (status == 403 and self._credentials):
@@ -273,8 +284,24 @@ class _HttpFile:
                 else "a request without credentials"
             )
             raise FileTransferError(Trouble.CREDENTIALS, f"{shown_url(target.url)} refused {who} (HTTP {status})")
+        passing = status in PASSING
+        wait = retry_after(response.headers.get("Retry-After", ""), now=time.time()) if passing else 0.0
+        trouble, what = Trouble.SERVER, "answered"
         if 400 <= status < 500:
-            raise FileTransferError(
-                Trouble.NOT_ACCESSIBLE, f"{shown_url(target.url)} is not accessible (HTTP {status})"
-            )
-        raise FileTransferError(Trouble.SERVER, f"{shown_url(target.url)} answered HTTP {status}")
+            trouble, what = Trouble.NOT_ACCESSIBLE, "is not accessible:"
+        raise FileTransferError(
+            trouble, f"{shown_url(target.url)} {what} HTTP {status}", passing=passing, retry_after=wait
+        )
+
+
+def retry_after(text: str, *, now: float) -> float:
+    """Seconds that a Retry-After header asks for, from now on; 0.0 for none, a past or an unreadable one. Source: RFC 9110 10.2.3."""
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    # A date without a zone is in UTC, as all dates of HTTP are.
+    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)

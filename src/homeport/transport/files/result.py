@@ -60,12 +60,24 @@ FAULTS: Final[dict[Trouble, FaultRow]] = {
 }
 
 
-class FileTransferError(TransportError):
-    """A transfer that failed; trouble says why, the message says it to a person."""
+_PASSING: Final = frozenset({Trouble.UNREACHABLE, Trouble.INCOMPLETE})
+"""Troubles of the line or of a server that restarts, as a rule."""
 
-    def __init__(self, trouble: Trouble, message: str) -> None:
+
+class FileTransferError(TransportError):
+    """A transfer that failed; trouble says why, the message says it to a person.
+
+    passing: whether the same transfer may succeed a little later, by default what is usual for the trouble.
+    retry_after: seconds that the server asks to be left alone, 0 where it said nothing.
+    """
+
+    def __init__(
+        self, trouble: Trouble, message: str, *, passing: bool | None = None, retry_after: float = 0.0
+    ) -> None:
         super().__init__(message, kind=trouble.value)
         self.trouble = trouble
+        self.passing = trouble in _PASSING if passing is None else passing
+        self.retry_after = retry_after
 
 
 def fault_code(trouble: Trouble, *, upload: bool = False) -> FaultCode:

@@ -91,7 +91,9 @@ async def _client(
         raise FileTransferError(Trouble.CREDENTIALS, f"the SFTP server {place.host} refused the credentials") from e
     except asyncssh.HostKeyNotVerifiable as e:
         raise FileTransferError(
-            Trouble.UNREACHABLE, f"the key of {place.host} is not among the known hosts; add it to the known-hosts file"
+            Trouble.UNREACHABLE,
+            f"the key of {place.host} is not among the known hosts; add it to the known-hosts file",
+            passing=False,
         ) from e
     except (OSError, TimeoutError, asyncssh.Error) as e:
         raise FileTransferError(Trouble.UNREACHABLE, f"cannot reach the SFTP server {place.host}: {e}") from e

@@ -64,7 +64,7 @@ async def fetch(
             _check(sink, final, expected_size, exact_size, sha256, options)
             await sink.finish()
     except FileTransferError as e:
-        keep = e.trouble in (Trouble.INCOMPLETE, Trouble.UNREACHABLE)
+        keep = e.passing or e.trouble in (Trouble.INCOMPLETE, Trouble.UNREACHABLE)
         raise
     except TimeoutError as e:
         keep = True
