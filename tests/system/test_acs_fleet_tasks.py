@@ -148,6 +148,8 @@ def test_a_fleets_wish_is_taken_back_as_one(tmp_path: Path) -> None:
             *lines, end = rows(await told(bed, "tasks/cancel", condition | {"key": "job"}))
             assert [line["task"] for line in lines] == job
             assert end == {"cancelled": 2, "refused": 1, "complete": True}
+            (row,) = (await bed.rest("GET", "audit?path=/api/v1/tasks/cancel")).json["items"]
+            assert json.loads(row["what"]) == condition | {"key": "job"}  # the job's name, no secret
             assert "was sent to the device" in lines[0]["error"]
             assert (await bed.task_now(other))["status"] == "queued"
             *_, end = rows(await told(bed, "tasks/cancel", condition | {"rpc": "Reboot"}))

@@ -15,6 +15,7 @@ import pytest
 
 from homeport.cli.exits import ExitCode
 from homeport.cli.main import run
+from support.nursery import Child, shared_nursery
 
 pytestmark = pytest.mark.system
 
@@ -39,8 +40,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.acs_dir, self.cpe_dir = directory / "acs", directory / "cpe"
         self.log = directory / "log"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HOMEPORT_")}
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Child] = []
         listen = ["--cwmp-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--file-listen", "127.0.0.1:0"]
         self.start("acs", "serve", "--data-dir", str(self.acs_dir), *listen)
         record = self.acs_dir / "acs.json"
@@ -48,9 +48,7 @@ class Site:
         self.addresses = json.loads(record.read_text())
 
     def start(self, *words: str) -> None:
-        with self.log.open("ab") as out:
-            command = [sys.executable, "-m", "homeport", *words]
-            self.processes.append(subprocess.Popen(command, stdout=out, stderr=out, env=self.environment))
+        self.processes.append(shared_nursery().start(*words, log=self.log))
 
     def stop(self) -> None:
         for process in self.processes:
@@ -199,16 +197,15 @@ def test_a_task_is_told_when_it_shall_be_done(say: Say) -> None:
     say("task", "cancel", first["id"])
 
 
-def test_watch_tells_what_happens(say: Say, site: Site) -> None:
+def test_watch_tells_what_happens(say: Say, site: Site, tmp_path: Path) -> None:
     """Line by line, to the end that is asked for; a kind that there is not is refused with those that there are."""
-    command = [sys.executable, "-m", "homeport", "device", "watch", SERIAL, "--kind", "task", "--count", "2"]
-    environment = site.environment | {"HOMEPORT_DATA_DIR": str(site.acs_dir)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as watching:
-        assert watching.stdout is not None
-        eventually(lambda: asked(say) and watching.poll() is not None, 20, site.log)
-        out = watching.stdout.read()
+    there = ("--acs", site.addresses["http_url"], "--token", (site.acs_dir / "admin.token").read_text().strip())
+    command = ("device", "watch", SERIAL, "--kind", "task", "--count", "2", *there)
+    watching = shared_nursery().start(*command, log=tmp_path / "out")
+    eventually(lambda: asked(say) and watching.poll() is not None, 20, site.log)
+    out = (tmp_path / "out").read_text()
     assert watching.returncode == 0
-    assert [line.split("\t")[1] for line in out.splitlines()] == ["task", "task"]
+    assert [line.split("\t")[1] for line in out.splitlines() if "\t" in line] == ["task", "task"]
     assert "GetParameterValues queued (" in out
     code, _, err = say("device", "watch", "--kind", "weather")
     assert code == ExitCode.USAGE
@@ -265,19 +262,33 @@ def test_a_device_is_named_by_id_serial_or_end_of_id(say: Say) -> None:
     assert "homeport device list" in err
 
 
-def test_the_tab_key_knows_the_devices(site: Site, say: Say) -> None:
+def test_the_tab_key_knows_the_devices(
+    site: Site, say: Say, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Completion of DEVICE asks the ACS for ids and serial numbers that begin so; without an ACS it offers nothing."""
     whole = the_id(say)
+    asked = {"_HOMEPORT_COMPLETE": "complete_bash", "COMP_WORDS": f"homeport device get {whole[:3]}", "COMP_CWORD": "3"}
+    done = subprocess.run(  # as the shell does it
+        [sys.executable, "-m", "homeport"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | asked | {"HOMEPORT_DATA_DIR": str(site.acs_dir)},
+    )
+    assert done.stdout.split() == [whole], done.stderr
     for line, offered in (
         (f"homeport device get {whole[:3]}", [whole]),
         (f"homeport task list {SERIAL[:2]}", [SERIAL]),
     ):
         asked = {"_HOMEPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
         for directory, expected in ((site.acs_dir, offered), (site.cpe_dir, [])):
-            environment = os.environ | asked | {"HOMEPORT_DATA_DIR": str(directory)}
-            command = [sys.executable, "-m", "homeport"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
-            assert done.stdout.split() == expected, done.stderr
+            with monkeypatch.context() as patch:
+                for name, value in (asked | {"HOMEPORT_DATA_DIR": str(directory)}).items():
+                    patch.setenv(name, value)
+                with pytest.raises(SystemExit):
+                    run([])
+            assert capsys.readouterr().out.split() == expected
 
 
 def test_get_asks_the_device(say: Say) -> None:

@@ -46,6 +46,16 @@ def test_what_the_audit_log_keeps_of_a_request_holds_no_secret():
     assert masked_json(b"") == ""
 
 
+def test_a_field_that_is_no_secret_at_one_path_is_shown_there_alone():
+    """Only in the body itself: the same name further in, other secrets beside it and passwords in its URL stay masked."""
+    body = b'{"key": "night", "token": "t0p", "rows": [{"key": "geheim"}]}'
+    hidden = f'{{"key": "{MASK}", "token": "{MASK}", "rows": [{{"key": "{MASK}"}}]}}'
+    assert masked_json(body) == hidden
+    assert masked_json(body, plain=("key",)) == hidden.replace(MASK, "night", 1)
+    assert "geheim" not in masked_json(b'{"key": "http://u:geheim@x/"}', plain=("key",))
+    assert masked_json(b'["key"]', plain=("key",)) == '["key"]'
+
+
 @pytest.mark.parametrize(
     ("address", "networks", "may"),
     [

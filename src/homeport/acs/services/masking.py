@@ -200,15 +200,23 @@ def _without_rows(text: str, words: str, hints: list[str]) -> str | None:
     return "".join(out)
 
 
-def masked_json(body: bytes) -> str:
-    """A JSON body of the REST API without secrets; what is no JSON is told by its size only."""
+def masked_json(body: bytes, *, plain: Sequence[str] = ()) -> str:
+    """A JSON body of the REST API without secrets; what is no JSON is told by its size only.
+
+    plain: fields of the body itself, not of what is in it, that are no secrets here though their names say so.
+    """
     try:
         content = json.loads(body) if body else None
     except ValueError:
         content = None
         if body:
             return f"({len(body)} bytes)"
-    return "" if content is None else json.dumps(masked(content), ensure_ascii=False)
+    if content is None:
+        return ""
+    clean = masked(content)
+    if isinstance(content, dict):
+        clean |= {name: masked(content[name]) for name in plain if name in content}
+    return json.dumps(clean, ensure_ascii=False)
 
 
 def masked_task(task: TaskRecord) -> TaskRecord:
