@@ -175,11 +175,16 @@ class Column:
         if place is None or new.value is None or new.writable is not None or new.type != self.paths.rows[place][1]:
             return False
         self._values[place] = new.value
-        which = self._which
-        if which.count(which[place]) == 1:
-            self._kinds[which[place]] = new.updated  # nobody else has the old time
-        else:
-            number = self._time(new.updated)
+        which, kinds, at = self._which, self._kinds, new.updated
+        number = which[place]
+        if which.count(number) == 1:
+            kinds[number] = at  # nobody else has the old time
+        elif kinds[number] != at:
+            if at in kinds or len(kinds) >= MOST_TIMES:
+                number = self._time(at)
+            else:
+                number = len(kinds)
+                kinds.append(at)
             self._numbers()[place] = number
         return True
 

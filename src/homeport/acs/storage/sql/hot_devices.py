@@ -12,7 +12,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 import structlog
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
 from homeport.acs.storage.interface import ValuesChange
@@ -40,7 +41,7 @@ CACHED_DEVICES: Final = 1_024
 """Devices in the cache, about 3 KB each, beside those that cannot leave it because something of them is not on the disk yet."""
 
 EVICTED_AT_ONCE: Final = 128
-"""Devices more than that, before the oldest are forgotten."""
+"""Devices that are read, before it is looked whether the oldest are forgotten."""
 
 ROWS_AT_ONCE: Final = 64
 """Rows that wait and are written as one unit."""
@@ -59,21 +60,23 @@ _HOT_DEVICE: Final = QUERIES["hot_device"]
 _log = structlog.get_logger("homeport.acs.storage")
 
 
-class Hot:
-    """A device in the cache, and what of it is not on the disk yet."""
+class Hot(Struct, eq=False):
+    """A device in the cache, and what of it is not on the disk yet.
 
-    __slots__ = ("changed", "delta", "doubtful", "key", "merging", "record", "seen_only", "tasks", "waiting")
+    key: 0 while it is not known. tasks: the open ones, None while it is not known which are. waiting: units on their way to the disk.
+    merging: changes on their way that the writer merges, oldest first. seen_only: of what is dirty, only last_inform changed in the
+    record. changed: `delta` is dirty. doubtful: it holds what is not true, and is read anew as soon as nothing of it is on its way.
+    """
 
-    def __init__(self, key: int, record: DeviceRecord, delta: Column) -> None:
-        self.key = key  # 0: not known yet
-        self.record = record
-        self.delta = delta
-        self.tasks: tuple[TaskRecord, ...] | None = None  # the open ones, None while it is not known which are
-        self.waiting = 0  # units on their way to the disk
-        self.merging: list[ValuesChange] = []  # changes on their way that the writer merges, oldest first
-        self.seen_only = True  # of what is dirty, only last_inform changed in the record
-        self.changed = False  # `delta` is dirty
-        self.doubtful = False  # it holds what is not true: read anew as soon as nothing of it is on its way
+    key: int
+    record: DeviceRecord
+    delta: Column
+    tasks: tuple[TaskRecord, ...] | None = None
+    waiting: int = 0
+    merging: list[ValuesChange] = []
+    seen_only: bool = True
+    changed: bool = False
+    doubtful: bool = False
 
 
 class HotDevices(SqliteReads):
@@ -89,6 +92,7 @@ class HotDevices(SqliteReads):
         self._forms: dict[int, Paths] = {}
         self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
         self._form_seen: dict[bytes, int] = {}  # how often others were written
+        self._loaded = 0  # devices that were read since it was looked whether there are too many
         self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
         self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -308,28 +312,42 @@ class HotDevices(SqliteReads):
     def _load(self, id: str) -> Hot | None:
         hot = self._hots.get(id)
         if hot is None:
-            row = self._hot_row(id)
+            try:
+                if not self._steady:
+                    self._hold_still()
+                row = self._cursor.execute(_HOT_DEVICE, (id,)).fetchone()
+            except sqlite3.Error as e:
+                raise StoreUnavailable(f"the database does not answer now: {e}") from e
             if row is None:
                 return None
             key, rest, last_inform, delta, form, busy = row
             try:
-                record = rows.whole_device(rest, last_inform)
-                older = record is None  # the next write brings it into the form that is read in one step
-                if record is None:
-                    record = rows.device(self._one("device", id))
-            except DAMAGED as e:
-                raise unreadable(f"the device {id}", e) from e
-            hot = self._hots[id] = Hot(key, record, self._unpacked(delta, form, self._read))
-            hot.seen_only = not older
+                record = rows.whole(rest)
+                force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
+                hot = Hot(key, record, Column(self._forms[form], delta))
+            except DAMAGED:  # or of another form
+                hot = self._made_of(id, row)
+            self._hots[id] = hot
             if not busy:
                 hot.tasks = ()
-            if self._surplus() > EVICTED_AT_ONCE:
+            self._loaded += 1
+            if self._loaded >= EVICTED_AT_ONCE:
                 self._evict()
         return hot
 
-    def _surplus(self) -> int:
-        """Devices that could be forgotten."""
-        return len(self._hots) - len(self._dirty) - sum(map(len, self._on_way)) - CACHED_DEVICES
+    def _made_of(self, id: str, row: tuple[Any, ...]) -> Hot:
+        """The device of a row that is not in the form of nearly all. Raises StoreError where it is damaged."""
+        key, rest, last_inform, delta, form, _ = row
+        try:
+            record = rows.whole_device(rest, last_inform)
+            older = record is None  # the next write brings it into the form that is read in one step
+            if record is None:
+                record = rows.device(self._one("device", id))
+        except DAMAGED as e:
+            raise unreadable(f"the device {id}", e) from e
+        hot = Hot(key, record, self._unpacked(delta, form, self._read))
+        hot.seen_only = not older
+        return hot
 
     def _packed(self, delta: Column) -> tuple[bytes, int | None]:
         """The columns `delta` and `delta_form`."""
@@ -374,18 +392,14 @@ class HotDevices(SqliteReads):
             self._forms[row[0]] = paths
             self._form_ids[paths.hash] = row[0]
 
-    def _hot_row(self, id: str) -> Any:
-        """What `_load` needs of the disk.
+    def _hold_still(self) -> None:
+        """Begin a snapshot for what `_load` reads, where nobody is writing. Raises sqlite3.Error.
 
-        One snapshot serves all such reads until something is written: to take a new one costs as much as the reading.
+        It serves until something is written: to take a new one costs as much as the reading.
         """
-        try:
-            if not self._steady and self._writer is not None and self._writer.still:
-                self._rows.execute("BEGIN")
-                self._steady = True
-            return self._cursor.execute(_HOT_DEVICE, (id,)).fetchone()
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+        if self._writer is not None and self._writer.still:
+            self._rows.execute("BEGIN")
+            self._steady = True
 
     def _let_go(self) -> None:
         """End the snapshot: something is about to be written, by us or, as far as we know, by somebody else."""
@@ -395,23 +409,20 @@ class HotDevices(SqliteReads):
 
     def _evict(self) -> None:
         """Forget the oldest devices that have nothing on its way."""
-        surplus = self._surplus()
+        self._loaded = 0
+        surplus = len(self._hots) - len(self._dirty) - sum(map(len, self._on_way)) - CACHED_DEVICES
         if surplus <= 0:
             return
-        needed = (self._dirty, *self._on_way)
+        dirty, on_way, hots = self._dirty, self._on_way, self._hots
         gone = []
-        for id, hot in self._hots.items():
-            if hot.waiting:
+        for id, hot in hots.items():
+            if hot.waiting or id in dirty or (on_way and any(id in batch for batch in on_way)):
                 continue
-            for batch in needed:
-                if id in batch:
-                    break
-            else:
-                gone.append(id)
-                if len(gone) == surplus:
-                    break
+            gone.append(id)
+            if len(gone) == surplus:
+                break
         for id in gone:
-            del self._hots[id]
+            del hots[id]
 
 
 class _Waiting:

@@ -70,7 +70,9 @@ class _Rest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _rest = msgspec.msgpack.Decoder(_Rest).decode
-_whole = msgspec.msgpack.Decoder(DeviceRecord).decode
+whole = msgspec.msgpack.Decoder(DeviceRecord).decode
+"""The device of `whole_row`, but for its `last_inform`. Raises ValidationError where the row is of another form."""
+
 _STATES = {s.value: s for s in DeviceState}
 
 
@@ -131,11 +133,10 @@ def whole_device(rest: bytes, last_inform: float) -> DeviceRecord | None:
     last_inform: its column, which at most Informs is written alone.
     """
     try:
-        record = _whole(rest)
+        record = whole(rest)
     except msgspec.ValidationError:
         return None
-    if record.last_inform != last_inform:
-        msgspec.structs.force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
+    msgspec.structs.force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
     return record
 
 
