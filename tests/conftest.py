@@ -1,5 +1,6 @@
 """The order of the tests: files that take long begin first, so that the workers of a run end together."""
 
+import functools
 from pathlib import PurePath
 
 import pytest
@@ -43,3 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, the others as they were; tests of a file stay together and in order."""
     place = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(PurePath(item.location[0]).stem, len(LONG)))
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords of an ACS in this process are hashed by the same method at its least cost: each hash else takes a fifth of a second."""
+    import argon2
+
+    cheap = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(argon2, "PasswordHasher", cheap)

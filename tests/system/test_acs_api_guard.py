@@ -12,7 +12,7 @@ from homeport.acs.services import audit
 from homeport.acs.storage.interface import DocumentChange, UnitOfWork
 from support.acs_wire import Answer, Bed, Connection, acs, id_of, played
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("quick_passwords")]
 
 
 async def send(bed: Bed, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:

@@ -7,7 +7,7 @@ import pytest
 
 from support.acs_wire import Bed, acs, id_of, run
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("quick_passwords")]
 
 PASSWORD = "correct horse"
 

@@ -22,9 +22,13 @@ def homeport(*words: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=clean)
 
 
-@pytest.fixture
-def acs(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """`homeport acs serve` by configuration file and environment, and the lines that it prints when it is ready."""
+Served = tuple[subprocess.Popen[str], list[str], Path]
+
+
+@pytest.fixture(scope="module")
+def acs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`homeport acs serve` by configuration file and environment, the lines that it prints when it is ready, and where its data is."""
+    tmp_path = tmp_path_factory.mktemp("acs")
     (tmp_path / "acs.toml").write_text(
         '[acs]\ncwmp-listen = "127.0.0.1:0"\nhttp-listen = "127.0.0.1:0"\ncpe-auth = "open"\ntftp-listen = "127.0.0.1:0"\n'
     )
@@ -39,30 +43,11 @@ def acs(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         lines.append(line)
         if "WARNING" in line:
             break
-    yield process, lines
+    yield process, lines, tmp_path / "data"
     process.kill()
     process.wait()
     process.stdout.close()
     process.stderr.close()
-
-
-def test_the_acs_says_where_it_is_and_stops_on_sigterm(
-    acs: tuple[subprocess.Popen[str], list[str]], tmp_path: Path
-) -> None:
-    """It takes settings from file, environment and flags, prints its addresses and the token's file, warns of open mode, and ends well."""
-    process, lines = acs
-    record = json.loads((tmp_path / "data" / "acs.json").read_text())
-    said = "".join(lines)
-    assert record["cwmp_url"] in said
-    assert record["http_url"] in said
-    assert str(tmp_path / "data" / "admin.token") in said
-    assert "TFTP (UDP)         127.0.0.1:0\n" in said
-    assert "STUN" not in said
-    assert "open" in said
-    assert record["pid"] == process.pid
-    assert homeport("device", "list", HOMEPORT_DATA_DIR=str(tmp_path / "data")).returncode == 0
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize(
@@ -86,9 +71,9 @@ def test_wrong_settings_end_with_code_2_and_the_cure(words: list[str], said: str
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_said(acs: tuple[subprocess.Popen[str], list[str]], tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said(acs: Served, tmp_path: Path) -> None:
     """A second ACS on the same port ends with code 2 and names the setting."""
-    port = json.loads((tmp_path / "data" / "acs.json").read_text())["cwmp_url"].rstrip("/").rpartition(":")[2]
+    port = json.loads((acs[2] / "acs.json").read_text())["cwmp_url"].rstrip("/").rpartition(":")[2]
     done = homeport(
         "acs", "serve", "--data-dir", str(tmp_path / "other"), *LOOPBACK, "--cwmp-listen", f"127.0.0.1:{port}"
     )
@@ -97,13 +82,28 @@ def test_a_port_that_is_taken_is_said(acs: tuple[subprocess.Popen[str], list[str
     assert "Traceback" not in done.stderr
 
 
-def test_a_second_acs_on_the_same_directory_is_refused(
-    acs: tuple[subprocess.Popen[str], list[str]], tmp_path: Path
-) -> None:
+def test_a_second_acs_on_the_same_directory_is_refused(acs: Served) -> None:
     """Two writers on one database would each believe to know all."""
-    done = homeport("acs", "serve", "--data-dir", str(tmp_path / "data"), *LOOPBACK)
+    done = homeport("acs", "serve", "--data-dir", str(acs[2]), *LOOPBACK)
     assert done.returncode == 2
     assert "another ACS" in done.stderr
+
+
+def test_the_acs_says_where_it_is_and_stops_on_sigterm(acs: Served) -> None:
+    """It takes settings from file, environment and flags, prints its addresses and the token's file, warns of open mode, and ends well."""
+    process, lines, data = acs
+    record = json.loads((data / "acs.json").read_text())
+    said = "".join(lines)
+    assert record["cwmp_url"] in said
+    assert record["http_url"] in said
+    assert str(data / "admin.token") in said
+    assert "TFTP (UDP)         127.0.0.1:0\n" in said
+    assert "STUN" not in said
+    assert "open" in said
+    assert record["pid"] == process.pid
+    assert homeport("device", "list", HOMEPORT_DATA_DIR=str(data)).returncode == 0
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
 
 
 def test_completion_is_installed_for_bash(tmp_path: Path) -> None:

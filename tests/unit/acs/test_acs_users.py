@@ -7,10 +7,29 @@ from ipaddress import ip_network
 
 import pytest
 
+from homeport.acs.config import AcsSettings
+from homeport.acs.records import Scope
+from homeport.acs.services.hub import Hub
 from homeport.acs.services.masking import MASK, masked_json
-from homeport.acs.services.users import SLOWEST, Throttle
+from homeport.acs.services.users import SLOWEST, Throttle, Users
 from homeport.acs.services.webhook_post import may_go_to, post
 from homeport.acs.services.webhooks import signature
+from homeport.acs.storage.memory import MemoryStore
+
+
+def test_a_password_is_kept_as_a_hash_that_costs_a_guesser_memory_and_time():
+    """Argon2id with 64 MB and three passes (RFC 9106, 4: the second recommended option): other tests hash cheaply."""
+
+    async def scene() -> None:
+        users = Users(Hub(MemoryStore(), AcsSettings()))
+        try:
+            kept = await users.make("eve", "a-long-password", Scope.READ)
+        finally:
+            users.close()
+        assert kept.password.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        assert "a-long-password" not in kept.password
+
+    asyncio.run(scene())
 
 
 def test_logins_that_fail_wait_longer_and_longer():
