@@ -18,6 +18,7 @@ from homeport.acs.storage.sql.archive import backup, check, restore
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.writer import Mode, Statement
+from homeport.acs.storage.values import column_of
 from homeport.acs.where import parse
 from homeport.errors import StoreError
 from support.sqlite_store import device_called, reopened
@@ -214,19 +215,24 @@ def test_devices_that_tell_the_same_share_the_paths_of_their_deltas(tmp_path: Pa
         await store.flush()
         assert store._read.execute("SELECT count(*) FROM delta_form").fetchone() == (1,)
         assert store._read.execute("SELECT count(*) FROM device WHERE delta_form IS NULL").fetchone() == (0,)
-        await store._write([Statement(Mode.ONE, "UPDATE device SET delta = x'93' WHERE id = 'S5'", ())])
+        short = column_of({"Device.P0": StoredValue("v")}).packed()
+        for id, blob in (("S5", b"\x93"), ("S4", short), ("S3", None)):
+            await store._write([Statement(Mode.ONE, "UPDATE device SET delta = ? WHERE id = ?", (blob, id))])
         await store.close()
         counts, wrong = await check(path)
-        assert counts["device_delta"] == 6 and len(wrong) == 1
+        assert counts["device_delta"] == 5 and len(wrong) == 2
         store = await reopened(path)
-        assert await store.reported("S5") == {}
-        store.touch("S5", {"last_inform": 5.0}, told)
+        assert (await store.reported("S2"))["Device.P1"] == "new"
+        for id in ("S5", "S4", "S3"):
+            assert await store.reported(id) == {}
+            store.touch(id, {"last_inform": 5.0}, told)
         await store.close()
         await backup(path, tmp_path / "b")
         await restore(tmp_path / "new.db", tmp_path / "b")
         again = await reopened(tmp_path / "new.db")
         assert (await again.values("S1"))["Device.P1"] == StoredValue("new", updated=4.0)
-        assert await again.values("S5") == told
+        for id in ("S5", "S4", "S3"):
+            assert await again.values(id) == told
         await again.close()
 
     asyncio.run(scene())

@@ -324,7 +324,7 @@ class HotDevices(SqliteReads):
             try:
                 record = rows.whole(rest)
                 force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
-                hot = Hot(key, record, Column(self._forms[form], delta))
+                hot = Hot(key, record, _column(self._forms[form], delta))
             except DAMAGED:  # or of another form
                 hot = self._made_of(id, row)
             self._hots[id] = hot
@@ -369,7 +369,7 @@ class HotDevices(SqliteReads):
                 (found,) = connection.execute(QUERIES["delta_form"], (form,)).fetchone() or (b"\x90",)
                 paths = self._forms[form] = Paths(unpack_paths(found), found)
                 self._form_ids[paths.hash] = form
-            return Column(paths, blob)
+            return _column(paths, blob)
         except DAMAGED as e:
             _log.error("what a device told lately cannot be read; run homeport acs db check", reason=str(e))
             return Column(NO_PATHS, None)
@@ -423,6 +423,14 @@ class HotDevices(SqliteReads):
                 break
         for id in gone:
             del hots[id]
+
+
+def _column(paths: Paths, blob: bytes | None) -> Column:
+    """The delta of this form. Raises ValueError where it has another length."""
+    column = Column(paths, blob)
+    if len(column) != len(paths.names):
+        raise ValueError("a delta does not fit its list of paths")
+    return column
 
 
 class _Waiting:
