@@ -500,3 +500,13 @@ def test_orphaned_tasks_are_the_young_queued_ones(store: Store, run: Run) -> Non
         run(store._link.fetch("DELETE FROM node"))  # no process lives that could have made them
     assert [t.id for t in run(store.orphaned_tasks(since="t1", limit=10))] == ["t1", "t2"]
     assert len(run(store.orphaned_tasks(since="t1", limit=1))) <= 1
+
+
+def test_devices_that_are_not_approved_are_counted_up_to_a_limit(store: Store, run: Run) -> None:
+    """Waiting and refused ones; an approved one counts no more."""
+    states = [DeviceState.QUARANTINED] * 3 + [DeviceState.REFUSED, DeviceState.APPROVED]
+    run(store.commit(unit(devices=[a_device(f"S{n}", state=state) for n, state in enumerate(states)])))
+    assert [run(store.unapproved_count(limit)) for limit in (3, 4, 100)] == [3, 4, 4]
+    run(store.commit(unit(patches=[("00D0F1-X-S0", {"state": DeviceState.APPROVED})])))
+    run(store.commit(unit(deleted_devices=["00D0F1-X-S3"])))
+    assert run(store.unapproved_count(100)) == 2

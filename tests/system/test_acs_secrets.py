@@ -9,6 +9,7 @@ import pytest
 from tests.support.acs_wire import OUI, PRODUCT, acs, id_of, played, run
 from tests.support.spellings import NAMES, SECRET, Speller, every_way
 
+from homeport.acs.services.masking import same_but_masked
 from homeport.codec import messages as m
 from homeport.codec.envelope import Envelope, decode, encode
 
@@ -158,3 +159,67 @@ async def test_a_secret_that_a_device_repeats_in_its_fault_is_masked(tmp_path: P
             seen.append((await bed.rest("GET", f"sessions/{session['id']}")).body)
     seen += [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not [page for page in seen if b"hunter<2" in page or b"hunter&lt;2" in page]
+
+
+def _ends(key: str, words: str) -> list[m.Request]:
+    fault = m.FaultStruct(9010, words)
+    return [
+        m.TransferComplete(key, fault),
+        m.DUStateChangeComplete((m.OpResultStruct("", "", "", "Failed", False, "", "", "", fault),), key),
+    ]
+
+
+@pytest.mark.parametrize("modules", [False, True])
+@played
+async def test_a_secret_that_a_device_repeats_at_the_end_of_a_transfer_is_masked(tmp_path: Path, modules: bool) -> None:
+    """The task's password, and the one in its URL as it is written and as it is meant; also where the end is told twice."""
+    url = "https://u:hunter%32%40x@files.example/fw.bin?token=tok-4711"
+    words = "login with hunter2@x (hunter%32%40x), then pass-0815 and tok-4711 failed"
+
+    def answer(request: m.Request) -> m.Message | None:
+        if isinstance(request, m.ChangeDUState):
+            return m.ChangeDUStateResponse()
+        return m.DownloadResponse(1, "0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z")
+
+    async with acs(tmp_path) as bed:
+        device = await bed.device(urn="urn:dslforum-org:cwmp-1-2")
+        await device.session("1 BOOT")
+        args: dict[str, Any] = {"url": url, "username": "u", "password": "pass-0815"}
+        if modules:
+            task = await bed.task("ChangeDUState", {"operations": [{"type": "Install", "uuid": ""} | args]})
+        else:
+            task = await bed.task("Download", {"file_type": "1 F"} | args)
+        await device.session(handler=answer)
+        sent = device.heard[-1]
+        assert isinstance(sent, m.Download | m.ChangeDUState)
+        for _ in range(2):  # our answer is lost, so that it is told again
+            await device.inform("7 TRANSFER COMPLETE")
+            assert (await device.post(_ends(sent.command_key, words)[modules])).status == 200
+            await device.post(None)
+        await bed.app.store.flush()
+        done = (await bed.rest("GET", f"tasks/{task['id']}")).json
+        assert done["fault"]["string"] == "login with ******** (********), then ******** and ******** failed"
+        events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
+        assert sum(e["code"] in ("TransferComplete", "DUStateChangeComplete") for e in events) == 1
+        sessions = (await bed.rest("GET", f"devices/{id_of()}/sessions")).json["items"]
+        shown = [(await bed.rest("GET", f"sessions/{s['id']}")).body.decode() for s in sessions]
+        assert sum("Complete" in text and "********" in text for text in shown) >= 2
+        everything = "".join([str(done), str(events), *shown, (await bed.rest("GET", "faults")).body.decode()])
+    on_disk = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    for secret in ("hunter2@x", "hunter%32", "pass-0815", "tok-4711"):
+        assert secret not in everything
+        assert secret.encode() not in on_disk
+
+
+def test_what_is_kept_with_a_mask_is_known_again() -> None:
+    """Only what the mask stands for may differ, and the order of the rest counts."""
+    kept = {"fault_struct": {"fault_code": 9010, "fault_string": "a ******** b ******** c"}, "command_key": "k"}
+
+    def told(words: str, code: int = 9010) -> Any:
+        return {"fault_struct": {"fault_code": code, "fault_string": words}, "command_key": "k"}
+
+    assert same_but_masked(kept, told("a secret b other c"))
+    assert not any(
+        same_but_masked(kept, told(words)) for words in ("a b c", "x secret b other c", "a secret b other d", "")
+    )
+    assert not same_but_masked(kept, told("a secret b other c", 9002))

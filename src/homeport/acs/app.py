@@ -27,6 +27,7 @@ from homeport.acs.files.server import FileServer
 from homeport.acs.files.tftp import TftpDoor
 from homeport.acs.ports import Ports, file_base, take_database, take_directory
 from homeport.acs.services.audit import Audit
+from homeport.acs.services.brake import LoginBrake
 from homeport.acs.services.contacts import Answer, Contacts
 from homeport.acs.services.devices import Devices
 from homeport.acs.services.files import Files
@@ -169,7 +170,12 @@ class AcsApp:
         auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
         board, number = self._board, self._number or 0
         live = CountedSessions(board.tally(SESSIONS, number)) if board is not None else LiveSessions()
-        self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"), live=live)
+        brake = LoginBrake(
+            settings.cpe_login_failures,
+            max(100, settings.max_connections // 10),
+            cells=board.logins if board is not None else None,
+        )
+        self.door = Door(self.hub, sessions, leases, auth, await self.store.secret("cookie"), live=live, brake=brake)
         self.worker = Worker(
             self.hub, self.door.expire, self.door.handover.sweep, lambda *wish: self.contacts.ask(*wish)
         )

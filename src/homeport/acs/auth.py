@@ -24,6 +24,7 @@ class Login(Struct, frozen=True):
     username: who it says it is where it is refused, as it came; reason: why, both for the log and never for the device.
     certificate: the common name of the client certificate that it showed in place of a password.
     old: by the password of a group that another one has replaced.
+    wrong: the name or the password is, as where somebody guesses. braked: and too often, so that it is told to come back later.
     """
 
     credential: CredentialRecord | None = None
@@ -33,6 +34,8 @@ class Login(Struct, frozen=True):
     username: str = ""
     certificate: str = ""
     old: bool = False
+    wrong: bool = False
+    braked: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -61,6 +64,11 @@ class CpeAuth:
         if secure or self._basic_over_http:
             offered.append(basic_challenge(REALM))
         return offered
+
+    def claimed(self, header: str) -> str:
+        """The user name that the Authorization header gives, unproven; "" where there is none."""
+        basic = basic_credentials(header)
+        return basic[0] if basic is not None else self._digest.username_of(header) or ""
 
     async def check(self, header: str | None, *, method: str, uri: str, body: bytes, secure: bool) -> Login:
         """What the Authorization header proves. header: its value, None where there is none."""
@@ -112,9 +120,10 @@ class CpeAuth:
 
 def _refused(username: str, found: CredentialRecord | None, reason: str, *, stale: bool = False) -> Login:
     """The log may tell a wrong name from a wrong password, which the device must not be told."""
-    if reason == "wrong username or password":
+    wrong = reason == "wrong username or password"
+    if wrong:
         reason = "nobody has this user name" if found is None else "the password is wrong"
-    return Login(refused=True, stale=stale, reason=reason, username=username)
+    return Login(refused=True, stale=stale, reason=reason, username=username, wrong=wrong)
 
 
 def _opened(found: CredentialRecord, *, old: bool = False) -> Login:

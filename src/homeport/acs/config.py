@@ -14,7 +14,7 @@ ANNOUNCED = ("cwmp_listen", "cwmp_tls_listen", "file_listen", "http_listen")
 """Listeners that can stand behind load balancers with the PROXY protocol."""
 
 MAY_BE_ZERO: Final = frozenset(
-    {"file_rate", "file_total_rate", "write_behind", "trace_limit"}
+    {"file_rate", "file_total_rate", "write_behind", "trace_limit", "max_unapproved_devices", "cpe_login_failures"}
     | {"keep_sessions_days", "keep_tasks_days", "keep_audit_days", "clock_doubt"}
 )
 """Numbers that mean something where they are 0; all others must be more."""
@@ -76,6 +76,12 @@ class AcsSettings:
         "", "Shared user name that devices log in with before they have their own; `homeport group` makes more of them."
     )
     cpe_password: str = setting("", "Password to the shared user name.", secret=True)
+    cpe_login_failures: int = setting(
+        20,
+        "Wrong logins of devices in a minute with one user name from one address (of IPv6 its /64), or ten times as many from one address"
+        " with any names, after which logins like them are held for 3 s before they are looked at: a right one then opens, a wrong one is"
+        " told to come back later (503). 0: no brake.",
+    )
     basic_over_http: bool = setting(False, "Accept and offer Basic authentication without TLS (laboratory only).")
     cwmp_tls_listen: str = setting(
         "", "Address and port where devices find https beside the plain listener, such as 0.0.0.0:7548; empty: none."
@@ -122,6 +128,11 @@ class AcsSettings:
     max_sessions: int = setting(
         5_000,
         "Sessions open at once; further devices are told to come back later (503). Those that are not admitted have at most half of them.",
+    )
+    max_unapproved_devices: int = setting(
+        10_000,
+        "Devices that wait in quarantine or were refused and are kept: while there are so many, a device that is not known and has no"
+        " login is told to come back later (503) and is not stored; 0: no limit. Has no meaning where cpe_auth is open or required.",
     )
     max_connections: int = setting(10_000, "Connections open at once on the CWMP port.")
 

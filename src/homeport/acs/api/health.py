@@ -20,11 +20,15 @@ class Workers(Struct):
 
 
 class Health(Struct):
-    """Whether the ACS works. trouble: what is wrong, in words; null where nothing is. workers: where there are several processes."""
+    """Whether the ACS works. trouble: what is wrong, in words; null where nothing is. workers: where there are several processes.
+
+    notice: what an operator should see to while the ACS works; no reason to send nobody here any more, for strangers can bring it about.
+    """
 
     status: Literal["ok", "degraded"]
     version: str
     trouble: str | None
+    notice: str | None = None
     workers: Workers | UnsetType = UNSET
 
 
@@ -40,4 +44,5 @@ async def health(use: Use) -> Health:
     told = Health("ok" if trouble is None else "degraded", __version__, trouble)
     if workers:
         told.workers = Workers(len(workers), serving)
+    told.notice = await use.hub.newcomers.notice()
     return told

@@ -126,6 +126,9 @@ _COUNTS = (
     ("homeport_informs", "Informs received", "informs"),
     ("homeport_messages", "HTTP requests of devices", "messages"),
     ("homeport_unauthorized", "Challenges sent to devices", "unauthorized"),
+    ("homeport_login_failures", "Logins of devices with a wrong name or password", "login_failures"),
+    ("homeport_logins_held", "Logins of devices that were held: many like them had failed", "logins_held"),
+    ("homeport_newcomers_refused", "Devices not known that were sent away: too many wait", "newcomers_refused"),
     ("homeport_sessions_continued", "CWMP sessions that another process had begun", "continued"),
 )
 

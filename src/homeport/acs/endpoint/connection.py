@@ -148,6 +148,8 @@ class Connection(asyncio.Protocol):
         self._close = True
         self._server.connections.discard(self)
         self._server.door.live.gone(self._host, self._port)
+        if self._busy:
+            self._server.door.brake.gone(self._host, self._port)
         self._whole = None
         if self._held and not self._busy:
             self._let_go()

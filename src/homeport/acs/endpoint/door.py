@@ -24,11 +24,13 @@ from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import IDENTITY_CHANGED, NO_HABITS, CredentialRecord, DeviceState, EventRecord, MessageTrace
+from homeport.acs.services.brake import LoginBrake
 from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import fault_body, shown, without_echo, without_secrets, without_secrets_in_parts
+from homeport.acs.services.newcomers import NoRoom
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.slices import in_slices
@@ -75,6 +77,10 @@ MISTAKEN_AGAIN: Final = 3_600.0
 MOST_MISTAKEN: Final = 1_000
 """Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
 
+BRAKED_AGAIN: Final = 60.0
+"""Seconds after which it is told again that logins are slowed down; each that fails before is told by itself."""
+
+_GONE: Final = Login(refused=True, braked=True)
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
 _ANOTHER: Final = "the device has begun another session meanwhile"
@@ -83,7 +89,10 @@ _log = structlog.get_logger("homeport.acs.cwmp")
 
 
 class Door:
-    """Answers devices. key: a secret of all processes on the database. live: the place for the open sessions. clock: monotonic seconds."""
+    """Answers devices. key: a secret of all processes on the database. live: the place for the open sessions.
+
+    brake: slows down who guesses passwords. clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -94,6 +103,7 @@ class Door:
         key: bytes,
         *,
         live: LiveSessions | None = None,
+        brake: LoginBrake | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = hub.settings
@@ -119,6 +129,8 @@ class Door:
         self._large_informs = asyncio.Semaphore(1)  # of anybody: they do not stand in the way of admitted devices
         self.held = Held(LARGE_TOGETHER * self.session_body_limit)
         self.live = live if live is not None else LiveSessions()
+        self.brake = brake or LoginBrake(settings.cpe_login_failures, 100, clock=clock)
+        self._braked_told = float("-inf")
         self._mistakes: dict[tuple[str, str], float] = {}
         self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
@@ -189,6 +201,9 @@ class Door:
         except StoreUnavailable as e:
             _log.warning("not stored, told to come back", peer=request.host, reason=str(e))
             reply = self._busy("the ACS cannot store anything now")
+        except NoRoom as e:
+            self._hub.stats.newcomers_refused += 1
+            reply = self._busy(str(e))
         except Exception:
             # The rim: a mistake of ours must not take the connection's other users with it.
             _log.exception("a message was not handled", peer=request.host)
@@ -279,13 +294,19 @@ class Door:
 
     async def _login(self, request: HttpRequest) -> Login:
         """What the request's Authorization proves."""
-        return await self._auth.check(
-            request.authorization,
-            method=request.method,
-            uri=request.target,
-            body=request.body,
-            secure=request.secure,
+        brake, header = self.brake, request.authorization
+        if header and brake.engaged and brake.over(request.host, self._auth.claimed(header)):
+            self._hub.stats.logins_held += 1
+            if not await brake.hold(request.host, request.port):
+                return _GONE
+        login = await self._auth.check(
+            header, method=request.method, uri=request.target, body=request.body, secure=request.secure
         )
+        if not login.wrong:
+            return login
+        self._hub.stats.login_failures += 1
+        brake.failed(request.host, login.username)
+        return replace(login, braked=True) if brake.over(request.host, login.username) else login
 
     async def _begin(self, request: HttpRequest, body: bytes, checked: Login | None = None) -> HttpReply:
         """The answer to what belongs to no session. checked: what its Authorization proves, where that is known."""
@@ -427,6 +448,12 @@ class Door:
         return HttpReply(200, fault, XML)
 
     def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
+        if login.braked:
+            now = self._clock()
+            if now >= self._braked_told + BRAKED_AGAIN:
+                self._braked_told = now
+                _log.warning("many logins fail, and are slowed down", user=login.username[:128], peer=request.host)
+            return self._busy("too many logins have failed")
         self._hub.stats.unauthorized += 1
         if login.refused and not login.stale:
             _log.warning("a login failed", user=login.username[:128], peer=request.host, reason=login.reason)
@@ -490,11 +517,16 @@ class Door:
                 self._trace(live, "cpe", "Fault", body)
                 return await self._our_turn(live, await self._sessions.turn(work, fault))
             case RequestReceived(request=request, refuse=refuse):
-                self._trace(live, "cpe", request, body)
                 if refuse is not None:
-                    answer: Message = FaultMessage(int(refuse), refuse.text, side=refuse.side)
-                else:
+                    self._trace(live, "cpe", request, body)
+                    return self._sent(live, FaultMessage(int(refuse), refuse.text, side=refuse.side))
+                try:
                     answer = await self._sessions.request(work, request)
+                finally:
+                    # Only now is known which of its words are secrets that it was told.
+                    if work.unechoed is not None and work.unechoed != request:
+                        body = fault_body(work.unechoed, live.session.urn)
+                    self._trace(live, "cpe", request, body)
                 return self._sent(live, answer)
             case RetryDemanded(request=request):
                 # The CPE answered with an empty POST: what may be repeated is asked once more, then the session ends the game.

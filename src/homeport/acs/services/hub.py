@@ -14,6 +14,7 @@ from typing import Any, Final
 from homeport.acs.config import AcsSettings
 from homeport.acs.engine.settle import Patience
 from homeport.acs.records import OPEN_STATUSES, ConnectionRequestDetail, TaskRecord, TaskStatus
+from homeport.acs.services.newcomers import Newcomers
 from homeport.acs.services.peers import Peers
 from homeport.acs.services.timekeeper import Timekeeper
 from homeport.acs.storage.interface import Store, TaskChange
@@ -71,7 +72,10 @@ class Stats:
         "group_logins",
         "http",
         "informs",
+        "login_failures",
+        "logins_held",
         "messages",
+        "newcomers_refused",
         "notifications",
         "rpcs",
         "session_micros",
@@ -88,6 +92,9 @@ class Stats:
         self.messages = 0
         self.unauthorized = 0
         self.continued = 0
+        self.newcomers_refused = 0
+        self.login_failures = 0
+        self.logins_held = 0
         self.xmpp_connected = 0  # 1 while this process has the connection
         self.rpcs: dict[str, int] = {}
         self.faults: dict[int, int] = {}
@@ -280,6 +287,8 @@ class Hub:
         self.clock = clock if channel is None else lambda: clock() + channel.ahead
         self.time = Timekeeper(store, lambda: self.clock(), steady, settings.clock_doubt)
         self.sure = self.time.sure
+        # Elsewhere nobody comes in without a login, or everybody is approved.
+        self.newcomers = Newcomers(store, settings.max_unapproved_devices if settings.cpe_auth == "quarantine" else 0)
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()

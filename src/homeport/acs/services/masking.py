@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Generator, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -287,12 +288,9 @@ def without_echo(fault: m.FaultMessage, request: m.Message, task: TaskRecord | N
 
     request: what it refuses. task: whose request that is, which may have told more.
     """
-    words = [msgspec.to_builtins(request), task.args if task is not None else None]
-    told = {text for text in _secrets_in(words) if len(text) >= SHORTEST_ECHO}
-    if not told:
+    echo = _echo([msgspec.to_builtins(request), task.args if task is not None else None])
+    if echo is None:
         return fault
-    # The longest first: of two secrets one may be a part of the other.
-    echo = re.compile("|".join(map(re.escape, sorted(told, key=len, reverse=True))))
     clean = msgspec.structs.replace(
         fault,
         fault_string=echo.sub(MASK, fault.fault_string),
@@ -304,17 +302,89 @@ def without_echo(fault: m.FaultMessage, request: m.Message, task: TaskRecord | N
     return fault if clean == fault else clean
 
 
-def fault_body(fault: m.FaultMessage, urn: str) -> bytes:
-    """A device's fault for the history, where its message cannot be shown as it came."""
+def _echo(told: Any) -> re.Pattern[str] | None:
+    """Finds the secrets in what a device was told; None where there are none."""
+    words = {text for text in _secrets_in(told) if len(text) >= SHORTEST_ECHO}
+    # The longest first: of two secrets one may be a part of the other.
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True)))) if words else None
+
+
+def end_without_echo(request: m.Request, task: TaskRecord) -> m.Request:
+    """What a device tells of a transfer's end, or of its modules', without the secrets that it was told in the task."""
+    strings = _fault_strings(request)
+    echo = _echo(task.args) if any(strings) else None
+    return request if echo is None else _with_fault_strings(request, [echo.sub(MASK, text) for text in strings])
+
+
+def end_as_kept(request: m.Request, kept: Any) -> m.Request:
+    """The same as it stands in the history, where it was told before: the secrets of a task that is over are not known any more."""
+    faults = [kept.get("fault_struct")] if isinstance(request, m.TransferComplete) else []
+    if isinstance(request, m.DUStateChangeComplete):
+        faults = [row.get("fault") for row in kept.get("results", ())]
+    strings = [(fault or {}).get("fault_string", "") for fault in faults]
+    return _with_fault_strings(request, strings) if len(strings) == len(_fault_strings(request)) else request
+
+
+def _fault_strings(request: m.Request) -> list[str]:
+    if isinstance(request, m.TransferComplete):
+        return [request.fault_struct.fault_string]
+    return [row.fault.fault_string for row in request.results] if isinstance(request, m.DUStateChangeComplete) else []
+
+
+def _with_fault_strings(request: m.Request, strings: list[str]) -> m.Request:
+    if strings == _fault_strings(request):
+        return request
+    replace = msgspec.structs.replace
+    if isinstance(request, m.TransferComplete):
+        return replace(request, fault_struct=replace(request.fault_struct, fault_string=strings[0]))
+    assert isinstance(request, m.DUStateChangeComplete)
+    rows = [
+        replace(row, fault=replace(row.fault, fault_string=text))
+        for row, text in zip(request.results, strings, strict=True)
+    ]
+    return replace(request, results=tuple(rows))
+
+
+def same_but_masked(kept: Any, told: Any) -> bool:
+    """Whether this is what is kept, in which secrets may be masked that are not masked in this."""
+    if isinstance(kept, str) and isinstance(told, str):
+        return _fits(kept, told)
+    if isinstance(kept, dict) and isinstance(told, dict):
+        return kept.keys() == told.keys() and all(same_but_masked(value, told[key]) for key, value in kept.items())
+    if isinstance(kept, list | tuple) and isinstance(told, list | tuple):
+        return len(kept) == len(told) and all(same_but_masked(a, b) for a, b in zip(kept, told, strict=True))
+    return bool(kept == told)
+
+
+def _fits(kept: str, told: str) -> bool:
+    first, *rest = kept.split(MASK)
+    if not rest or not told.startswith(first):
+        return kept == told
+    at, last = len(first), rest.pop()
+    for part in rest:
+        found = told.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return told.endswith(last) and len(told) - len(last) >= at
+
+
+def fault_body(fault: m.FaultMessage | m.Request, urn: str) -> bytes:
+    """A device's fault, or what it tells of one, for the history, where its message cannot be shown as it came."""
     try:
         return encode(Envelope(body=fault, urn=urn))
     except LocalProtocolError:
-        return f"{fault.fault_code} {fault.fault_string}".encode()  # a code that we ourselves may not send
+        # A code that we ourselves may not send, or a method that its version of CWMP does not have.
+        if isinstance(fault, m.FaultMessage):
+            return f"{fault.fault_code} {fault.fault_string}".encode()
+        return f"{fault.element}: {'; '.join(_fault_strings(fault))}".encode()
 
 
 def _secrets_in(content: Any) -> Generator[str, None, None]:
     """What `masked` hides of this."""
-    if isinstance(content, list | tuple):
+    if isinstance(content, str):
+        yield from _secrets_in_url(content) if "://" in content else ()
+    elif isinstance(content, list | tuple):
         for item in content:
             yield from _secrets_in(item)
     elif isinstance(content, dict):
@@ -326,6 +396,15 @@ def _secrets_in(content: Any) -> Generator[str, None, None]:
                 yield from (str(voucher) for voucher in value)
             else:
                 yield from _secrets_in(value)
+
+
+def _secrets_in_url(text: str) -> Generator[str, None, None]:
+    """Passwords and tokens of a URL, as they are written in it and as they are meant."""
+    found = [match[2] for match in _USER_INFO.finditer(text)]
+    found += [match[0][len(match[1]) :] for match in _QUERY.finditer(text)]
+    for secret in found:
+        yield secret
+        yield unquote(secret)
 
 
 def _harmless(items: Sequence[Any]) -> bool:

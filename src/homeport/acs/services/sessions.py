@@ -31,7 +31,7 @@ from homeport.acs.services.devices import wants_of
 from homeport.acs.services.files import Files
 from homeport.acs.services.hub import CONTACT, Hub
 from homeport.acs.services.leases import Leases
-from homeport.acs.services.masking import masked, masked_task
+from homeport.acs.services.masking import end_as_kept, end_without_echo, masked, masked_task, same_but_masked
 from homeport.acs.services.turns import Turns
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
@@ -108,7 +108,7 @@ class Sessions(Turns):
 
         trusted: the device has proved who it is. shared: by a login that others have, too, and it has none of its own yet.
         group: whose login that is, which says what a newcomer gets.
-        Raises StoreUnavailable.
+        Raises StoreUnavailable, NoRoom.
         """
         hub, store = self._hub, self._store
         now = hub.clock()
@@ -159,7 +159,11 @@ class Sessions(Turns):
                 )
             )
         try:
-            await store.commit(unit)
+            if seen.new is None or trusted:
+                await store.commit(unit)
+            else:
+                async with hub.newcomers.one(id, address):
+                    await store.commit(unit)
         except Conflict:
             # Another session of the same device was quicker to make it, or to settle its task: theirs counts.
             return await self._again(
@@ -231,8 +235,12 @@ class Sessions(Turns):
     # --- the device's own requests ---
 
     async def request(self, work: Work, request: Call) -> m.Response | m.FaultMessage:
-        """Our answer to a CPE's call; what it tells is on the disk. Raises StoreUnavailable."""
+        """Our answer to a CPE's call; what it tells is on the disk. `work.unechoed` is then what of it may be shown, where that is less.
+
+        Raises StoreUnavailable.
+        """
         hub = self._hub
+        work.unechoed = None
         hub.stats.count(hub.stats.rpcs, name_of(request) if isinstance(request, m.Request) else "vendor")
         if isinstance(request, m.GetRPCMethods):
             return m.GetRPCMethodsResponse(ACS_METHODS)
@@ -255,10 +263,15 @@ class Sessions(Turns):
         hub = self._hub
         now = hub.clock()
         unit = UnitOfWork()
+        task = None
+        if isinstance(request, m.TransferComplete | m.DUStateChangeComplete):
+            task = await self._ended_by(work, request.command_key)
+            if task is not None:
+                request = work.unechoed = end_without_echo(request, task)
         told: dict[str, Any] = masked(msgspec.to_builtins(request))
         if not work.manage:
             told = brief(told)
-        key, ended = told.get("command_key", ""), False
+        key = told.get("command_key", "")
         unit.events.append(
             EventRecord(
                 id=hub.new_id(),
@@ -271,18 +284,20 @@ class Sessions(Turns):
             )
         )
         match request:
-            case m.TransferComplete(fault_struct=fault):
-                ended = await self._transfer(work, key, told, fault, unit, now)
-            case m.DUStateChangeComplete(results=results):
+            case m.TransferComplete(fault_struct=fault) if task is not None:
+                await self._transfer(work, task, told, fault, unit, now)
+            case m.DUStateChangeComplete(results=results) if task is not None:
                 worst = next((r.fault for r in results if r.fault.fault_code), None)
-                ended = await self._transfer(work, key, told, worst, unit, now)
+                await self._transfer(work, task, told, worst, unit, now)
             case m.AutonomousTransferComplete(fault_struct=fault) if fault.fault_code:
                 unit.faults.append(self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now))
             case m.AutonomousDUStateChangeComplete(results=results):
                 for fault in (r.fault for r in results if r.fault.fault_code):
                     told_by = self._fault(work, "", request.element, fault.fault_code, fault.fault_string, now)
                     unit.faults.append(told_by)
-        if not ended and key and await self._told_before(work.device, request.element, told):
+        kept = await self._told_before(work.device, request.element, told) if task is None and key else None
+        if kept is not None:
+            work.unechoed = end_as_kept(request, kept)
             return RPCS[request.element].response()  # our answer was lost: it is told once more, and stored already
         await self._store.commit(unit)
         self._tell(work, unit)
@@ -292,16 +307,8 @@ class Sessions(Turns):
             return m.KickedResponse(request.next)
         return RPCS[request.element].response()
 
-    async def _transfer(
-        self,
-        work: Work,
-        key: str,
-        told: dict[str, Any],
-        fault: m.FaultStruct | None,
-        unit: UnitOfWork,
-        now: float,
-    ) -> bool:
-        """Whether this ends a task; matched by the CommandKey alone, because times and order are not to be trusted.
+    async def _ended_by(self, work: Work, key: str) -> TaskRecord | None:
+        """The task whose end a device tells with this key: matched by that alone, because times and order are not to be trusted.
 
         Also one that has failed because this was not told in time.
         """
@@ -311,22 +318,30 @@ class Sessions(Turns):
             return task.command_key == key and task.rpc in settle.TRANSFERS and bool(sent)
 
         if not key:
-            return False
+            return None
         waiting = [t for t in await self._store.open_tasks(work.device) if meant(t)]
-        for task in waiting or await self._store.overdue_tasks(work.device):
-            if meant(task):
-                told = told | await self._files.received(task)
-                after = masked_task(settle.transfer_ended(task, told, fault, now))
-                unit.tasks.append(TaskChange(after, frozenset({task.status})))
-                if after.fault is not None:
-                    unit.faults.append(self._fault(work, task.id, task.rpc, after.fault.code, after.fault.string, now))
-                return True
-        return False
+        return next((t for t in waiting or await self._store.overdue_tasks(work.device) if meant(t)), None)
 
-    async def _told_before(self, device: str, rpc: str, told: dict[str, Any]) -> bool:
-        """Whether the device's last words hold exactly this one."""
+    async def _transfer(
+        self,
+        work: Work,
+        task: TaskRecord,
+        told: dict[str, Any],
+        fault: m.FaultStruct | None,
+        unit: UnitOfWork,
+        now: float,
+    ) -> None:
+        """The task has ended as the device tells."""
+        told = told | await self._files.received(task)
+        after = masked_task(settle.transfer_ended(task, told, fault, now))
+        unit.tasks.append(TaskChange(after, frozenset({task.status})))
+        if after.fault is not None:
+            unit.faults.append(self._fault(work, task.id, task.rpc, after.fault.code, after.fault.string, now))
+
+    async def _told_before(self, device: str, rpc: str, told: dict[str, Any]) -> dict[str, Any] | None:
+        """What is kept of exactly this, where it is among the device's last words."""
         page = await self._store.events_of(device, limit=LATELY, cursor=None)
-        return any(e.code == rpc and e.detail == told for e in page.items)
+        return next((e.detail for e in page.items if e.code == rpc and same_but_masked(e.detail, told)), None)
 
     async def quirks(self, work: Work, seen: Sequence[str], *, most: int) -> None:
         """Remember habits of the device's messages that were not known yet."""

@@ -32,6 +32,9 @@ MOST_CALLS: Final = 200
 FAILURES: Final = 1_024
 """Names and addresses of which failed logins are remembered; the oldest goes first."""
 
+LOGIN_CELLS: Final = 1 + 3 * 4_096
+"""Cells of the brake on devices' logins (`brake.py`): for so many names and addresses."""
+
 _CELL: Final = 8
 
 
@@ -216,7 +219,18 @@ class Board:
         # For its locks: it has no name and no content, and is open as long as the board.
         self._file = tempfile.TemporaryFile(prefix="locks-", dir=directory)  # noqa: SIM115
         self.lock = _Lock(self._file)
-        sizes = (workers * _ROWS, transfers, transfers, MOST_CALLS, MOST_CALLS, FAILURES, FAILURES, FAILURES, 1)
+        sizes = (
+            workers * _ROWS,
+            transfers,
+            transfers,
+            MOST_CALLS,
+            MOST_CALLS,
+            FAILURES,
+            FAILURES,
+            FAILURES,
+            1,
+            LOGIN_CELLS,
+        )
         whole = memoryview(mmap.mmap(-1, sum(sizes) * _CELL))
         pieces, at = [], 0
         for size in sizes:
@@ -228,6 +242,7 @@ class Board:
         self.failures = SharedFailures(keys, counts, pieces[7].cast("d"))
         self.free_at = pieces[8].cast("d")
         """One cell: when the next bytes of all file transfers may go, on the machine's monotonic clock."""
+        self.logins = pieces[9].cast("q")
 
     def close(self) -> None:
         """Let go of the file of the locks; the memory goes with the process."""

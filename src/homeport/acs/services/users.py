@@ -9,13 +9,13 @@ import secrets
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
 
 from homeport.acs.records import Scope, TokenRecord, UserRecord
+from homeport.acs.services.brake import origin
 from homeport.acs.services.hub import Hub, Invalid, Refused
 from homeport.acs.services.named import Named
 from homeport.acs.services.tokens import token_digest
@@ -265,10 +265,5 @@ class Users:
 
 
 def _keys(name: str, address: str) -> tuple[str, str]:
-    """What failures are remembered by. Of IPv6 the first 64 bits: whoever has one such address has all of them."""
-    try:
-        whole = ip_address(address.partition("%")[0])
-    except ValueError:
-        return f"name {name}", f"from {address}"
-    whole = getattr(whole, "ipv4_mapped", None) or whole
-    return f"name {name}", f"from {ip_network((whole, 64), strict=False) if whole.version == 6 else whole}"
+    """What failures are remembered by."""
+    return f"name {name}", f"from {origin(address)}"

@@ -6,6 +6,7 @@ from typing import Any
 from homeport.acs.engine.args import Call
 from homeport.acs.engine.recipes import Run
 from homeport.acs.records import TaskRecord, TaskStatus, Want
+from homeport.codec import messages as m
 
 
 class Work:
@@ -38,6 +39,7 @@ class Work:
         "task",
         "told",
         "tried",
+        "unechoed",
         "want",
         "weighty",
     )
@@ -67,6 +69,7 @@ class Work:
         self.mending = False  # the program settles a lost answer; it is not the task's own
         self.request: Call | None = None
         self.secret = ""
+        self.unechoed: m.Request | None = None  # the device's last request as it may be shown, without what it was told
         self.tried: set[str] = set()  # wants that this session has dealt with
 
     def clear(self, asking: dict[str, TaskRecord]) -> None:

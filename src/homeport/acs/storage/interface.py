@@ -309,6 +309,9 @@ class Store(Protocol):
     async def device_count(self) -> int:
         """How many devices there are."""
 
+    async def unapproved_count(self, limit: int) -> int:
+        """How many devices wait or were refused; counted no further than to the limit, and by an index."""
+
     async def figures(self) -> Figures:
         """How much there is, for the operator."""
 

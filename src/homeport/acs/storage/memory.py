@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from homeport.acs.records import (
     OPEN_STATUSES,
     CredentialRecord,
     DeviceRecord,
+    DeviceState,
     Document,
     EventRecord,
     FaultRecord,
@@ -254,6 +256,9 @@ class MemoryStore:
 
     async def device_count(self) -> int:
         return len(self._devices)
+
+    async def unapproved_count(self, limit: int) -> int:
+        return len(list(islice((d for d in self._devices.values() if d.state is not DeviceState.APPROVED), limit)))
 
     async def figures(self) -> Figures:
         made = [t.created for t in self._tasks.values() if t.status in OPEN_STATUSES]

@@ -354,6 +354,9 @@ class PostgresStore(PostgresTasks):
     async def device_count(self) -> int:
         return int((await self._link.fetch(SQL["device_count"]))[0][0])
 
+    async def unapproved_count(self, limit: int) -> int:
+        return int((await self._link.fetch(SQL["unapproved_count"], limit))[0][0])
+
     async def figures(self) -> Figures:
         count, oldest, size = (await self._link.fetch(SQL["figures"]))[0]
         row = await self._one("task", oldest) if oldest is not None else None

@@ -40,6 +40,10 @@ SELECT count(*), min(id), pg_database_size(current_database()) FROM task WHERE s
 -- name: device_count
 SELECT count(*) FROM device;
 
+-- How many devices are not approved, counted to a limit: from the small index of those.
+-- name: unapproved_count
+SELECT count(*) FROM (SELECT 1 FROM device WHERE state <> 'approved' LIMIT $1) AS few;
+
 -- A device that was never seen before.
 -- name: insert_device
 INSERT INTO device (state, first_seen, last_inform, oui, product_class, serial_number, manufacturer, model, software_version,

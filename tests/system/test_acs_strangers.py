@@ -1,0 +1,75 @@
+"""What strangers can cost the ACS."""
+
+from pathlib import Path
+
+from homeport.http.auth import basic_header
+from support.acs_wire import acs, id_of, played
+from support.acs_wire import login as digest_login
+
+
+@played
+async def test_strangers_fill_the_quarantine_to_its_bound_and_no_further(tmp_path: Path) -> None:
+    """A newcomer beyond it gets 503 with Retry-After; who is known, and who logs in, comes as ever."""
+    login = {"cpe_username": "boot", "cpe_password": "strap", "basic_over_http": True}
+    async with acs(tmp_path, cpe_auth="quarantine", max_unapproved_devices=2, **login) as bed:
+        for serial in ("S1", "S2"):
+            await (await bed.device(serial)).session("1 BOOT")
+        third = await bed.device("S3")
+        answer = await third.inform("1 BOOT")
+        assert answer.status == 503 and 30 <= int(answer.headers["retry-after"]) <= 90
+        assert await bed.app.store.device(id_of("S3")) is None
+        health = (await bed.rest("GET", "health")).json
+        assert health["status"] == "ok" and "homeport device forget" in health["notice"]
+        metrics = (await bed.rest("GET", "/metrics")).body.decode()
+        assert "homeport_newcomers_refused_total 1.0" in metrics
+        assert (await (await bed.device("S1")).inform("2 PERIODIC")).status == 200
+        assert health["trouble"] is None
+        proven = await bed.device("S4")
+        proven.headers["Authorization"] = basic_header("boot", "strap")
+        assert (await proven.inform("1 BOOT")).status == 200
+        assert (await bed.rest("POST", f"devices/{id_of('S1')}/approve")).status == 200
+        bed.app.hub.newcomers._again = 0.0  # a second has passed
+        assert (await third.inform("1 BOOT")).status == 200
+
+
+@played
+async def test_in_a_laboratory_there_is_no_such_bound(tmp_path: Path) -> None:
+    """In `open` mode a newcomer is approved, and nobody waits."""
+    async with acs(tmp_path, cpe_auth="open", max_unapproved_devices=1) as bed:
+        for serial in ("S1", "S2", "S3"):
+            assert (await (await bed.device(serial)).inform("1 BOOT")).status == 200
+
+
+@played
+async def test_guessing_is_slowed_down_and_a_right_login_opens_all_the_while(tmp_path: Path) -> None:
+    """After so many wrong ones 503 with Retry-After in place of the challenge; the right password from the same address opens."""
+    login = {"cpe_username": "boot", "cpe_password": "strap", "basic_over_http": True, "cpe_login_failures": 3}
+    async with acs(tmp_path, cpe_auth="required", **login) as bed:
+        bed.app.door.brake.held_for = 0.02
+        guesser = await bed.device("S1")
+        statuses = []
+        for n in range(6):
+            guesser.headers["Authorization"] = basic_header("boot", f"guess{n}")
+            answer = await guesser.inform("1 BOOT")
+            statuses.append(answer.status)
+        assert statuses == [401, 401, 401, 503, 503, 503]
+        assert int(answer.headers["retry-after"]) >= 30 and "www-authenticate" not in answer.headers
+        genuine = await bed.device("S2")
+        genuine.headers["Authorization"] = basic_header("boot", "strap")
+        assert (await genuine.inform("1 BOOT")).status == 200
+        stats = bed.app.hub.stats
+        assert (stats.login_failures, stats.logins_held) == (6, 3)
+
+
+@played
+async def test_who_has_no_part_in_it_is_not_held(tmp_path: Path) -> None:
+    """Another name from the same address, by Digest; and the first contact without a login is challenged as ever."""
+    login = {"cpe_username": "boot", "cpe_password": "strap", "cpe_login_failures": 2}
+    async with acs(tmp_path, cpe_auth="required", **login) as bed:
+        bed.app.door.brake.held_for = 60.0
+        guesser = await bed.device("S1")
+        header = await digest_login(guesser, "nobody", "x")
+        assert [(await guesser.post_inform(header)).status for _ in range(3)] == [401, 401, 503]
+        genuine = await bed.device("S2")
+        assert (await genuine.post_inform(await digest_login(genuine, "boot", "strap"))).status == 200
+        assert bed.app.hub.stats.logins_held == 0
