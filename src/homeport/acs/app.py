@@ -296,6 +296,8 @@ class AcsApp:
         for server in self._servers:
             server.should_exit = True
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        if hasattr(self, "door"):
+            self.door.brake.end()
         await asyncio.gather(*(door.stop() for door in self._cwmp))
         if self.tftp is not None:
             await self.tftp.stop()

@@ -90,5 +90,9 @@ def test_who_hangs_up_is_not_told_and_keeps_no_place() -> None:
         brake.gone("192.0.2.1", 9)
         brake.gone("192.0.2.1", 1)
         assert await held is False and not brake._held
+        held = asyncio.create_task(brake.hold("192.0.2.1", 1))
+        await asyncio.sleep(0)
+        brake.end()
+        assert await held is False and await brake.hold("192.0.2.1", 2), "a stop waits for nobody who is held"
 
     asyncio.run(scene())

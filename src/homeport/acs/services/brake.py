@@ -107,6 +107,12 @@ class LoginBrake:
         if until is not None:
             _settle(until, False)
 
+    def end(self) -> None:
+        """Hold nobody any more: this process is being stopped, and those who are held are told to come back."""
+        self._most = 0
+        for until in self._held.values():
+            _settle(until, False)
+
     def _keys(self, address: str, username: str) -> tuple[tuple[str, int], tuple[str, int]]:
         where = origin(address)
         return (f"{where} {username}", self._limit), (where, self._limit * PER_ADDRESS)
