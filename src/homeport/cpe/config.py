@@ -168,7 +168,7 @@ class CpeSettings:
         3600.0, "Time in which one transfer must be complete, with all its repetitions", unit="seconds"
     )
     transfer_retries: int = setting(
-        8,
+        2,
         "How often a transfer is begun again that its file server could not serve just now "
         "(no connection, no answer, a cut, HTTP 429 or 5xx); 0: never",
     )

@@ -2,7 +2,8 @@
 
 A file server that restarts in the middle of a roll-out must not fail the roll-out, and the devices that it lost must not all be back in
 the same second. All this is one transfer with one report, inside its time limit: a transfer that has failed is not begun again, for the
-standard leaves that to the ACS (TR-069a6 A.3.2.8, unverified); with no repetitions the first trouble is the failure. A window of a
+standard leaves that to the ACS (TR-069a6 A.3.2.8, unverified). So few are the default, enough for a restart: the ACS hears of a server that
+is away for longer within half a minute. With none the first trouble is the failure. A window of a
 ScheduleDownload has its own count (MaxRetries) and does not use this one.
 """
 
@@ -20,7 +21,7 @@ class Repeats:
     one up to longest.
     """
 
-    most: int = 8
+    most: int = 2
     first: float = 10.0
     longest: float = 300.0
 
