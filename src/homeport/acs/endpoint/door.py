@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_long
+from homeport.acs.endpoint.claims import Claims
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
 from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.handover import Handover
@@ -23,7 +24,7 @@ from homeport.acs.endpoint.places import NO_COOKIE
 from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity_problem
 from homeport.acs.engine.settle import REPEATABLE
-from homeport.acs.records import IDENTITY_CHANGED, NO_HABITS, CredentialRecord, DeviceState, EventRecord, MessageTrace
+from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
 from homeport.acs.services.brake import LoginBrake
 from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
@@ -34,7 +35,6 @@ from homeport.acs.services.newcomers import NoRoom
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.slices import in_slices
-from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.codec.limits import CodecLimits
 from homeport.codec.messages import FaultMessage, Inform, InformResponse, Message, Request, VendorMessage
 from homeport.codec.xml_write import WireStyle
@@ -72,10 +72,6 @@ MOST_QUIRKS: Final = 32
 
 WORDS_TAKE: Final = 5.0
 """Seconds within which a word of another process is here; clocks may differ."""
-
-MISTAKEN_AGAIN: Final = 3_600.0
-MOST_MISTAKEN: Final = 1_000
-"""Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
 
 BRAKED_AGAIN: Final = 60.0
 """Seconds after which it is told again that logins are slowed down; each that fails before is told by itself."""
@@ -131,7 +127,7 @@ class Door:
         self.live = live if live is not None else LiveSessions()
         self.brake = brake or LoginBrake(settings.cpe_login_failures, 100, clock=clock)
         self._braked_told = float("-inf")
-        self._mistakes: dict[tuple[str, str], float] = {}
+        self._claims = Claims(hub)
         self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
         self.handover = Handover(
@@ -345,7 +341,7 @@ class Door:
         id, known = await self._sessions.known(received.inform)
         credential = login.credential
         if credential is not None and credential.device and credential.device != id:
-            await self._mistaken(credential, id, request)
+            await self._claims.mistaken(credential, id, request.host)
             return plain(403, "these credentials belong to another device")
         group = credential.group if credential is not None else None
         if credential is not None and group is not None:
@@ -357,7 +353,11 @@ class Door:
                 await self._groups.refused(credential, id, known, address=request.host, why=why)
                 return plain(403, "this login is not for this device")
         pinned = bool(login.certificate) and self._certificates == "device"
-        if pinned and login.certificate != id and not await self._is_short_for(login.certificate, received.inform):
+        if (
+            pinned
+            and login.certificate != id
+            and not await self._claims.is_short_for(login.certificate, received.inform.device_id)
+        ):
             _log.warning("a device claims to be another", certificate=login.certificate, claims=id, peer=request.host)
             return plain(403, "this certificate belongs to another device")
         if self._mode != "open" and not pinned and (credential is None or not credential.device):
@@ -408,39 +408,6 @@ class Door:
         if len(events) > 1:
             await self._quirks(live, events)
         return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
-
-    async def _is_short_for(self, certificate: str, inform: Inform) -> bool:
-        """Whether the name is OUI-SerialNumber, the common name that a device's certificate has by the standard (TR-069a6 3.3).
-
-        With a hyphen in them, what is meant by it may be the id of another device, of which the short name is no part.
-        """
-        device = inform.device_id
-        if certificate != f"{device.oui}-{device.serial_number}":
-            return False
-        return certificate.count("-") == 1 or await self._hub.store.device(certificate) is None
-
-    async def _mistaken(self, credential: CredentialRecord, id: str, request: HttpRequest) -> None:
-        """Somebody has a device's credentials and another id: told once an hour, for it may be that device with a new identity."""
-        owner, now = credential.device, self._hub.clock()
-        _log.warning(
-            "a device claims to be another", user=credential.username, owner=owner, claims=id, peer=request.host
-        )
-        if self._mistakes.get((owner, id), 0.0) > now - MISTAKEN_AGAIN or await self._hub.store.device(owner) is None:
-            return
-        while len(self._mistakes) >= MOST_MISTAKEN:
-            del self._mistakes[next(iter(self._mistakes))]
-        self._mistakes[owner, id] = now
-        unit = UnitOfWork()
-        detail = {"claims": id, "credentials_of": owner, "username": credential.username, "address": request.host}
-        unit.events.append(
-            EventRecord(id=self._hub.new_id(), device=owner, session="", at=now, code=IDENTITY_CHANGED, detail=detail)
-        )
-        try:
-            await self._hub.store.commit(unit)
-        except Conflict:
-            return  # the owner was deleted in this moment
-        if self._hub.bus.listening:
-            self._hub.bus.publish("device", {"device": owner, "fields": [], "claims": id})
 
     def _fault(self, session: Session, code: FaultCode, text: str) -> HttpReply:
         """The Inform is refused with a SOAP fault, which also ends the session."""
