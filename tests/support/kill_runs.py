@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -114,8 +114,9 @@ class Operator:
                     self.streams, self.last = self.streams + 1, status
                     if b" 200 " not in status:
                         raise OSError(status)  # a refusal leaves the connection open, and nothing more would come
-                    while True:
-                        line = self.last = await connection.reader.readuntil(b"\n")
+                    await connection.reader.readuntil(b"\r\n\r\n")
+                    async for line in lines(connection.reader):
+                        self.last = line
                         if line.startswith(b"data: "):
                             event = json.loads(line[6:])
                             if event.get("status") in FINAL:
@@ -123,6 +124,16 @@ class Operator:
                 finally:
                     connection.writer.transport.abort()
             await asyncio.sleep(0.05)
+
+
+async def lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a body in chunks: a load balancer cuts them anywhere."""
+    rest = b""
+    while size := int(await reader.readuntil(b"\n"), 16):
+        chunk = await reader.readexactly(size + 2)
+        *whole, rest = (rest + chunk[:-2]).split(b"\n")
+        for line in whole:
+            yield line
 
 
 async def play(
@@ -148,6 +159,8 @@ async def play(
             making += [asyncio.create_task(operator.make(*wish)) for wish in batch]
             await asyncio.sleep(chance.uniform(0.0, 1.0))
             await kill(chance)
+            if listener.done():
+                listener.result()  # why
             if number % 20 == 19:
                 progress(f"{number + 1} kills, {len(operator.tasks)} tasks, {time.monotonic() - began:.0f} s")
         await asyncio.gather(*making)
