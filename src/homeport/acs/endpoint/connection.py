@@ -34,8 +34,8 @@ MOST_WAITING: Final = 4
 LINGER: Final = 2.0
 """Seconds that what a refused peer still sends is thrown away before its connection is cut."""
 
-LOOK_EVERY: Final = 64
-"""Connections between two looks at how many wait to be accepted."""
+LOOK_EVERY: Final = 61
+"""Connections between two looks at how many wait to be accepted; no multiple of those that are accepted in a turn."""
 
 AHEAD: Final = "requests came before their answers"
 

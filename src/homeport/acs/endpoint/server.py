@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
-from homeport.acs.endpoint.connection import Connection
+from homeport.acs.endpoint.connection import LOOK_EVERY, Connection
 from homeport.acs.endpoint.door import Door
 from homeport.acs.endpoint.exchange import HttpRequest
 from homeport.acs.endpoint.heads import Heads
@@ -39,11 +39,11 @@ ACCEPTED_AT_ONCE: Final = 16
 single handle each turn of a busy loop has one new session in it, which then costs a third more and waits in the kernel. Where the loop
 is not busy the other handles look in vain, at every connection."""
 
-MANY_WAIT: Final = 8
-"""Connections that wait to be accepted, from which on several are accepted in a turn."""
+MANY_WAIT: Final = 8.0
+"""Connections that wait to be accepted, lately on average, from which on several are accepted in a turn."""
 
-CALM: Final = 0.3
-"""CPU seconds per second of this process below which one is enough again."""
+FEW_WAIT: Final = 4.0
+"""The same below which one is enough again."""
 
 _log = structlog.get_logger("homeport.acs.http")
 
@@ -112,7 +112,8 @@ class CwmpServer:
         self._listen: Callable[[socket], Coroutine[Any, Any, asyncio.Server]] | None = None
         self._listening: socket
         self.accepted = 0
-        self._swept = (0.0, 0.0)  # loop time, CPU seconds until then
+        self._accepted_before = 0
+        self._wait = 0.0  # connections that wait, lately on average
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket, tls: ssl.SSLContext | None = None, *, announced: str = "") -> None:
@@ -187,20 +188,22 @@ class CwmpServer:
         self.tick(self._loop.time(), time.time())
         for connection in [c for c in self.connections if c.overdue_at <= self.now]:
             connection.end()
-        if self._others:
-            before, self._swept = self._swept, self._spent()
-            if self._swept[1] - before[1] < CALM * (self._swept[0] - before[0]):
-                self.accept_one()
+        if self.accepted - self._accepted_before < LOOK_EVERY:
+            self._wait = 0.0
+            self.accept_one()
+        self._accepted_before = self.accepted
         self._timer = self._loop.call_later(SWEEP_EVERY, self._sweep)
 
     def look(self) -> None:
-        """See whether it is time to accept several connections in a turn."""
-        if self._listen is not None and not self._others and waiting(self._listening) >= MANY_WAIT:
-            self._swept = self._spent()
-            self.finish(self.accept_many())
-
-    def _spent(self) -> tuple[float, float]:
-        return self._loop.time(), time.process_time()
+        """See whether it is time to accept several connections in a turn, or one."""
+        if self._listen is None:
+            return
+        self._wait += (waiting(self._listening) - self._wait) / 4
+        if not self._others:
+            if self._wait >= MANY_WAIT:
+                self.finish(self.accept_many())
+        elif self._wait < FEW_WAIT:
+            self.accept_one()
 
     async def accept_many(self) -> None:
         """Accept several connections in each turn of the loop, from now on."""
