@@ -99,6 +99,42 @@ def test_more_devices_than_the_cache_holds_lose_nothing(tmp_path: Path, monkeypa
     asyncio.run(scene())
 
 
+def test_devices_that_are_read_together_are_as_if_each_was_read_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that come twice, are not there, or are in memory with something that is not on the disk."""
+    monkeypatch.setattr(hot_devices, "CACHED_DEVICES", 8)
+    monkeypatch.setattr(hot_devices, "EVICTED_AT_ONCE", 8)
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[device_called(f"S{i:03}") for i in range(100)]))
+        for i in range(100):
+            store.touch(f"S{i:03}", {"last_inform": float(i)}, {"Device.X": StoredValue(str(i))})
+        await store.flush()
+        assert store.absent("S005")
+        store.touch("S005", {"last_inform": 500.0}, {})
+        assert not store.absent("S005")
+        store.read_ahead([f"S{i:03}" for i in (*range(40), *range(20), 500)])
+        for i in range(32, 40):
+            assert not store.absent(f"S{i:03}")
+        for i in range(40):
+            found = await store.device(f"S{i:03}")
+            assert found is not None
+            assert found.last_inform == (500.0 if i == 5 else i)
+            assert (await store.reported(f"S{i:03}"))["Device.X"] == str(i)
+        assert await store.device("S500") is None
+        assert len(store._hots) <= 17
+        for count in (2, hot_devices.READ_AT_ONCE):
+            sql = f"EXPLAIN QUERY PLAN {hot_devices._hot_devices(count)}"
+            assert not any("SCAN" in row[3] for row in store._read.execute(sql, ["S"] * count))
+        await store.close()
+        with pytest.raises(StoreUnavailable):
+            store.read_ahead(["S001", "S002"])
+
+    asyncio.run(scene())
+
+
 def test_many_unwritten_devices_are_written_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for the disk stays bounded, however many devices come within the write-behind time."""
     monkeypatch.setattr(hot_devices, "MOST_DIRTY", 10)

@@ -6,6 +6,7 @@ from typing import Any
 from homeport.acs.endpoint.admission import Held
 from homeport.acs.endpoint.connection import Connection
 from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest
+from homeport.acs.endpoint.gathering import Gathering
 from homeport.acs.endpoint.heads import Heads
 from homeport.acs.endpoint.live import LiveSessions
 from homeport.acs.endpoint.server import CwmpServer
@@ -53,6 +54,7 @@ class Porter:
         self.held = Held(10_000)
         self.live = LiveSessions()
         self.requests: list[HttpRequest] = []
+        self.gathering = Gathering(lambda ids: None, lambda go_on: None)
 
     def limit_for(self, cookie: str, host: str, port: int) -> int:
         return 2_000 if "hp=" in cookie else self.body_limit

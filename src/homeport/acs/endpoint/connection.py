@@ -7,8 +7,9 @@ Source: RFC 9112; TR-069a6 3.4.1.
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from io import SEEK_END, BytesIO
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import httptools
 import structlog
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from homeport.acs.endpoint.admission import ENOUGH, too_long
 from homeport.acs.endpoint.exchange import NO_CONTENT, HttpReply, HttpRequest, later, plain
+from homeport.acs.endpoint.gathering import BEHIND
 from homeport.acs.endpoint.heads import WANTED, Head, keep
 from homeport.acs.endpoint.started import Started
 from homeport.acs.tls import common_name
@@ -469,15 +471,25 @@ class Connection(asyncio.Protocol):
     def _serve(self, request: HttpRequest, keep: bool) -> None:
         """Answer at once where nothing has to be waited for, else in a task."""
         self._busy = True
-        coroutine = self._server.door.handle(request)
+        self._step(self._server.door.handle(request), keep)
+
+    def _step(self, answer: Coroutine[Any, Any, HttpReply], keep: bool) -> None:
+        """Go on with an answer as far as it needs not wait."""
+        gathering = self._server.gathering
+        gathering.by_hand = True
         try:
-            first = coroutine.send(None)
+            first = answer.send(None)
         except StopIteration as stop:
             self._busy = False
             self._reply(stop.value, keep)
             return
+        finally:
+            gathering.by_hand = False
         self.overdue_at = _NEVER
-        self._server.finish(self._later(Started(coroutine, first), keep))
+        if first is BEHIND:
+            gathering.add(self._step, answer, keep)
+        else:
+            self._server.finish(self._later(Started(answer, first), keep))
 
     async def _later(self, started: Started, keep: bool) -> None:
         reply = await started

@@ -18,11 +18,12 @@ from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_lo
 from homeport.acs.endpoint.claims import Claims
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
 from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
+from homeport.acs.endpoint.gathering import Gathering
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
 from homeport.acs.endpoint.places import NO_COOKIE
 from homeport.acs.engine.groups import outside
-from homeport.acs.engine.inform import identity_problem
+from homeport.acs.engine.inform import identity, identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
 from homeport.acs.services.brake import LoginBrake
@@ -133,6 +134,7 @@ class Door:
         self.handover = Handover(
             *(hub, leases, self.live, self._cookies, self._restored, self._messages, self._give_up, self._no_cookie)
         )
+        self.gathering = Gathering(hub.store.read_ahead, lambda go_on: asyncio.get_running_loop().call_soon(go_on))
         self._elsewhere: set[asyncio.Task[None]] = set()
         if hub.peers is not None:
             hub.peers.on("session", self._begun_elsewhere)
@@ -338,6 +340,8 @@ class Door:
         problem = identity_problem(received.inform)
         if problem:
             return self._fault(session, FaultCode.ACS_INVALID_ARGUMENTS, problem)
+        if self.gathering.by_hand and self._hub.store.absent(id := identity(received.inform)):
+            await self.gathering.row(id)
         id, known = await self._sessions.known(received.inform)
         credential = login.credential
         if credential is not None and credential.device and credential.device != id:

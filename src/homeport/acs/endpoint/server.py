@@ -90,6 +90,7 @@ class CwmpServer:
         accepted_at_once: int = ACCEPTED_AT_ONCE,
     ) -> None:
         self.door = door
+        self.gathering = door.gathering
         self.read_timeout = read_timeout
         self.keep_alive = keep_alive
         self.max_connections = max_connections
@@ -224,6 +225,7 @@ class CwmpServer:
     async def stop(self, grace: float = 3.0) -> None:
         """Take no more connections, let running answers out, close."""
         self.stopping = True
+        self.gathering.go_on()
         if self._timer is not None:
             self._timer.cancel()
         self.accept_one()

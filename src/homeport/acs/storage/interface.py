@@ -294,6 +294,12 @@ class Store(Protocol):
 
     # --- devices ---
 
+    def absent(self, id: str) -> bool:
+        """Whether `read_ahead` would spare a look at the disk for this device."""
+
+    def read_ahead(self, ids: Sequence[str]) -> None:
+        """Read these devices in one step, so that the next look at each needs none. Raises StoreError."""
+
     async def device(self, id: str) -> DeviceRecord | None:
         """The device."""
 

@@ -234,6 +234,12 @@ class MemoryStore:
 
     # --- reading ---
 
+    def absent(self, id: str) -> bool:
+        return False
+
+    def read_ahead(self, ids: Sequence[str]) -> None:
+        pass
+
     async def device(self, id: str) -> DeviceRecord | None:
         return self._devices.get(id)
 

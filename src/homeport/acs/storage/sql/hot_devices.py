@@ -6,8 +6,8 @@ A device leaves the cache only when nothing of it is missing on the disk.
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -54,6 +54,9 @@ MOST_FORMS: Final = 1_000
 
 MOST_DEFERRED: Final = 2_000
 """Units of histories that wait while the medium does not work; those beyond are lost."""
+
+READ_AT_ONCE: Final = 16
+"""Devices that are read in one step."""
 
 _HOT_DEVICE: Final = QUERIES["hot_device"]
 
@@ -320,24 +323,55 @@ class HotDevices(SqliteReads):
                 raise StoreUnavailable(f"the database does not answer now: {e}") from e
             if row is None:
                 return None
-            key, rest, last_inform, delta, form, busy = row
-            try:
-                record = rows.whole(rest)
-                force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
-                hot = Hot(key, record, _column(self._forms[form], delta))
-            except DAMAGED:  # or of another form
-                hot = self._made_of(id, row)
-            self._hots[id] = hot
-            if not busy:
-                hot.tasks = ()
+            hot = self._keep(row)
             self._loaded += 1
             if self._loaded >= EVICTED_AT_ONCE:
                 self._evict()
         return hot
 
-    def _made_of(self, id: str, row: tuple[Any, ...]) -> Hot:
+    def absent(self, id: str) -> bool:
+        return id not in self._hots
+
+    def read_ahead(self, ids: Sequence[str]) -> None:
+        hots = self._hots
+        absent = list(dict.fromkeys([id for id in ids if id not in hots]))
+        if len(absent) < 2:
+            return
+        try:
+            if not self._steady:
+                self._hold_still()
+            found: list[Any] = []
+            for start in range(0, len(absent), READ_AT_ONCE):
+                wanted = absent[start : start + READ_AT_ONCE]
+                found += self._cursor.execute(_hot_devices(len(wanted)), wanted)
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the database does not answer now: {e}") from e
+        for row in found:
+            try:
+                self._keep(row)
+            except StoreError:
+                pass  # it is told when the device is asked for
+        self._loaded += len(found)
+        if self._loaded >= EVICTED_AT_ONCE:
+            self._evict()
+
+    def _keep(self, row: tuple[Any, ...]) -> Hot:
+        """The device of a row, in the cache from now on. Raises StoreError where it is damaged."""
+        id, key, rest, last_inform, delta, form, busy = row
+        try:
+            record = rows.whole(rest)
+            force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
+            hot = Hot(key, record, _column(self._forms[form], delta))
+        except DAMAGED:  # or of another form
+            hot = self._made_of(row)
+        self._hots[id] = hot
+        if not busy:
+            hot.tasks = ()
+        return hot
+
+    def _made_of(self, row: tuple[Any, ...]) -> Hot:
         """The device of a row that is not in the form of nearly all. Raises StoreError where it is damaged."""
-        key, rest, last_inform, delta, form, _ = row
+        id, key, rest, last_inform, delta, form, _ = row
         try:
             record = rows.whole_device(rest, last_inform)
             older = record is None  # the next write brings it into the form that is read in one step
@@ -431,6 +465,12 @@ def _column(paths: Paths, blob: bytes | None) -> Column:
     if len(column) != len(paths.names):
         raise ValueError("a delta does not fit its list of paths")
     return column
+
+
+@cache
+def _hot_devices(count: int) -> str:
+    """The query for so many devices."""
+    return _HOT_DEVICE.replace("d.id = ?", f"d.id IN ({', '.join('?' * count)})")
 
 
 class _Waiting:

@@ -258,6 +258,12 @@ class PostgresStore(PostgresTasks):
         await self._settled()
         return await self._views.get(id)
 
+    def absent(self, id: str) -> bool:
+        return False
+
+    def read_ahead(self, ids: Sequence[str]) -> None:
+        pass
+
     async def device(self, id: str) -> DeviceRecord | None:
         view, touched = await self._newest(id, lambda: self._view(id))
         record = view.record

@@ -2,7 +2,7 @@
 
 -- One device and its delta, and whether it has open tasks, in one step and in few columns: what an Inform needs.
 -- name: hot_device
-SELECT d.key, d.rest, d.last_inform, d.delta, d.delta_form,
+SELECT d.id, d.key, d.rest, d.last_inform, d.delta, d.delta_form,
        EXISTS (SELECT 1 FROM task t INDEXED BY task_open WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown'))
 FROM device d WHERE d.id = ?;
 
