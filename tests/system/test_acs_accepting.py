@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from homeport.acs.endpoint.connection import LOOK_EVERY
-from homeport.acs.endpoint.server import ACCEPTED_AT_ONCE, MANY_WAIT, CwmpServer
+from homeport.acs.endpoint.server import ACCEPTED_AT_ONCE, FEW_WAIT, MANY_WAIT, STEP, CwmpServer
 from support.acs_wire import acs
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop does not exist for this platform")
@@ -46,12 +46,11 @@ def test_a_burst_of_connections_is_taken_in_few_turns(tmp_path: Path) -> None:
                 [server] = bed.app._cwmp
                 port = int(bed.app.cwmp_url.rstrip("/").rpartition(":")[2])
                 assert await turns_for(server, devices, port, 20) >= 20
-                server._wait = MANY_WAIT
-                await server.accept_many()
+                await server.accept_more(ACCEPTED_AT_ONCE)
                 assert await turns_for(server, devices, port, 60) <= 12
-                server.accept_one()
+                server.accept_fewer(1)
                 assert await turns_for(server, devices, port, 20) >= 20
-                await server.accept_many()
+                await server.accept_more(ACCEPTED_AT_ONCE)
             with socket.socket() as again:
                 again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 again.bind(("127.0.0.1", port))
@@ -61,7 +60,7 @@ def test_a_burst_of_connections_is_taken_in_few_turns(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how many connections wait")
 def test_where_many_wait_many_are_taken_until_few_do(tmp_path: Path) -> None:
-    """Looked at every so many connections: one crowd is enough to begin; it ends when few have waited for a while, or nobody comes."""
+    """Looked at every so many connections: one crowd is enough to begin; it ends by steps when few wait, or when nobody comes."""
 
     async def scene() -> None:
         async with acs(tmp_path) as bed:
@@ -79,9 +78,16 @@ def test_where_many_wait_many_are_taken_until_few_do(tmp_path: Path) -> None:
             assert len(server._others) == ACCEPTED_AT_ONCE - 1
             await come(LOOK_EVERY, at_once=False)
             assert len(server._others) == ACCEPTED_AT_ONCE - 1
-            await come(8 * LOOK_EVERY, at_once=False)
+            server._wait = FEW_WAIT * ACCEPTED_AT_ONCE
+            await come(LOOK_EVERY, at_once=False)
+            assert len(server._others) == ACCEPTED_AT_ONCE // STEP - 1
+            await come(9 * LOOK_EVERY, at_once=False)
             assert not server._others
-            await server.accept_many()
+            server._wait = MANY_WAIT + 3
+            server.look()  # and nobody waits in this moment
+            await asyncio.gather(*server._answers)
+            assert len(server._others) == STEP - 1
+            await server.accept_more(ACCEPTED_AT_ONCE)
             server._timer.cancel()
             server._sweep()  # many have come since the last one
             assert server._others

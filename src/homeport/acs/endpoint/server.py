@@ -35,15 +35,18 @@ BACKLOG: Final = 4_096
 """Connections that wait to be accepted."""
 
 ACCEPTED_AT_ONCE: Final = 16
-"""Connections that are accepted in one turn of a busy loop. libuv takes one for each handle that watches a listening socket: with a
-single handle each turn of a busy loop has one new session in it, which then costs a third more and waits in the kernel. Where the loop
-is not busy the other handles look in vain, at every connection."""
+"""Connections that are accepted in one turn of a busy loop, at most. libuv takes one for each handle that watches a listening socket:
+with a single handle each turn of a busy loop has one new session in it, which then costs a third more and waits in the kernel. Handles
+beyond the connections that wait look in vain, at every turn."""
 
-MANY_WAIT: Final = 8.0
-"""Connections that wait to be accepted, lately on average, from which on several are accepted in a turn."""
+STEP: Final = 4
+"""How many times as many are accepted after a step up: 1, 4, 16."""
 
-FEW_WAIT: Final = 4.0
-"""The same below which one is enough again."""
+MANY_WAIT: Final = 2.0
+"""Connections that wait to be accepted, lately on average, for each one that is accepted in a turn, from which on more are accepted."""
+
+FEW_WAIT: Final = 0.25
+"""The same below which fewer are enough."""
 
 _log = structlog.get_logger("homeport.acs.http")
 
@@ -191,36 +194,37 @@ class CwmpServer:
             connection.end()
         if self.accepted - self._accepted_before < LOOK_EVERY:
             self._wait = 0.0
-            self.accept_one()
+            self.accept_fewer(1)
         self._accepted_before = self.accepted
         self._timer = self._loop.call_later(SWEEP_EVERY, self._sweep)
 
     def look(self) -> None:
-        """See whether it is time to accept several connections in a turn, or one."""
+        """See whether it is time to accept more connections in a turn, or fewer."""
         if self._listen is None:
             return
         self._wait += (waiting(self._listening) - self._wait) / 4
-        if not self._others:
-            if self._wait >= MANY_WAIT:
-                self.finish(self.accept_many())
-        elif self._wait < FEW_WAIT:
-            self.accept_one()
+        count = now = len(self._others) + 1
+        while self._wait >= MANY_WAIT * count and count < self.accepted_at_once:
+            count *= STEP
+        if count > now:
+            self.finish(self.accept_more(min(count, self.accepted_at_once)))
+        elif self._wait < FEW_WAIT * now:
+            self.accept_fewer(now // STEP)
 
-    async def accept_many(self) -> None:
-        """Accept several connections in each turn of the loop, from now on."""
-        while self._listen is not None and len(self._others) + 1 < self.accepted_at_once and not self.stopping:
+    async def accept_more(self, count: int) -> None:
+        """Accept so many connections in each turn of the loop, from now on."""
+        while self._listen is not None and len(self._others) + 1 < count and not self.stopping:
             try:
                 other = await self._listen(self._listening.dup())
             except OSError as e:
-                _log.warning("connections are accepted one by one", reason=e.strerror)
+                _log.warning("no more connections are accepted in a turn than now", reason=e.strerror)
                 return
             self._others.append(other)
 
-    def accept_one(self) -> None:
-        """Accept one connection in each turn of the loop, from now on."""
-        others, self._others = self._others, []
-        for other in others:
-            other.close()
+    def accept_fewer(self, count: int) -> None:
+        """Accept no more than so many connections in each turn of the loop, from now on; one at least."""
+        while len(self._others) >= max(1, count):
+            self._others.pop().close()
 
     async def stop(self, grace: float = 3.0) -> None:
         """Take no more connections, let running answers out, close."""
@@ -228,12 +232,12 @@ class CwmpServer:
         self.gathering.go_on()
         if self._timer is not None:
             self._timer.cancel()
-        self.accept_one()
+        self.accept_fewer(1)
         if self._server is not None:
             self._server.close()
         if self._answers:
             await asyncio.wait(self._answers, timeout=grace)
-        self.accept_one()  # of what was being begun
+        self.accept_fewer(1)  # of what was being begun
         for connection in list(self.connections):
             connection.end()
         for task in self._answers:
