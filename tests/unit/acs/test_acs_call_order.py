@@ -1,6 +1,7 @@
 """In which order a device is called by HTTP, XMPP and UDP, and what is told where none of them works."""
 
 import asyncio
+import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from homeport.acs.config import AcsSettings
 from homeport.acs.records import DeviceRecord
-from homeport.acs.services.contacts import Contacts, in_order
+from homeport.acs.services.contacts import Contacts, in_order, may_be_called
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.peers import Peers
 from homeport.acs.services.xmpp_calls import XmppCalls, link_settings, login
@@ -232,3 +233,24 @@ def test_xmpp_settings_that_lead_nowhere_are_refused(given: dict[str, Any], word
     """Before anything starts, with the cure."""
     with pytest.raises(ConfigError, match=words):
         AcsSettings(**given).check()
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "may"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("::ffff:192.0.2.7", "192.0.2.7", True),
+        ("2001:DB8:0:0::7", "2001:db8::7", True),
+        ("2001:db8::8", "2001:db8::7", False),
+        ("10.1.2.3", "192.0.2.7", True),
+        ("::ffff:10.1.2.3", "", True),
+        ("fd00::1:2", "192.0.2.7", True),
+        ("127.0.0.1", "192.0.2.7", False),
+        ("acs.example", "192.0.2.7", False),
+        ("", "192.0.2.7", False),
+    ],
+)
+def test_a_device_is_called_at_its_own_address_however_it_writes_it(host: str, own: str, may: bool) -> None:
+    """And in the networks that the operator named, of either kind."""
+    networks = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
+    assert may_be_called(host, own, networks) is may

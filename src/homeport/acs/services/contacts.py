@@ -50,6 +50,8 @@ class Answer(Protocol):
     def reason(self) -> str: ...
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 Request = Callable[[str, Sequence[tuple[str, str]], float, Callable[[str], bool]], Awaitable[Answer]]
 """(url, credentials, timeout, allowed host) -> answer."""
 
@@ -58,6 +60,26 @@ def in_order(available: Collection[str], last: str, failed: Collection[str]) -> 
     """The ways to try, the one that worked last first. failed: ways that led to no session just now, tried only where all did."""
     untried = [way for way in available if way not in failed]
     return sorted(untried or available, key=lambda way: (way != last, _ORDER.index(way)))
+
+
+def may_be_called(host: str, own: str, networks: Collection[Network]) -> bool:
+    """Whether a device may be called at this host: only at its own address, however it writes it, and in networks that the operator named.
+
+    own: the address that the device itself came from.
+    """
+    if host == own:
+        return True
+    try:
+        address = _mapped(host)
+        return address == _mapped(own) or any(address in network for network in networks)
+    except ValueError:
+        return False
+
+
+def _mapped(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 address that is written as one of IPv6 is one of IPv4. Raises ValueError."""
+    address = ipaddress.ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 class _Call:
@@ -291,14 +313,7 @@ class Contacts:
         return ([own] if own[0] and own[1] else []) + listed
 
     def _allowed(self, host: str, record: DeviceRecord) -> bool:
-        """Only the address that the device itself came from, and networks that the operator named."""
-        if host == record.address:
-            return True
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
+        return may_be_called(host, record.address, self._networks)
 
     def _detail(self, ok: bool, status: int, reason: str, way: str = HTTP) -> ConnectionRequestDetail:
         return ConnectionRequestDetail(ok=ok, status=status, reason=reason, at=self._hub.clock(), way=way)
