@@ -71,7 +71,7 @@ def may_be_called(host: str, own: str, networks: Collection[Network]) -> bool:
         return True
     try:
         address = _mapped(host)
-        return address == _mapped(own) or any(address in network for network in networks)
+        return any(address in network for network in networks) or address == _mapped(own)
     except ValueError:
         return False
 
