@@ -43,6 +43,9 @@ def test_documents_are_listed_by_name_in_both_directions(store: Store, run: Run)
     rest = run(store.documents("hook", limit=2, youngest=True, cursor=first.next))
     assert ([d.name for d in rest.items], rest.next) == (["a"], None)
     assert [d.name for d in run(store.documents("user", limit=9)).items] == ["a"]
+    assert [run(store.document_count(kind, 2)) for kind in ("hook", "user", "none")] == [2, 1, 0], (
+        "no further than asked"
+    )
 
 
 def test_a_document_is_changed_only_as_its_writer_has_read_it(store: Store, run: Run) -> None:

@@ -13,6 +13,7 @@ import pytest
 from homeport.acs.services import webhooks
 from homeport.acs.services.webhooks import signature
 from homeport.acs.worker import Worker
+from homeport.cli.main import run as command
 from support.acs_wire import Bed, acs, id_of, run
 
 pytestmark = pytest.mark.system
@@ -112,6 +113,48 @@ def test_an_event_waits_for_a_receiver_that_fails_and_for_a_restart(tmp_path: Pa
             taken = sick.heard[tried:]
             assert [e["data"]["events"] for e in taken] == [["1 BOOT"], ["4 VALUE CHANGE"]]
             assert taken[0]["id"] == sick.heard[0]["id"], "the same event has the same id"
+
+    run(scene())
+
+
+def test_what_waits_for_a_webhook_and_when_it_is_tried_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over REST and at the command line; a webhook that rests is tried at once when it is enabled, and then nothing waits."""
+
+    async def scene() -> None:
+        async with receiver(status=503) as there, acs(tmp_path, write_behind=0.05) as bed:
+            await a_hook(bed, there.url, events=["device"])
+
+            async def shown(*words: str) -> str:
+                capsys.readouterr()
+                where = ["--acs", bed.app.http_url, "--token", bed.token]
+                assert await asyncio.to_thread(command, ["webhook", *words, "billing", *where]) == 0
+                return capsys.readouterr().out
+
+            async def until(good: Callable[[Any], bool]) -> Any:
+                async with asyncio.timeout(20):
+                    while not good(hook := (await bed.rest("GET", "webhooks/billing")).json):
+                        await asyncio.sleep(0.02)
+                return hook
+
+            assert "waiting\tnothing" in await shown("show")
+            await (await bed.device()).session("1 BOOT")
+            for tag in ("gold", "silver"):
+                await bed.rest("PUT", f"devices/{id_of()}/tags/{tag}")
+            hook = await until(lambda h: h["waiting"] == 2 and h["next_try"])
+            assert (hook["failures"], hook["last"]["status"]) == (1, 503)
+            assert hook["last"]["at"] < hook["next_try"] and hook["waiting_since"] < hook["next_try"]
+            text = await shown("show")
+            assert "taken\tno: it answered 503" in text
+            assert "waiting\t2 events, the oldest" in text
+            assert "next try\tin " in text or "next try\tnow" in text
+            there.status = 200
+            await shown("enable")
+            hook = await until(lambda h: h["waiting"] == 0 and h["last"]["status"] == 200)
+            assert (hook["failures"], hook["next_try"], hook["waiting_since"]) == (0, None, None)
+            assert "taken\tyes, it answered 200" in await shown("show")
+            assert "told of all events" in await shown("change", "--all-events")
 
     run(scene())
 

@@ -475,7 +475,8 @@ class AuditRecord(Struct, frozen=True, kw_only=True):
 class WebhookRecord(Struct, frozen=True, kw_only=True):
     """An address that is told of events. secret: the key of the signature. events: kinds, all where there are none.
 
-    The last three tell of the last delivery: when, the status (0: no answer), and in words what was wrong.
+    at, status, trouble tell of the last delivery: when, the status (0: no answer), and in words what was wrong.
+    failures: how many in a row were not taken; again: when the next one is tried, where the receiver is given a rest.
     """
 
     name: str
@@ -487,6 +488,8 @@ class WebhookRecord(Struct, frozen=True, kw_only=True):
     at: float | None = None
     status: int = 0
     trouble: str = ""
+    failures: int = 0
+    again: float | None = None
 
 
 class DeliveryRecord(Struct, frozen=True, kw_only=True):

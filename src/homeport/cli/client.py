@@ -40,6 +40,7 @@ PATIENCE: Final = 600.0
 _IN_COMMANDS: Final = tuple(
     (re.compile(spoken), typed)
     for spoken, typed in (
+        (r"list them with GET devices/ID/sessions", "see homeport device sessions DEVICE"),
         (r"list them with GET (device|file|group|task|token|user|webhook)s", r"see homeport \1 list"),
         (r" with POST devices/(\S+)/approve", r": homeport device approve \1"),
         (r"take it back with DELETE tokens/(\S+)", r"take it back: homeport token revoke \1"),

@@ -66,19 +66,32 @@ def complete_device(incomplete: str) -> list[str]:
     return ids or [str(d["serial_number"]) for d in found]
 
 
-def complete_file(incomplete: str) -> list[str]:
-    """Names of stored files that begin so, for the TAB key."""
-    try:
-        client = find_acs(os.environ.get("HOMEPORT_ACS"), os.environ.get("HOMEPORT_TOKEN"))
-        return [str(f["name"]) for f in client.items("/files", limit=500) if str(f["name"]).startswith(incomplete)]
-    except CliError:
-        return []
+def complete_names(listing: str) -> Callable[[str], list[str]]:
+    """Names in a listing of the ACS, such as `/files`, that begin so, for the TAB key."""
+
+    def complete(incomplete: str) -> list[str]:
+        try:
+            client = find_acs(os.environ.get("HOMEPORT_ACS"), os.environ.get("HOMEPORT_TOKEN"))
+            found = client.items(listing, limit=500 if listing == "/files" else None)
+            return [str(row["name"]) for row in found if str(row["name"]).startswith(incomplete)]
+        except CliError:
+            return []
+
+    return complete
 
 
 def complete_from(words: Iterable[str]) -> Callable[[str], list[str]]:
     """What of these words begins so, for the TAB key."""
     known = tuple(words)
     return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+def check_known(given: Iterable[str], known: Iterable[str], refusal: str) -> None:
+    """Raise CliError for the first word that is not known. refusal: the sentence, with {} where the word stands."""
+    there = tuple(known)
+    for word in given:
+        if word not in there:
+            raise CliError(f"{refusal.format(repr(word))}; there are {', '.join(there)}", ExitCode.USAGE)
 
 
 RPCS: Final = (
@@ -107,6 +120,8 @@ DeviceOrAll = Annotated[
     ),
 ]
 
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")]
+
 DEFAULT_WAIT = 60.0
 
 
@@ -125,6 +140,14 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CliError(f"{question} Nobody is here to ask; say --yes to go on", ExitCode.USAGE)
     if not typer.confirm(question):
         raise CliError("nothing was done")
+
+
+def tell(sentence: str, result: Any, *, json: bool) -> None:
+    """What a command has done: in a sentence, or on request the thing as it is now, as JSON."""
+    if json:
+        output.print_json(result)
+    else:
+        print(sentence)
 
 
 def ask_password(question: str, *, otherwise: str = "give it with --password or its variable") -> str:

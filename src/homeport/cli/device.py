@@ -21,8 +21,8 @@ from homeport.cli.common import (
     Token,
     Wait,
     Yes,
-    complete_file,
     complete_from,
+    complete_names,
     confirm,
     connect,
     group,
@@ -360,7 +360,7 @@ def download(
         typer.Argument(
             metavar="FILE|URL",
             help="Name of a file stored at the ACS, or a URL that the device can reach.",
-            autocompletion=complete_file,
+            autocompletion=complete_names("/files"),
         ),
     ],
     file_type: Annotated[

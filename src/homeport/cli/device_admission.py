@@ -6,7 +6,20 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import RestClient, quoted
-from homeport.cli.common import Acs, Device, Token, Yes, ask_password, complete_device, confirm, connect, resolve
+from homeport.cli.common import (
+    Acs,
+    AsJson,
+    Device,
+    Token,
+    Yes,
+    ask_password,
+    check_known,
+    complete_device,
+    confirm,
+    connect,
+    resolve,
+    tell,
+)
 from homeport.cli.exits import CliError, ExitCode
 
 Devices = Annotated[
@@ -41,14 +54,14 @@ def approve(
     yes: Yes = False,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Let devices out of quarantine: from their next contact on they are managed. By name, or all that wait there and fit a condition."""
     client = connect(acs, token)
     if where is not None:
         where = f"({where}) and state == 'quarantined'"
-    for found in _chosen(client, devices or [], where, "Approve", yes=yes):
-        client.call("POST", f"/devices/{quoted(found)}/approve")
-        print(f"{found} is approved")
+    found = _chosen(client, devices or [], where, "Approve", yes=yes)
+    _each(client, found, "POST", "/approve", "is approved", json=json)
     output.note(
         "managed from the next contact on; the ACS calls now, which works where a password is known: else restart the device"
     )
@@ -67,26 +80,45 @@ def _chosen(client: RestClient, devices: list[str], where: str | None, what: str
     return found
 
 
-def tag(words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def _each(client: RestClient, ids: list[str], method: str, path: str, said: str, *, json: bool) -> None:
+    """Call the same for each device: a line for each that is done, or what the ACS has answered for all as one JSON."""
+    answers = []
+    try:
+        for id in ids:
+            answer = client.call(method, f"/devices/{quoted(id)}{path}")
+            if json:
+                answers.append(answer or {"id": id, "removed": True})
+            else:
+                print(f"{id} {said}")
+    finally:
+        if json:  # also where one in the middle has failed: those before it are done
+            output.print_json(answers)
+
+
+def tag(
+    words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False
+) -> None:
     """Give devices a tag, for use in --where: `homeport device tag DEVICE gold`, or `homeport device tag gold --where EXPR`."""
     client = connect(acs, token)
     *devices, name = words
-    for found in _chosen(client, devices, where, f"Give the tag {name} to", yes=yes):
-        client.call("PUT", f"/devices/{quoted(found)}/tags/{quoted(name)}")
-        print(f"{found} has the tag {name}")
+    found = _chosen(client, devices, where, f"Give the tag {name} to", yes=yes)
+    _each(client, found, "PUT", f"/tags/{quoted(name)}", f"has the tag {name}", json=json)
 
 
 def forget(
-    devices: Devices = None, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None
+    devices: Devices = None,
+    where: Where = None,
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Remove devices and their history from the ACS; one that contacts the ACS again comes back as new."""
     client = connect(acs, token)
     found = _chosen(client, devices or [], where, "Remove, with values, tasks and sessions,", yes=yes)
     if where is None:
         confirm(f"Remove {', '.join(found)} with values, tasks and sessions?", yes=yes)
-    for one in found:
-        client.call("DELETE", f"/devices/{quoted(one)}")
-        print(f"{one} is removed")
+    _each(client, found, "DELETE", "", "is removed", json=json)
 
 
 def merge(
@@ -97,13 +129,14 @@ def merge(
     yes: Yes = False,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Give a device's history, tasks, tags and credentials to the one that it has become, and forget it."""
     client = connect(acs, token)
     old, new = resolve(client, device), resolve(client, into)
     confirm(f"Give all that belongs to {old} to {new} and forget {old}?", yes=yes)
-    client.call("POST", f"/devices/{quoted(old)}/merge", body={"into": new})
-    print(f"{old} is merged into {new}")
+    merged = client.call("POST", f"/devices/{quoted(old)}/merge", body={"into": new})
+    tell(f"{old} is merged into {new}", merged, json=json)
 
 
 def rename(
@@ -120,6 +153,7 @@ def rename(
     ] = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Tell the identity under which a device will come from now on; what is left out stays as it is."""
     given = {"serial_number": serial, "oui": oui, "product_class": product_class}
@@ -129,7 +163,7 @@ def rename(
     client = connect(acs, token)
     found = resolve(client, device)
     moved = client.call("POST", f"/devices/{quoted(found)}/rename", body=changes)
-    print(f"{found} is {moved['id']} from now on")
+    tell(f"{found} is {moved['id']} from now on", moved, json=json)
 
 
 def behave(
@@ -143,6 +177,7 @@ def behave(
     ],
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Change how the ACS speaks with a device that does not keep to the standard."""
     client = connect(acs, token)
@@ -151,37 +186,40 @@ def behave(
         name, equals, value = switch.partition("=")
         if not equals:
             raise typer.BadParameter(f"{switch!r} is not SWITCH=VALUE, such as max_names=32")
-        if name not in SWITCHES:
-            raise CliError(f"there is no switch {name!r}; there are {', '.join(SWITCHES)}", ExitCode.USAGE)
+        check_known([name], SWITCHES, "there is no switch {}")
         known: dict[str, object] = {"auto": None, "true": True, "false": False}
         changes[name] = (
             known[value] if value in known else int(value) if name == "max_names" and value.isdigit() else value
         )
     found = resolve(client, device)
-    client.call("PATCH", f"/devices/{quoted(found)}", body={"behaviour": changes})
-    print(f"{found} is spoken to as you say from its next session on")
+    changed = client.call("PATCH", f"/devices/{quoted(found)}", body={"behaviour": changes})
+    tell(f"{found} is spoken to as you say from its next session on", changed, json=json)
 
 
-def untag(words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def untag(
+    words: TagWords, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False
+) -> None:
     """Take a tag from devices."""
     client = connect(acs, token)
     *devices, name = words
-    for found in _chosen(client, devices, where, f"Take the tag {name} from", yes=yes):
-        client.call("DELETE", f"/devices/{quoted(found)}/tags/{quoted(name)}")
-        print(f"{found} has the tag {name} no more")
+    found = _chosen(client, devices, where, f"Take the tag {name} from", yes=yes)
+    _each(client, found, "DELETE", f"/tags/{quoted(name)}", f"has the tag {name} no more", json=json)
 
 
 def refuse(
-    devices: Devices = None, where: Where = None, yes: Yes = False, acs: Acs = None, token: Token = None
+    devices: Devices = None,
+    where: Where = None,
+    yes: Yes = False,
+    acs: Acs = None,
+    token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Shut devices out: their sessions are refused until they are approved again."""
     client = connect(acs, token)
     found = _chosen(client, devices or [], where, "Refuse all sessions of", yes=yes)
     if where is None:
         confirm(f"Refuse all sessions of {', '.join(found)}?", yes=yes)
-    for one in found:
-        client.call("POST", f"/devices/{quoted(one)}/refuse")
-        print(f"{one} is refused")
+    _each(client, found, "POST", "/refuse", "is refused", json=json)
 
 
 def credentials(
@@ -205,6 +243,7 @@ def credentials(
     ] = False,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Set what a device logs in with at this ACS; from then on it must."""
     if bool(username) == forget:
@@ -213,8 +252,8 @@ def credentials(
     found = resolve(client, device)
     if forget:
         client.call("DELETE", f"/devices/{quoted(found)}/credentials")
-        print(f"{found} has no login of its own any more")
+        tell(f"{found} has no login of its own any more", {"id": found, "username": None}, json=json)
         return
     secret = password or ask_password(f"Password of {username}")
     client.call("PUT", f"/devices/{quoted(found)}/credentials", body={"username": username, "password": secret})
-    print(f"{found} logs in as {username} from now on")
+    tell(f"{found} logs in as {username} from now on", {"id": found, "username": username}, json=json)

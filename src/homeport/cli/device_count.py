@@ -1,15 +1,13 @@
 """`homeport device count`: what a fleet is made of."""
 
-import sys
 from collections import Counter
-from contextlib import nullcontext
 from typing import Annotated, Any, Final
 
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsCsv, AsJson, Token, complete_from, connect
-from homeport.cli.device_list import COLUMNS, Offline, State, Tags, Where, condition
+from homeport.cli.common import Acs, AsCsv, AsJson, Token, check_known, complete_from, connect
+from homeport.cli.device_list import COLUMNS, Offline, State, Tags, Where, all_devices, condition, listed
 from homeport.cli.exits import CliError, ExitCode
 
 _OWN: Final = (
@@ -49,10 +47,8 @@ def count_devices(
     chosen = condition(where, state=state, tags=tag or (), online=online)
     client = connect(acs, token)
     counts: Counter[tuple[Any, ...]] = Counter()
-    waiting = output.console(stderr=True).status("reading the devices") if sys.stderr.isatty() else nullcontext()
-    with waiting:
-        for device in client.items("/devices", {"where": chosen, "limit": 500}):
-            counts[tuple(_kept(device.get(name)) for name in names)] += 1
+    for device in all_devices(client, chosen):
+        counts[tuple(_kept(device.get(name)) for name in names)] += 1
     rows = sorted(counts.items(), key=lambda row: (-row[1], [_word(value) for value in row[0]]))
     if json:
         output.print_json([{**dict(zip(names, group, strict=True)), "devices": n} for group, n in rows])
@@ -64,12 +60,10 @@ def count_devices(
         output.note(f"{counts.total()} devices")
 
 
-def _fields(text: str) -> list[str]:
+def _fields(text: str) -> tuple[str, ...]:
     """The names that --by lists. Raises CliError for one that makes no groups."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in BY:
-            raise CliError(f"devices are not counted by {name!r}; there are {', '.join(BY)}", ExitCode.USAGE)
+    names = listed(text)
+    check_known(names, BY, "devices are not counted by {}")
     if not names:
         raise CliError("say by what: --by model", ExitCode.USAGE)
     return names

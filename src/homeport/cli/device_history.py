@@ -7,16 +7,14 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsCsv, AsJson, Device, Token, complete_device, connect, resolve
+from homeport.cli.common import Acs, AsCsv, AsJson, Device, DeviceOrAll, Limit, Token, connect, resolve
 from homeport.cli.faults import fault_lines
 from homeport.cli.when import exact, shown
-
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")]
 
 
 def sessions(
     device: Device,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 20,
+    limit: Limit = 20,
     acs: Acs = None,
     token: Token = None,
     json: AsJson = False,
@@ -85,15 +83,7 @@ def _told(event: dict[str, Any]) -> str:
 
 
 def faults(
-    device: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DEVICE",
-            help="Device id, its serial number, or an unambiguous end of the id; all devices where left out.",
-            autocompletion=complete_device,
-            show_default=False,
-        ),
-    ] = None,
+    device: DeviceOrAll = None,
     limit: Limit = 50,
     acs: Acs = None,
     token: Token = None,

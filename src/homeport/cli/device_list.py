@@ -1,14 +1,17 @@
-"""`homeport device list`: which devices, and what of them, as a table, CSV or JSON."""
+"""`homeport device list`: which devices, in which order, and what of them, as a table, CSV or JSON."""
 
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, Final
 
 import typer
 
 from homeport.cli import output
 from homeport.cli.client import RestClient, quoted
-from homeport.cli.common import Acs, AsCsv, AsJson, Token, complete_from, connect
-from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.common import Acs, AsCsv, AsJson, Token, check_known, complete_from, connect
 from homeport.cli.when import ago, exact
 
 Row = dict[str, Any]
@@ -67,6 +70,17 @@ def list_devices(
             show_default=False,
         ),
     ] = "",
+    sort: Annotated[
+        str,
+        typer.Option(
+            "--sort",
+            metavar="A,B,...",
+            help="Order by these fields, such as last_inform or state,model; -last_inform begins with the latest."
+            " All devices that fit are read for it. Default: by id.",
+            show_default=False,
+            autocompletion=complete_from((*COLUMNS, *(f"-{name}" for name in COLUMNS))),
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
     acs: Acs = None,
     token: Token = None,
@@ -74,10 +88,13 @@ def list_devices(
     csv: AsCsv = False,
 ) -> None:
     """List the devices that the ACS knows."""
-    chosen = _columns(columns)
+    chosen, order = _columns(columns), _order(sort)
     where = condition(where, state=state, tags=tag or (), online=online)
     client = connect(acs, token)
-    devices = list(client.items("/devices", {"where": where}, limit=limit))
+    if order:
+        devices = heapq.nsmallest(limit, all_devices(client, where), key=lambda device: _Place(device, order))
+    else:
+        devices = list(client.items("/devices", {"where": where}, limit=limit))
     if json:
         output.print_json(devices)
     else:
@@ -99,6 +116,13 @@ def list_devices(
         output.note(f"the first {limit}; more with --limit, fewer with --where")
 
 
+def all_devices(client: RestClient, where: str | None) -> Iterator[Row]:
+    """Every device that fits, in the order of their ids; a person is told that this takes its time."""
+    waiting = output.console(stderr=True).status("reading the devices") if sys.stderr.isatty() else nullcontext()
+    with waiting:
+        yield from client.items("/devices", {"where": where, "limit": 500})
+
+
 def condition(where: str | None, *, state: str | None, tags: Iterable[str], online: bool | None) -> str | None:
     """The condition of REST that the options say together; None for all devices."""
     parts = [f"({where})"] if where else []
@@ -112,13 +136,48 @@ def condition(where: str | None, *, state: str | None, tags: Iterable[str], onli
 
 def _columns(text: str) -> tuple[str, ...]:
     """The names that --columns lists; () where it was not given. Raises CliError for a field that there is not."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if "." not in name and name not in COLUMNS:
-            there = ", ".join(COLUMNS)
-            said = f"there is no column {name!r}; there are {there}, and parameters by their paths"
-            raise CliError(said, ExitCode.USAGE)
+    names = listed(text)
+    check_known(
+        (name for name in names if "." not in name), COLUMNS, "there is no column {} (parameters go by their paths)"
+    )
     return names
+
+
+def _order(text: str) -> tuple[tuple[str, bool], ...]:
+    """The fields that --sort lists, each with whether it goes backwards. Raises CliError for one that devices have not."""
+    order = tuple((name.removeprefix("-"), name.startswith("-")) for name in listed(text))
+    check_known((name for name, _ in order), COLUMNS, "devices are not sorted by {}")
+    return order
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+class _Place:
+    """Where a device stands in an order: field by field, numbers in texts as numbers (2.10 behind 2.9), nothing before anything."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, device: Row, order: Sequence[tuple[str, bool]]) -> None:
+        self._keys = [(_natural(_cell(name, device.get(name), _as_it_is)), backwards) for name, backwards in order]
+
+    def __lt__(self, other: "_Place") -> bool:
+        for (mine, backwards), (theirs, _) in zip(self._keys, other._keys, strict=True):
+            if mine != theirs:
+                return (theirs < mine) if backwards else (mine < theirs)
+        return False
+
+
+def _as_it_is(moment: Any) -> str:
+    """A time with all that REST tells of it; nothing for never."""
+    return str(moment or "")
+
+
+def _natural(text: str) -> tuple[str | int, ...]:
+    """A text to sort by: what is between numbers, a number, and so on, so that like is compared with like."""
+    return tuple(int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", text))
 
 
 def _cells(client: RestClient, device: Row, names: Sequence[str], show: Callable[[Any], str]) -> list[str]:

@@ -8,8 +8,7 @@ import msgspec
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, DeviceOrAll, Token, complete_from, connect, resolve
-from homeport.cli.exits import CliError, ExitCode
+from homeport.cli.common import Acs, AsJson, DeviceOrAll, Token, check_known, complete_from, connect, resolve
 from homeport.cli.when import exact, local
 
 KINDS: Final = ("inform", "request", "task", "session", "values", "device", "file")
@@ -37,9 +36,7 @@ def watch(
     json: AsJson = False,
 ) -> None:
     """Follow what happens, as it happens, until Ctrl-C: devices come, tasks end, values change. Nothing is stopped by leaving."""
-    for one in kind or ():
-        if one not in KINDS:
-            raise CliError(f"nothing of the kind {one!r} happens; there are {', '.join(KINDS)}", ExitCode.USAGE)
+    check_known(kind or (), KINDS, "nothing of the kind {} happens")
     client = connect(acs, token)
     whose = None if device is None else resolve(client, device)
     if output.to_person() and not json:

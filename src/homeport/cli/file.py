@@ -10,13 +10,20 @@ import typer
 from homeport.cli import output
 from homeport.cli.byte_bar import byte_bar
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
+from homeport.cli.common import Acs, AsJson, Token, Yes, complete_names, confirm, connect, group, tell
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import shown, told
 
 app = group("Keep files for devices (firmware, configurations), and see what devices have sent.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a stored file, as `homeport file list` prints it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a stored file, as `homeport file list` prints it.",
+        autocompletion=complete_names("/files"),
+    ),
+]
 TRANSFER_LIMIT = 3_600.0
 """Seconds for a whole file: a large one over a slow line."""
 
@@ -158,12 +165,12 @@ def get(
 
 
 @app.command()
-def delete(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def delete(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """Delete a stored file; transfers that are under way are finished."""
     client = connect(acs, token)
     confirm(f"Delete the stored file {name}?", yes=yes)
     client.call("DELETE", f"/files/{quoted(name)}")
-    print(f"{name} is deleted")
+    tell(f"{name} is deleted", {"name": name, "removed": True}, json=json)
 
 
 def _row(file: dict[str, Any]) -> tuple[str, ...]:

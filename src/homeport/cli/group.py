@@ -6,7 +6,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, confirm, connect, group
+from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, complete_names, confirm, connect, group, tell
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import ahead, shown, told
 
@@ -15,7 +15,9 @@ app = group("Logins that groups of devices share: for which devices, and what th
 _MATCH = "Which devices (* is any text, ? one character; again for more; '' for any)"
 _GIVES = "What a device gets that was never seen before"
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The group's name.", autocompletion=complete_names("/groups"))
+]
 Ouis = Annotated[
     list[str] | None, typer.Option("--oui", metavar="PATTERN", help="OUI: 00D0F1.", rich_help_panel=_MATCH)
 ]
@@ -137,6 +139,7 @@ def change(
     ] = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Change which devices a group's login is for and what newcomers get, or switch it off."""
     body = _fields(oui, product_class, serial, id, tag, state, note)
@@ -145,7 +148,8 @@ def change(
     if not body:
         raise CliError("nothing to change; see homeport group change --help", ExitCode.USAGE)
     made = connect(acs, token).call("PATCH", f"/groups/{quoted(name)}", body=body)
-    print(f"group {made['name']}: {_devices(made)}; newcomers: {', '.join((*made['tags'], _state(made)))}")
+    newcomers = ", ".join((*made["tags"], _state(made)))
+    tell(f"group {made['name']}: {_devices(made)}; newcomers: {newcomers}", made, json=json)
 
 
 @app.command()
@@ -174,12 +178,12 @@ def rotate(
 
 
 @app.command()
-def remove(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def remove(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """Take a group's login away; the devices that came by it stay, but come in by it no more."""
     client = connect(acs, token)
     confirm(f"Remove the login of the group {name}?", yes=yes)
     client.call("DELETE", f"/groups/{quoted(name)}")
-    print(f"group {name} is removed")
+    tell(f"group {name} is removed", {"name": name, "removed": True}, json=json)
 
 
 def _chosen(password: str | None, ask: bool, name: str) -> str:

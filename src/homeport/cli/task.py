@@ -15,15 +15,17 @@ from homeport.cli.common import (
     AsCsv,
     AsJson,
     DeviceOrAll,
+    Limit,
     Token,
+    check_known,
     complete_from,
     connect,
     group,
     outcome,
     resolve,
+    tell,
     wait_for,
 )
-from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.faults import fault_line, fault_lines
 from homeport.cli.task_fleet import start, stop
 from homeport.cli.when import exact, moment, shown, told
@@ -60,7 +62,7 @@ def list_tasks(
         ),
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Only tasks made before.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")] = 50,
+    limit: Limit = 50,
     cursor: Annotated[
         str | None, typer.Option("--cursor", metavar="TEXT", help="Go on where the page before has ended; it says how.")
     ] = None,
@@ -70,8 +72,9 @@ def list_tasks(
     csv: AsCsv = False,
 ) -> None:
     """List the tasks of one device or of all, newest first."""
+    check_known(status or (), TaskStatus, "no task has the status {}")
     client = connect(acs, token)
-    query: dict[str, Any] = {"rpc": rpc, "cursor": cursor, "status": _statuses(status or [])}
+    query: dict[str, Any] = {"rpc": rpc, "cursor": cursor, "status": status or None}
     query |= {name: moment(text) for name, text in (("since", since), ("until", until)) if text}
     if device is not None:
         query["device"] = resolve(client, device)
@@ -125,10 +128,10 @@ def wait(
 
 
 @app.command()
-def cancel(task: TaskId, acs: Acs = None, token: Token = None) -> None:
+def cancel(task: TaskId, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """Take a task out of the queue; one that is running on the device is not stopped."""
-    connect(acs, token).call("DELETE", f"/tasks/{quoted(task)}")
-    print(f"task {task} is cancelled")
+    ended = connect(acs, token).call("DELETE", f"/tasks/{quoted(task)}")
+    tell(f"task {task} is cancelled", ended, json=json)
 
 
 _SHOWN = (
@@ -136,14 +139,6 @@ _SHOWN = (
     *("expires", "finished", "result"),
 )
 _TIMES = ("created", "started", "expires", "finished")
-
-
-def _statuses(given: list[str]) -> list[str] | None:
-    """The statuses as REST takes them; None for any. Raises CliError for one that there is not."""
-    for text in given:
-        if text not in tuple(TaskStatus):
-            raise CliError(f"no task has the status {text!r}; there are {', '.join(TaskStatus)}", ExitCode.USAGE)
-    return given or None
 
 
 def _row(task: dict[str, Any], time: Callable[[Any], str], *, of_all: bool) -> tuple[str, ...]:

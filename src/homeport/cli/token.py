@@ -6,13 +6,15 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Token, Yes, confirm, connect, group
+from homeport.cli.common import Acs, AsJson, Token, Yes, complete_names, confirm, connect, group, tell
 from homeport.cli.user import ROLE_HELP
-from homeport.cli.when import shown
+from homeport.cli.when import shown, told
 
 app = group("Bearer tokens for programs, each with a scope: read, operate or admin.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The token's name.", autocompletion=complete_names("/tokens"))
+]
 
 
 @app.command("list")
@@ -22,8 +24,25 @@ def list_tokens(acs: Acs = None, token: Token = None, json: AsJson = False) -> N
     if json:
         output.print_json(tokens)
         return
-    rows = [(t["name"], t["scope"], t["user"] or "", shown(t["created"]), t["expires"] or "never") for t in tokens]
+    rows = [(t["name"], t["scope"], t["user"] or "", shown(t["created"]), told(t["expires"])) for t in tokens]
     output.print_table(("NAME", "SCOPE", "USER", "MADE", "EXPIRES"), rows, empty="no tokens")
+
+
+@app.command()
+def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+    """Show what a token opens, and until when; the token itself is shown to nobody."""
+    found = connect(acs, token).get(f"/tokens/{quoted(name)}")
+    if json:
+        output.print_json(found)
+        return
+    fields = [
+        ("name", found["name"]),
+        ("scope", found["scope"]),
+        ("user", found["user"] or ""),
+        ("made", told(found["created"])),
+        ("expires", told(found["expires"])),
+    ]
+    output.print_fields([(key, value) for key, value in fields if value])
 
 
 @app.command()
@@ -44,9 +63,9 @@ def make(
 
 
 @app.command()
-def revoke(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def revoke(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """End a token: from now on it opens nothing."""
     client = connect(acs, token)
     confirm(f"End the token {name}?", yes=yes)
     client.call("DELETE", f"/tokens/{quoted(name)}")
-    print(f"token {name} is ended")
+    tell(f"token {name} is ended", {"name": name, "removed": True}, json=json)

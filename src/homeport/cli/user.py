@@ -7,13 +7,13 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import quoted
-from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, confirm, connect, group
+from homeport.cli.common import Acs, AsJson, Token, Yes, ask_password, complete_names, confirm, connect, group, tell
 from homeport.cli.exits import CliError, ExitCode
 from homeport.cli.when import shown, told
 
 app = group("People who may log in to the ACS, each with a role: read, operate or admin.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.", autocompletion=complete_names("/users"))]
 Password = Annotated[
     str | None, typer.Option("--password", metavar="TEXT", envvar="HOMEPORT_PASSWORD", help="Default: asked for.")
 ]
@@ -38,6 +38,24 @@ def list_users(acs: Acs = None, token: Token = None, json: AsJson = False) -> No
 
 
 @app.command()
+def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
+    """Show one user."""
+    user = connect(acs, token).get(f"/users/{quoted(name)}")
+    if json:
+        output.print_json(user)
+        return
+    fields = [
+        ("name", user["name"]),
+        ("full name", user["full_name"]),
+        ("role", user["role"]),
+        ("enabled", "yes" if user["enabled"] else "no"),
+        ("made", told(user["created"])),
+        ("last login", told(user["last_login"])),
+    ]
+    output.print_fields([(key, value) for key, value in fields if value])
+
+
+@app.command()
 def add(
     name: Name,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help=ROLE_HELP)] = "read",
@@ -45,13 +63,14 @@ def add(
     password: Password = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Make a user."""
     client = connect(acs, token)
     chosen = password if password is not None else ask_password(f"Password of {name} (at least 10 characters)")
     body = {"name": name, "password": chosen, "role": role, "full_name": full_name}
     made = client.call("POST", "/users", body=body)
-    print(f"user {made['name']} may log in as {made['role']}: homeport user login {made['name']}")
+    tell(f"user {made['name']} may log in as {made['role']}: homeport user login {made['name']}", made, json=json)
 
 
 @app.command()
@@ -62,6 +81,7 @@ def change(
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Let the user log in, or no more.")] = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Change a user's role or name, or switch the user off; all logins of a user that may do less end."""
     given = {"role": role, "full_name": full_name, "enabled": enabled}
@@ -69,7 +89,7 @@ def change(
     if not body:
         raise CliError("nothing to change; give --role, --full-name, --enable or --disable", ExitCode.USAGE)
     made = connect(acs, token).call("PATCH", f"/users/{quoted(name)}", body=body)
-    print(f"user {made['name']}: {made['role']}, {'enabled' if made['enabled'] else 'switched off'}")
+    tell(f"user {made['name']}: {made['role']}, {'enabled' if made['enabled'] else 'switched off'}", made, json=json)
 
 
 @app.command()
@@ -80,6 +100,7 @@ def passwd(
     password: Password = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Give yourself another password, or as admin another user; all logins of the user end."""
     client = connect(acs, token)
@@ -88,20 +109,20 @@ def passwd(
         old = ask_password("Your password", otherwise=admins)
         chosen = password if password is not None else ask_password("New password (at least 10 characters)")
         client.call("POST", "/me/password", body={"old_password": old, "password": chosen})
-        print("you have a new password; log in with it")
+        tell("you have a new password; log in with it", {"changed": True}, json=json)
         return
     chosen = password if password is not None else ask_password(f"New password of {name} (at least 10 characters)")
-    client.call("PATCH", f"/users/{quoted(name)}", body={"password": chosen})
-    print(f"user {name} has a new password")
+    changed = client.call("PATCH", f"/users/{quoted(name)}", body={"password": chosen})
+    tell(f"user {name} has a new password", changed, json=json)
 
 
 @app.command()
-def remove(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None) -> None:
+def remove(name: Name, yes: Yes = False, acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """Take a user away; all logins end."""
     client = connect(acs, token)
     confirm(f"Remove the user {name}?", yes=yes)
     client.call("DELETE", f"/users/{quoted(name)}")
-    print(f"user {name} is removed")
+    tell(f"user {name} is removed", {"name": name, "removed": True}, json=json)
 
 
 @app.command()

@@ -35,7 +35,7 @@ async def get_session(use: Use, id: str) -> SessionWithMessages:
     """One session with its messages; secrets in them are masked."""
     found = await use.hub.store.session(id)
     if found is None:
-        raise NotFound(f"there is no session {id!r}")
+        raise NotFound(f"there is no session {id!r}; list them with GET devices/ID/sessions")
     return shapes.session_with_messages(found)
 
 

@@ -4,10 +4,11 @@ from typing import Literal
 
 from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
+from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field
 
 from homeport.acs.api import shapes
-from homeport.acs.api.app import Use, administrator
+from homeport.acs.api.app import Services, Use, administrator
 from homeport.acs.api.quick import Quick
 from homeport.acs.records import WebhookRecord
 from homeport.acs.services.masking import plain_url
@@ -51,7 +52,11 @@ class LastDelivery(Struct):
 
 
 class Webhook(Struct):
-    """Somebody who is told of events. url: without the password in it. events: kinds; empty: all."""
+    """Somebody who is told of events. url: without the password in it. events: kinds; empty: all.
+
+    waiting: events on their way, counted up to 10,000; waiting_since: of the oldest. failures: deliveries in a row that were not taken;
+    next_try: when the next one begins where the receiver is given a rest, else null.
+    """
 
     name: str
     url: str
@@ -59,6 +64,10 @@ class Webhook(Struct):
     enabled: bool
     created: shapes.Moment
     last: LastDelivery | None
+    failures: int
+    next_try: shapes.Moment | None
+    waiting: int
+    waiting_since: shapes.Moment | None
 
 
 class MadeWebhook(Webhook):
@@ -71,42 +80,49 @@ class WebhookPage(shapes.Page[Webhook]):
     """All webhooks, by name."""
 
 
-def _fields(hook: WebhookRecord) -> tuple[str, str, tuple[str, ...], bool, shapes.Moment, LastDelivery | None]:
+async def _shape(use: Services, hook: WebhookRecord) -> Webhook:
     last = None
     if hook.at is not None:
         last = LastDelivery(shapes.at(hook.at), hook.status or None, hook.trouble or None)
-    url = plain_url(hook.url)  # a password in it was typed once, and is shown to nobody
-    return hook.name, url, hook.events, hook.enabled, shapes.at(hook.created), last
-
-
-def _shape(hook: WebhookRecord) -> Webhook:
-    return Webhook(*_fields(hook))
+    waiting, since = await use.webhooks.queue(hook.name)
+    return Webhook(
+        name=hook.name,
+        url=plain_url(hook.url),  # a password in it was typed once, and is shown to nobody
+        events=hook.events,
+        enabled=hook.enabled,
+        created=shapes.at(hook.created),
+        last=last,
+        failures=hook.failures,
+        next_try=shapes.moment(hook.again) if hook.enabled and waiting else None,
+        waiting=waiting,
+        waiting_since=shapes.moment(since),
+    )
 
 
 @router.get("/webhooks")
 async def list_webhooks(use: Use) -> WebhookPage:
     """All webhooks, by name."""
-    return WebhookPage([_shape(h) for h in await use.webhooks.all()], None)
+    return WebhookPage([await _shape(use, h) for h in await use.webhooks.all()], None)
 
 
 @router.post("/webhooks", status_code=201)
 async def create_webhook(use: Use, body: NewWebhook) -> MadeWebhook:
     """Make a webhook; the key of its signatures is shown this once."""
     made = await use.webhooks.make(body.name, body.url, tuple(body.events), body.secret)
-    return MadeWebhook(*_fields(made), made.secret)
+    return MadeWebhook(**asdict(await _shape(use, made)), secret=made.secret)
 
 
 @router.get("/webhooks/{name}")
 async def get_webhook(use: Use, name: str) -> Webhook:
     """One webhook, with what became of the last delivery."""
-    return _shape(await use.webhooks.get(name))
+    return await _shape(use, await use.webhooks.get(name))
 
 
 @router.patch("/webhooks/{name}")
 async def change_webhook(use: Use, name: str, body: WebhookPatch) -> Webhook:
     """Change a webhook; one that has rested after failures is tried again at once."""
     events = None if body.events is None else tuple(body.events)
-    return _shape(await use.webhooks.change(name, url=body.url, events=events, enabled=body.enabled))
+    return await _shape(use, await use.webhooks.change(name, url=body.url, events=events, enabled=body.enabled))
 
 
 @router.delete("/webhooks/{name}", status_code=204)
@@ -119,4 +135,4 @@ async def delete_webhook(use: Use, name: str) -> Response:
 @router.post("/webhooks/{name}/ping")
 async def ping_webhook(use: Use, name: str) -> Webhook:
     """Send a test event now; `last` says what came of it."""
-    return _shape(await use.webhooks.ping(name))
+    return await _shape(use, await use.webhooks.ping(name))

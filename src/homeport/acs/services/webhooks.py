@@ -35,6 +35,9 @@ FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 LEASE: Final = 30.0
 """Seconds for which a process is the sender of a webhook; it takes it again in time while it lives."""
 
+MOST_COUNTED: Final = 10_000
+"""So many waiting events are counted, and no more."""
+
 GONE: Final = 410
 """The status by which a receiver says that it wants no more: the webhook is switched off."""
 
@@ -114,6 +117,8 @@ class Webhooks:
                 events=old.events if events is None else tuple(sorted(set(events))),
                 enabled=old.enabled if enabled is None else enabled,
                 trouble="" if enabled else old.trouble,
+                failures=0,
+                again=None,
             )
 
         new = changed(await self.get(name))
@@ -121,6 +126,7 @@ class Webhooks:
         new = await self._list.change(name, changed)
         self._rest.pop(name, None)
         await self.reload()
+        self._wake.set()
         return new
 
     async def remove(self, name: str) -> None:
@@ -137,11 +143,24 @@ class Webhooks:
         await self._tell(hook, delivery)
         return await self.get(name)
 
+    async def queue(self, name: str) -> tuple[int, float | None]:
+        """How many events wait for the webhook, counted up to `MOST_COUNTED`, and since when the oldest does (seconds since 1970)."""
+        count = await self._store.document_count(_queue(name), MOST_COUNTED)
+        if not count:
+            return 0, None
+        oldest = await self._store.documents(_queue(name), limit=1, due=self._hub.clock() + 1e9)
+        return count, next((document.due for document in oldest.items), None)
+
     # --- events ---
 
     async def reload(self) -> None:
-        """Learn which webhooks there are; from then on events are taken down for them."""
-        self._hooks = {h.name: h for h in await self.all() if h.enabled}
+        """Learn which webhooks there are; from then on events are taken down for them. Who was changed, wherever, has no rest any more."""
+        hooks = {h.name: h for h in await self.all() if h.enabled}
+        for name in list(self._rest):
+            known = self._hooks.get(name)
+            if name not in hooks or (known is not None and known.again is not None and hooks[name].again is None):
+                del self._rest[name]
+        self._hooks = hooks
         self._hub.bus.tap = self._happened if self._hooks else None
 
     def _happened(self, event: dict[str, Any]) -> None:
@@ -271,6 +290,7 @@ class Webhooks:
         good = 200 <= status < 300
         if not good and not trouble:
             trouble = f"it answered {status}"
+        count, wait = 0, 0.0
         if good:
             self._rest.pop(hook.name, None)
         else:
@@ -279,11 +299,17 @@ class Webhooks:
             self._rest[hook.name] = (count, self._monotonic() + wait)
             _log.warning("a webhook did not take an event", webhook=hook.name, reason=trouble, again_in=wait)
         known = self._hooks.get(hook.name, hook)
-        if (known.status, known.trouble) != (status, trouble) or known.at is None or at - known.at > 60:
+        if not good or (known.status, known.trouble) != (status, trouble) or known.at is None or at - known.at > 60:
             told = await self._list.change(
                 hook.name,
                 lambda old: replace(
-                    old, at=float(at), status=status, trouble=trouble, enabled=old.enabled and status != GONE
+                    old,
+                    at=float(at),
+                    status=status,
+                    trouble=trouble,
+                    failures=count,
+                    again=None if good or status == GONE else at + wait,
+                    enabled=old.enabled and status != GONE,
                 ),
             )
             if hook.name in self._hooks:

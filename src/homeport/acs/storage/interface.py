@@ -426,6 +426,9 @@ class Store(Protocol):
     ) -> Page:
         """Documents of a kind by name, or the other way round. due: only those that are due at this time, the most urgent first."""
 
+    async def document_count(self, kind: str, limit: int) -> int:
+        """How many documents of a kind there are; counted no further than to the limit."""
+
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         """Delete documents of a kind that were due before; gives how many."""
 

@@ -382,6 +382,9 @@ class MemoryStore:
         behind = (d for d in mine if cursor is None or (d.name < cursor if youngest else d.name > cursor))
         return _page(behind, limit, lambda d: d.name)
 
+    async def document_count(self, kind: str, limit: int) -> int:
+        return len(list(islice((k for k in self._documents if k[0] == kind), limit)))
+
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         old = [k for k, d in self._documents.items() if d.kind == kind and d.due is not None and d.due < due_before]
         for key in old:

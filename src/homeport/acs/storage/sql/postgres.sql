@@ -433,6 +433,10 @@ SELECT kind, name, record, due FROM document WHERE kind = $1 AND name < $2 ORDER
 -- name: due_documents
 SELECT kind, name, record, due FROM document WHERE kind = $1 AND due <= $2 ORDER BY due, name LIMIT $3;
 
+-- How many documents of a kind there are, counted to a limit.
+-- name: document_count
+SELECT count(*) FROM (SELECT 1 FROM document WHERE kind = $1 LIMIT $2) AS few;
+
 -- A document, whatever there was.
 -- name: put_document
 INSERT INTO document (record, due, kind, name) VALUES ($1, $2, $3, $4)

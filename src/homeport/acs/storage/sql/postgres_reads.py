@@ -117,3 +117,7 @@ class PostgresReads:
             return Page(tuple(rows.document(row) for row in found), None)
         query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
         return rows.document_page(await self._link.fetch(SQL[query], kind, cursor or start, limit + 1), limit)
+
+    async def document_count(self, kind: str, limit: int) -> int:
+        await self._settled()
+        return int((await self._link.fetch(SQL["document_count"], kind, limit))[0][0])

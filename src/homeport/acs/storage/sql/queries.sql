@@ -362,6 +362,10 @@ SELECT kind, name, record, due FROM document WHERE kind = ? AND name < ? ORDER B
 -- name: due_documents
 SELECT kind, name, record, due FROM document WHERE kind = ? AND due <= ? ORDER BY due, name LIMIT ?;
 
+-- How many documents of a kind there are, counted to a limit.
+-- name: document_count
+SELECT count(*) FROM (SELECT 1 FROM document WHERE kind = ? LIMIT ?);
+
 -- A document, whatever there was.
 -- name: put_document
 INSERT INTO document (record, due, kind, name) VALUES (?, ?, ?, ?)

@@ -118,6 +118,11 @@ class SqliteReads:
         query, start = ("youngest_documents", LAST) if youngest else ("documents", "")
         return rows.document_page(self._all(query, kind, cursor or start, limit + 1), limit)
 
+    async def document_count(self, kind: str, limit: int) -> int:
+        await self._settled()
+        row = self._one("document_count", kind, limit)
+        return int(row[0]) if row is not None else 0
+
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         return self._page("events_of", rows.event, "an event", limit, device, cursor or LAST)
