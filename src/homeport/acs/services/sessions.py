@@ -32,6 +32,7 @@ from homeport.acs.services.files import Files
 from homeport.acs.services.hub import CONTACT, Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import end_as_kept, end_without_echo, masked, masked_task, same_but_masked
+from homeport.acs.services.retold import LATELY, told_before
 from homeport.acs.services.turns import Turns
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
@@ -41,11 +42,7 @@ from homeport.errors import StoreUnavailable
 from homeport.session.events import name_of
 from homeport.terms import EventCode, FaultCode, Role
 
-LATELY: Final = 50
-"""Events of a device among which one that is told again is looked for."""
-
-REPEATED_WITHIN: Final = 3_600.0
-"""Seconds within which an event with the same key is the same one; an operator may use a key again another day."""
+NONE: Final[frozenset[tuple[str, str]]] = frozenset()
 
 _STARTED: Final = frozenset({EventCode.BOOTSTRAP, EventCode.BOOT, EventCode.M_REBOOT})
 """Events of an Inform that tell of a restart, perhaps of one that was waited for in vain."""
@@ -144,7 +141,7 @@ class Sessions(Turns):
             unit.patches.append((id, {"wants": (Want.LOGIN, *rest) if gives else rest}))
         if changed:
             unit.values.append(ValuesChange(id, changed))
-        repeated = await self._repeated(id, inform) if known is not None and inform.retry_count else frozenset()
+        repeated = await told_before(store, known, inform, now) if known is not None and inform.retry_count else NONE
         for event in inform.event:
             if (event.event_code, event.command_key) in repeated:
                 continue
@@ -174,7 +171,10 @@ class Sessions(Turns):
         if hub.peers is not None:
             hub.peers.say("session", device=id, at=now)
         if hub.bus.listening:
-            hub.bus.publish("inform", {"device": id, "session": work.id, "events": list(work.events), "new": not known})
+            told = {"device": id, "session": work.id, "events": list(work.events), "new": not known}
+            if repeated:
+                told["repeated"] = sorted(code for code, _ in repeated)
+            hub.bus.publish("inform", told)
         return work
 
     async def _again(
@@ -219,18 +219,6 @@ class Sessions(Turns):
                 if after != task:
                     changes.append(TaskChange(after, frozenset({task.status})))
         return changes
-
-    async def _repeated(self, device: str, inform: m.Inform) -> frozenset[tuple[str, str]]:
-        """Ends of commanded reboots and transfers that the device tells again because our answer was lost, and that are stored already.
-
-        Only those: their keys are their own, while a boot that is told once more may as well be another one.
-        """
-        ends = {(e.event_code, e.command_key) for e in inform.event if e.event_code.startswith("M ") and e.command_key}
-        if not ends:
-            return frozenset()
-        page = await self._store.events_of(device, limit=LATELY, cursor=None)
-        since = self._hub.clock() - REPEATED_WITHIN
-        return frozenset(ends & {(e.code, e.command_key) for e in page.items if e.at >= since})
 
     # --- the device's own requests ---
 
