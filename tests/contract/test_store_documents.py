@@ -75,3 +75,18 @@ def test_due_documents_come_in_the_order_of_their_urgency(store: Store, run: Run
     assert [d.name for d in run(store.documents("hook", limit=1, due=99.0)).items] == ["sooner"]
     assert run(store.forget_documents("hook", due_before=10.0)) == 1
     assert [d.name for d in run(store.documents("hook", limit=9)).items] == ["late", "never", "soon"]
+
+
+def test_the_youngest_documents_can_be_told_from_the_others(store: Store, run: Run) -> None:
+    """When the last of so many was due; none where there are no more; what is on its way counts, and what is never due does not."""
+    for name, due in (("a", 5.0), ("b", 10.0), ("c", 30.0), ("never", None)):
+        write(run, store, a_document(name, due=due))
+    assert run(store.due_since("hook", 3)) is None
+    assert run(store.due_since("hook", 2)) == 10.0
+    assert run(store.due_since("other", 1)) is None
+
+    async def soon() -> None:
+        store.later(unit(documents=[DocumentChange(a_document("d", due=40.0))]))
+
+    run(soon())
+    assert run(store.due_since("hook", 2)) == 30.0

@@ -243,6 +243,43 @@ def test_a_password_in_an_address_is_shown_to_nobody(tmp_path: Path) -> None:
     run(scene())
 
 
+def test_no_more_than_so_many_events_wait_and_the_oldest_go(tmp_path: Path) -> None:
+    """A receiver that does not answer loses the oldest; that is in its status, in the metrics, and in what the command line shows."""
+
+    async def scene() -> None:
+        async with receiver(status=500) as sick, receiver() as well:
+            async with acs(tmp_path, write_behind=0.02, webhook_keep_events=64) as bed:
+                await a_hook(bed, sick.url, events=["inform"])
+                await a_hook(bed, well.url, "other", events=["inform"])
+                for n in range(100):
+                    bed.app.hub.bus.publish("inform", {"device": f"d{n}"})
+                    if n % 25 == 24:
+                        await well.until(lambda told=n + 1: len(well.heard) == told)
+                assert bed.app.webhooks is not None
+                bed.app.webhooks._looked = float("-inf")  # five seconds have passed
+                bed.app.hub.bus.publish("inform", {"device": "last"})
+
+                async def dropped() -> int:
+                    while True:
+                        hook = (await bed.rest("GET", "webhooks/billing")).json
+                        gone = (hook["dropped"] or {"events": 0})["events"]
+                        if hook["waiting"] <= 65 and hook["waiting"] + gone == 101:
+                            return int(gone)
+                        await asyncio.sleep(0.02)
+
+                gone = await asyncio.wait_for(dropped(), 20)
+                assert (await bed.rest("GET", "webhooks/other")).json["dropped"] is None
+                metrics = (await bed.rest("GET", "/metrics")).body.decode()
+                assert f'homeport_webhook_events_dropped_total{{webhook="billing"}} {gone}.0' in metrics
+            sick.status = 200
+            tried = len(sick.heard)
+            async with acs(tmp_path, write_behind=0.02):
+                await sick.until(lambda: sick.heard[-1]["data"]["device"] == "last")
+            assert len({e["id"] for e in sick.heard[tried:]}) <= 65
+
+    run(scene())
+
+
 def test_the_kinds_of_events_are_those_that_are_told() -> None:
     """The list in the API is the list in the service."""
     from typing import get_args

@@ -220,6 +220,11 @@ class AcsSettings:
     webhook_keep_hours: float = setting(
         24.0, "How long an event waits for a webhook that does not answer, before it is dropped.", unit="hours"
     )
+    webhook_keep_events: int = setting(
+        250_000,
+        "How many events wait for one webhook that does not answer, or not fast enough; the oldest are dropped. Each takes about half a"
+        " kilobyte in the database.",
+    )
     login_hours: float = setting(12.0, "How long a login of a user lasts.", unit="hours")
     log_format: str = setting(
         "text",

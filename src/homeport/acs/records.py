@@ -477,6 +477,7 @@ class WebhookRecord(Struct, frozen=True, kw_only=True):
 
     at, status, trouble tell of the last delivery: when, the status (0: no answer), and in words what was wrong.
     failures: how many in a row were not taken; again: when the next one is tried, where the receiver is given a rest.
+    dropped: events that were never taken and are gone, because they were too old or too many; dropped_at: when the last of them went.
     """
 
     name: str
@@ -490,6 +491,8 @@ class WebhookRecord(Struct, frozen=True, kw_only=True):
     trouble: str = ""
     failures: int = 0
     again: float | None = None
+    dropped: int = 0
+    dropped_at: float | None = None
 
 
 class DeliveryRecord(Struct, frozen=True, kw_only=True):

@@ -180,7 +180,8 @@ def _count(hook: dict[str, Any]) -> str:
 def _last(hook: dict[str, Any]) -> str:
     if not hook["enabled"]:
         return "switched off"
-    last = hook["last"]
-    if last is None:
-        return "nothing yet"
-    return f"{shown(last['at'])}: {last['trouble'] or last['status']}"
+    last, dropped = hook["last"], hook.get("dropped")
+    said = "nothing yet" if last is None else f"{shown(last['at'])}: {last['trouble'] or last['status']}"
+    if dropped is not None:
+        said += f"; {dropped['events']} events dropped, last {shown(dropped['at'])}"
+    return said

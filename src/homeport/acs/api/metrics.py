@@ -147,5 +147,11 @@ _TABLES = (
     ("homeport_tls_failures", "TLS handshakes of devices that failed", "reason", "tls_failures"),
     ("homeport_file_transfers", "Transfers of the file server", "outcome", "file_transfers"),
     ("homeport_notifications", "Lightweight notifications received", "verdict", "notifications"),
+    (
+        "homeport_webhook_events_dropped",
+        "Events that a webhook did not take, and that are too old or too many",
+        "webhook",
+        "webhook_drops",
+    ),
     ("homeport_connection_requests", "Connection requests", "outcome", "connection_requests"),
 )

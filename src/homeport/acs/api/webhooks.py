@@ -51,11 +51,18 @@ class LastDelivery(Struct):
     trouble: str | None
 
 
+class DroppedEvents(Struct):
+    """Events that a webhook has never taken and that are gone, too old or too many: how many so far, and when the last went."""
+
+    events: int
+    at: shapes.Moment
+
+
 class Webhook(Struct):
     """Somebody who is told of events. url: without the password in it. events: kinds; empty: all.
 
     waiting: events on their way, counted up to 10,000; waiting_since: of the oldest. failures: deliveries in a row that were not taken;
-    next_try: when the next one begins where the receiver is given a rest, else null.
+    next_try: when the next one begins where the receiver is given a rest, else null. dropped: null where none were.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Webhook(Struct):
     next_try: shapes.Moment | None
     waiting: int
     waiting_since: shapes.Moment | None
+    dropped: DroppedEvents | None
 
 
 class MadeWebhook(Webhook):
@@ -84,6 +92,7 @@ async def _shape(use: Services, hook: WebhookRecord) -> Webhook:
     last = None
     if hook.at is not None:
         last = LastDelivery(shapes.at(hook.at), hook.status or None, hook.trouble or None)
+    dropped = DroppedEvents(hook.dropped, shapes.at(hook.dropped_at)) if hook.dropped_at is not None else None
     waiting, since = await use.webhooks.queue(hook.name)
     return Webhook(
         name=hook.name,
@@ -96,6 +105,7 @@ async def _shape(use: Services, hook: WebhookRecord) -> Webhook:
         next_try=shapes.moment(hook.again) if hook.enabled and waiting else None,
         waiting=waiting,
         waiting_since=shapes.moment(since),
+        dropped=dropped,
     )
 
 

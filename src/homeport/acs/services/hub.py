@@ -84,6 +84,7 @@ class Stats:
         "tasks",
         "tls_failures",
         "unauthorized",
+        "webhook_drops",
         "xmpp_connected",
     )
 
@@ -106,6 +107,7 @@ class Stats:
         self.tls_failures: dict[str, int] = {}  # by OpenSSL's name of the reason
         self.notifications: dict[str, int] = {}
         self.group_logins: dict[str, int] = {}  # by the group's name, or NAME/old with the password before
+        self.webhook_drops: dict[str, int] = {}  # events that were never taken, by the webhook's name
 
         self.answer_micros = 0
         self.answer_times: dict[float, int] = {}  # by the bounds of ANSWER_BOUNDS, each without the ones below

@@ -1,10 +1,12 @@
 """Webhooks: other programs are told of events by signed POSTs, in order, at least once, again and again until they answer.
 
 An event waits in the store, within the write-behind time like all that devices repeat; each webhook has a queue of its own, so a receiver
-that does not answer delays nobody else. Of several processes on one database one sends to a webhook at a time.
+that does not answer delays nobody else; what is too old there, or one too many, is dropped, counted and told. Of several processes on one
+database one sends to a webhook at a time.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -31,6 +33,12 @@ SHORTEST_SECRET: Final = 16
 RELOAD_EVERY: Final = 5.0
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds before the first repetition, and at most; it doubles in between."""
+
+COUNTED_AFTER: Final = 64
+"""The queue is looked at again when this part of what may wait has come anew, or after RELOAD_EVERY: by so much it may be exceeded."""
+
+TOLD_EVERY: Final = 60.0
+"""Seconds between two lines of the log that events of a webhook are dropped."""
 
 LEASE: Final = 30.0
 """Seconds for which a process is the sender of a webhook; it takes it again in time while it lives."""
@@ -70,6 +78,11 @@ class Webhooks:
         """Webhooks that did not answer: how often, and until when (monotonic) they are left alone."""
         self._lease: dict[str, tuple[float, bytes]] = {}
         """Webhooks that this process sends to: until when (monotonic), and the row that says so."""
+        self._added: dict[str, int] = {}
+        """Webhooks whose queue was looked at: how many events this process has added to it since."""
+        self._looked = float("-inf")
+        self._told: dict[str, tuple[float, int]] = {}
+        """Webhooks that lose events: when that was told last (monotonic), and how many went since."""
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
 
@@ -132,7 +145,8 @@ class Webhooks:
     async def remove(self, name: str) -> None:
         """Take the webhook away, with what waits for it. Raises NotFound."""
         await self._list.remove(name)
-        self._rest.pop(name, None)
+        for known in (self._rest, self._added, self._told):
+            known.pop(name, None)
         await self.reload()
         await self._store.forget_documents(_queue(name), due_before=self._hub.clock() + 1e9)
 
@@ -168,6 +182,8 @@ class Webhooks:
         for hook in self._hooks.values():
             if not hook.events or event["kind"] in hook.events:
                 delivery = self._made(hook, event)
+                if hook.name in self._added:
+                    self._added[hook.name] += 1
                 unit.documents.append(
                     DocumentChange(Document(_queue(hook.name), delivery.id, _encode(delivery), delivery.made))
                 )
@@ -192,6 +208,7 @@ class Webhooks:
             while True:
                 try:
                     await self.reload()
+                    await self._trim()
                     self._start_sending()
                 except StoreError as e:
                     _log.warning("webhooks wait for the store", reason=str(e))
@@ -214,6 +231,41 @@ class Webhooks:
         left = [until - now for _, until in self._rest.values()]
         return min([RELOAD_EVERY, *(x + 0.01 for x in left if x > 0)])
 
+    async def _trim(self) -> None:
+        """Drop the oldest events of webhooks that have more than they may. Raises StoreError."""
+        most, now = self._hub.settings.webhook_keep_events, self._monotonic()
+        by_time = now - self._looked >= RELOAD_EVERY
+        if by_time:
+            self._looked = now
+        for name in list(self._hooks):
+            added = self._added.get(name)
+            if added is None or added > most // COUNTED_AFTER or (by_time and added):
+                self._added[name] = 0
+                since = await self._store.due_since(_queue(name), most)
+                if since is not None:
+                    await self._forget(name, since)
+
+    async def _forget(self, name: str, before: float) -> None:
+        """Drop the events of a webhook that were made before. Raises StoreError."""
+        gone = await self._store.forget_documents(_queue(name), due_before=before)
+        if not gone:
+            return
+        stats, at = self._hub.stats, self._hub.clock()
+        stats.webhook_drops[name] = stats.webhook_drops.get(name, 0) + gone
+        told, untold = self._told.get(name, (float("-inf"), 0))
+        if self._monotonic() >= told + TOLD_EVERY:
+            self._told[name] = (self._monotonic(), 0)
+            _log.warning(
+                "events for a webhook were dropped: it did not take them in time",
+                webhook=name,
+                events=gone + untold,
+                cure="see to its receiver, or raise webhook_keep_hours or webhook_keep_events",
+            )
+        else:
+            self._told[name] = (told, untold + gone)
+        with contextlib.suppress(NotFound):  # taken away meanwhile
+            await self._list.change(name, lambda old: replace(old, dropped=old.dropped + gone, dropped_at=at))
+
     def _start_sending(self) -> None:
         self._sending = {name: task for name, task in self._sending.items() if not task.done()}
         for hook in self._hooks.values():
@@ -227,9 +279,7 @@ class Webhooks:
             if not await self._may_send(hook):
                 return
             kept = self._hub.sure() - self._hub.settings.webhook_keep_hours * 3600
-            dropped = await self._store.forget_documents(_queue(hook.name), due_before=kept)
-            if dropped:
-                _log.warning("events for a webhook were dropped", webhook=hook.name, events=dropped)
+            await self._forget(hook.name, kept)
             while True:
                 now = self._hub.clock()
                 page = await self._store.documents(_queue(hook.name), limit=AT_A_TIME, due=now)

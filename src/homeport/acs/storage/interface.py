@@ -432,6 +432,12 @@ class Store(Protocol):
     async def forget_documents(self, kind: str, *, due_before: float) -> int:
         """Delete documents of a kind that were due before; gives how many."""
 
+    async def due_since(self, kind: str, count: int) -> float | None:
+        """When the oldest of the `count` youngest documents of a kind was due; None where there are no more than so many.
+
+        By an index, of documents that are due at some time.
+        """
+
     async def file(self, name: str) -> FileRecord | None:
         """The file's description."""
 

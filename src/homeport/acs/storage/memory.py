@@ -391,6 +391,10 @@ class MemoryStore:
             del self._documents[key]
         return len(old)
 
+    async def due_since(self, kind: str, count: int) -> float | None:
+        due = sorted((d.due for (k, _), d in self._documents.items() if k == kind and d.due is not None), reverse=True)
+        return due[count - 1] if len(due) > count else None
+
     async def file(self, name: str) -> FileRecord | None:
         return self._files.get(name)
 

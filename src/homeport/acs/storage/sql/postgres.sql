@@ -463,6 +463,10 @@ DELETE FROM document WHERE kind = $1 AND name = $2 AND record = $3;
 DELETE FROM document WHERE kind = $1 AND name IN (
     SELECT o.name FROM document o WHERE o.kind = $1 AND o.due < $2 LIMIT $3);
 
+-- When documents were due: the last of the youngest, and one more where there is one. By the index alone.
+-- name: due_since
+SELECT due FROM document WHERE kind = $1 AND due IS NOT NULL ORDER BY due DESC LIMIT 2 OFFSET $2;
+
 -- A token that has ended.
 -- name: delete_token
 DELETE FROM token WHERE name = $1;

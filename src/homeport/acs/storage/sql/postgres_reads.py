@@ -65,6 +65,11 @@ class PostgresReads:
         what = f"the session {id}"
         return SessionChange(read(rows.session, row[0], what), read(rows.unpack_messages, row[1], what))
 
+    async def due_since(self, kind: str, count: int) -> float | None:
+        await self._settled()
+        found = await self._link.fetch(SQL["due_since"], kind, count - 1)
+        return float(found[0][0]) if len(found) > 1 else None
+
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         return await self._page("events_of", rows.event, "an event", limit, device, cursor or LAST)

@@ -396,6 +396,10 @@ DELETE FROM document WHERE kind = ? AND name IN (
 -- name: old_documents
 SELECT count(*) FROM (SELECT 1 FROM document WHERE kind = ? AND due < ? LIMIT ?);
 
+-- When documents were due: the last of the youngest, and one more where there is one. By the index alone.
+-- name: due_since
+SELECT due FROM document WHERE kind = ? AND due IS NOT NULL ORDER BY due DESC LIMIT 2 OFFSET ?;
+
 -- A token that has ended.
 -- name: delete_token
 DELETE FROM token WHERE name = ?;

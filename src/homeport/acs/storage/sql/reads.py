@@ -123,6 +123,11 @@ class SqliteReads:
         row = self._one("document_count", kind, limit)
         return int(row[0]) if row is not None else 0
 
+    async def due_since(self, kind: str, count: int) -> float | None:
+        await self._settled()
+        found = self._all("due_since", kind, count - 1)
+        return float(found[0][0]) if len(found) > 1 else None
+
     async def events_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         return self._page("events_of", rows.event, "an event", limit, device, cursor or LAST)
