@@ -136,6 +136,7 @@ def get(
     ] = None,
     acs: Acs = None,
     token: Token = None,
+    json: AsJson = False,
 ) -> None:
     """Fetch a stored file, for example a configuration that a device has sent."""
     client = connect(acs, token)
@@ -145,7 +146,8 @@ def get(
     target = to or Path(name)
     if target.is_dir():
         target = target / name
-    size = int(client.get(f"/files/{quoted(name)}")["size"])
+    stored = client.get(f"/files/{quoted(name)}")
+    size = int(stored["size"])
     part = target.with_name(f"{target.name}.part")
     try:
         with part.open("wb") as file, byte_bar(name, size) as shown:
@@ -161,7 +163,7 @@ def get(
         raise CliError(f"cannot write {target}: {e.strerror}", ExitCode.USAGE) from e
     finally:
         part.unlink(missing_ok=True)
-    print(f"{target}: {size} bytes")
+    tell(f"{target}: {size} bytes", stored, json=json)
 
 
 @app.command()

@@ -155,10 +155,10 @@ def login(
 
 
 @app.command()
-def logout(acs: Acs = None, token: Token = None) -> None:
+def logout(acs: Acs = None, token: Token = None, json: AsJson = False) -> None:
     """End the login whose token is given by --token or HOMEPORT_TOKEN."""
     connect(acs, token).call("POST", "/logout")
-    print("logged out")
+    tell("logged out", {"logged_out": True}, json=json)
 
 
 @app.command()

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 
 from homeport.cli.exits import CliError, ExitCode
-from homeport.cli.main import VERBS, guarded, run, run_cwmp
+from homeport.cli.main import VERBS, guarded, load_verb, run, run_cwmp
 from homeport.errors import ConfigError, HomeportError
 
 
@@ -187,3 +190,24 @@ def test_cwmp_spellings_are_commands_of_the_agent() -> None:
 
     assert translate(["show", "client", "log", "--follow"]) == ["cpe", "show", "client-log", "--follow"]
     assert translate(["show", "config"]) == ["cpe", "show", "config"]
+
+
+ASKS_AN_ACS = ("device", "task", "file", "group", "user", "token", "webhook", "audit")
+
+
+def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Every command below this one, with its options."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, {name for parameter in command.params for name in parameter.opts}
+        return
+    for name, one in below.items():
+        yield from commands(one, *path, name)
+
+
+@pytest.mark.parametrize("verb", ASKS_AN_ACS)
+def test_every_command_that_asks_an_acs_can_answer_as_json_and_what_is_listed_is_shown(verb: str) -> None:
+    """A script need not know which ones have it; a row of a list leads to all that is known of one."""
+    found = dict(commands(typer.main.get_command(load_verb(verb)), verb))
+    assert [path for path, options in found.items() if "--json" not in options] == []
+    assert (verb, "list") not in found or (verb, "show") in found
