@@ -108,6 +108,7 @@ def stage(tree: Path, name: str, libraries: dict[str, importlib.metadata.Distrib
     put(systemd / f"homeport-{part}.service", tree / "lib/systemd/system" / f"homeport-{part}.service")
     put(systemd / f"sysusers{suffix}.conf", tree / "usr/lib/sysusers.d" / f"{name}.conf")
     put(systemd / f"tmpfiles{suffix}.conf", tree / "usr/lib/tmpfiles.d" / f"{name}.conf")
+    put(ROOT / "packaging/etc" / f"logrotate{suffix}", tree / "etc/logrotate.d" / name)
     put(ROOT / "packaging/etc" / f"{part}.toml", tree / "etc/homeport" / f"{part}.toml")
     documents(tree, name, part, libraries, epoch)
     strip(site)
@@ -127,7 +128,7 @@ def copy_distribution(distribution: importlib.metadata.Distribution, site: Path)
 
 
 def copy_homeport(tree: Path) -> None:
-    """Homeport itself, the private environment around it, its commands and its rotation of logs."""
+    """Homeport itself, the private environment around it, and its commands."""
     shutil.copytree(ROOT / "src/homeport", tree / SITE / "homeport", ignore=shutil.ignore_patterns("__pycache__"))
     commands = tree / LIBRARY / "bin"
     commands.mkdir(parents=True)
@@ -144,7 +145,6 @@ def copy_homeport(tree: Path) -> None:
         (commands / command).write_text(script, encoding="utf-8")
         (commands / command).chmod(0o755)
         (tree / "usr/bin" / command).symlink_to(f"../lib/homeport/bin/{command}")
-    put(ROOT / "packaging/etc/logrotate", tree / "etc/logrotate.d/homeport")
 
 
 def documents(

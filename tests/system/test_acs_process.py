@@ -1,7 +1,11 @@
 """The process of an ACS that is alone: what systemd hears of it, and how it ends."""
 
+import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +53,53 @@ def test_systemd_hears_of_its_start_its_life_and_its_end_and_finds_in_the_log_wh
         assert acs.process.wait(20) == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in acs.log.read_text()
     assert "asyncio/runners.py" in acs.log.read_text()
+
+
+@pytest.mark.skipif(
+    shutil.which("logrotate") is None or os.geteuid() != 0, reason="needs logrotate, and root to run it"
+)
+def test_its_log_file_is_turned_by_logrotate_without_a_word_to_it(tmp_path: Path) -> None:
+    """By the package's own rule: each line is in one file or the other; where it cannot be opened anew, the one before has it all."""
+    logs = tmp_path / "logs"
+    logs.mkdir(0o750)
+    log, said = logs / "acs.log", "change asked for"
+    rule = (Path(__file__).parents[2] / "packaging/etc/logrotate-acs").read_text()
+    rule = re.sub(r"homeport-acs homeport-acs$", "root root", rule, flags=re.MULTILINE)
+    (tmp_path / "rule").write_text(rule.replace("/var/log/homeport-acs/", f"{logs}/"))
+    (tmp_path / "rule").chmod(0o644)
+    acs = Acs(tmp_path / "acs", "--log-file", str(log)).start()
+    assert acs.process is not None
+    try:
+        acs.rest("POST", "tokens", {"name": "first"})
+        command = ["logrotate", "--force", "--state", tmp_path / "state", tmp_path / "rule"]
+        subprocess.run(command, check=True, capture_output=True)
+        acs.rest("POST", "tokens", {"name": "second"})
+        assert (log.with_name("acs.log.1").read_text().count(said), log.read_text().count(said)) == (1, 1)
+        aside = logs.rename(tmp_path / "aside")
+        acs.rest("POST", "tokens", {"name": "third"})
+        assert "the log file cannot be opened anew" in (aside / "acs.log").read_text()
+        assert (aside / "acs.log").read_text().count(said) == 2
+        aside.rename(logs)
+        acs.process.send_signal(signal.SIGABRT)
+        assert acs.process.wait(20) == -signal.SIGABRT
+    finally:
+        acs.kill()
+    assert "Fatal Python error: Aborted" in log.read_text()
+    assert said not in acs.log.read_text()
+
+
+def test_a_log_file_that_cannot_be_written_is_told_of_where_the_command_was_typed(tmp_path: Path) -> None:
+    """So is whatever else stops the start."""
+    acs = Acs(tmp_path / "acs", "--log-file", str(tmp_path / "none/acs.log"))
+    acs.launch()
+    assert acs.process is not None
+    assert acs.process.wait(20) == 2
+    assert "log_file: cannot write" in acs.log.read_text()
+    acs = Acs(tmp_path / "other", "--log-file", str(tmp_path / "acs.log"), "--workers", "2")
+    acs.launch()
+    assert acs.process is not None
+    assert acs.process.wait(20) == 2
+    assert acs.log.read_text() == (tmp_path / "acs.log").read_text()
 
 
 @pytest.mark.parametrize(

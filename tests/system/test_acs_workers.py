@@ -94,7 +94,7 @@ def test_workers_serve_one_port_and_one_that_dies_is_started_again(two: Acs) -> 
 
 
 def test_workers_take_up_a_certificate_survive_one_that_hangs_and_hand_over_at_the_end(tmp_path: Path) -> None:
-    """SIGHUP reaches both, and a broken certificate leaves the one before; a worker that stands still is replaced; sessions live on."""
+    """SIGHUP reaches both, whose log was turned; a broken certificate leaves the one before; one that stands still is replaced."""
     chain, private = make_certificate(tmp_path)
     (tmp_path / "renewed").mkdir()
     renewed, its_key = make_certificate(tmp_path / "renewed")
@@ -109,7 +109,8 @@ def test_workers_take_up_a_certificate_survive_one_that_hangs_and_hand_over_at_t
         shared_server().new_database(),
     )
     tls = ("--tls-certificate", str(chain), "--tls-key", str(private))
-    acs = Changed(tmp_path / "acs", "impatient", (1.5,), *options, *tls)
+    log = tmp_path / "acs/acs.log"
+    acs = Changed(tmp_path / "acs", "impatient", (1.5,), *options, *tls, "--log-file", str(log))
 
     async def device(serial: str) -> Device:
         return Device(await connect(acs.cwmp_url, trusting()), serial)
@@ -136,6 +137,8 @@ def test_workers_take_up_a_certificate_survive_one_that_hangs_and_hand_over_at_t
         first = await shown()
         os.replace(renewed, chain)
         os.replace(its_key, private)
+        log.rename(tmp_path / "turned.log")
+        wait_for(log.exists, "the parent to see that the log was put aside")
         reload("the new certificate is used")
         second = await shown()
         assert len(first) == len(second) == 1

@@ -76,11 +76,12 @@ def test_users_are_made_below_a_root(name, tmp_path):
     assert "homeport-" in (tmp_path / "etc/passwd").read_text()
 
 
-def test_logrotate_understands_its_file(tmp_path):
+@pytest.mark.parametrize("name", ["logrotate", "logrotate-acs"])
+def test_logrotate_understands_its_file(tmp_path, name):
     """A dry run, with an owner that exists here."""
     command = tool("logrotate")
-    text = (PACKAGING / "etc/logrotate").read_text()
-    text = re.sub(r"homeport-cpe homeport$", "root root", text, flags=re.MULTILINE)
+    text = (PACKAGING / "etc" / name).read_text()
+    text = re.sub(r"homeport-(cpe|acs) homeport(-acs)?$", "root root", text, flags=re.MULTILINE)
     file = tmp_path / "logrotate"
     file.write_text(text)
     file.chmod(0o644)

@@ -228,8 +228,13 @@ class AcsSettings:
     login_hours: float = setting(12.0, "How long a login of a user lasts.", unit="hours")
     log_format: str = setting(
         "text",
-        "How the log on standard error is written: text (name=value) or json, one event a line.",
+        "How the log is written: text (name=value) or json, one event a line.",
         choices=("text", "json"),
+    )
+    log_file: Path | None = setting(
+        None,
+        "File for the log instead of standard error; one that logrotate has renamed is noticed and opened anew, by all"
+        " workers.",
     )
     log_level: str = setting("info", "The least that is logged.", choices=("debug", "info", "warning", "error"))
     trace_limit: int = setting(65_536, "How much of one message is kept in a session's history.", unit="bytes")

@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from homeport.acs import tls
+from homeport.acs import logs, tls
 from homeport.acs.app import TOKEN_FILE, AcsApp, no_room, write_addresses
 from homeport.acs.config import AcsSettings
-from homeport.acs.logs import configure
 from homeport.acs.ports import Ports, allow_connections, take_directory
 from homeport.acs.pulse import BEAT_EVERY
 from homeport.acs.services.shares import Board
@@ -30,7 +29,10 @@ _log = structlog.get_logger("homeport.acs")
 
 def main(settings: AcsSettings) -> int:
     """Run an ACS until SIGTERM or SIGINT; the exit code."""
-    configure(settings.log_format, settings.log_level, sys.stderr)
+    try:
+        logs.configure(settings.log_format, settings.log_level, sys.stderr, settings.log_file)
+    except ConfigError as e:
+        return _failed(e)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error is no file
         faulthandler.enable()  # systemd's watchdog, a broken library: the log shows where each thread was
     if not at_terminal():
@@ -51,8 +53,7 @@ def main(settings: AcsSettings) -> int:
 
 
 def _failed(e: HomeportError) -> int:
-    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the exit code tells
-        print(f"homeport acs: {e}", file=sys.stderr)  # noqa: T201 - the process's last word to its operator
+    logs.tell(f"homeport acs: {e}")
     return 2 if isinstance(e, ConfigError) else 1
 
 
@@ -97,6 +98,10 @@ def _run_workers(settings: AcsSettings) -> int:
                     board.died(number)
                     forget(settings.data_dir, number)
 
+        def turn() -> None:
+            notifier.alive()
+            logs.look()  # the parent writes seldom, and must not hold a file that was put aside until then
+
         def stopping() -> None:
             notifier.stopping()
             ports.close()  # when the workers have let go, too, who comes now is refused and not kept waiting
@@ -105,7 +110,7 @@ def _run_workers(settings: AcsSettings) -> int:
         gc.collect()
         gc.freeze()
         try:
-            return supervise(settings.workers, work, changed, told, turn=notifier.alive, stopping=stopping)
+            return supervise(settings.workers, work, changed, told, turn=turn, stopping=stopping)
         except OSError as e:
             raise StoreError(f"the workers cannot be started: {e}; look at memory, disk and limits") from e
         finally:
@@ -141,8 +146,13 @@ async def _run(
         _every(loop, BEAT_EVERY, tether.beat)
     elif notifier.every:
         _every(loop, notifier.every / 2, notifier.alive)
+
+    def renew() -> None:
+        logs.look()
+        app.renew()
+
     # Of several workers the parent has the terminal.
-    loop.add_signal_handler(signal.SIGHUP, end if tether is None and at_terminal() else app.renew)
+    loop.add_signal_handler(signal.SIGHUP, end if tether is None and at_terminal() else renew)
     if tether is not None:
         loop.add_reader(tether.parent, ended.set)  # a worker does not outlive its parent
     try:
