@@ -13,6 +13,7 @@ from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
 from homeport.acs.storage.sql import postgres_tasks
 from homeport.acs.storage.sql.postgres import PostgresStore
+from homeport.acs.storage.sql.postgres_link import SQL
 from homeport.acs.storage.sql.postgres_sheet import Job
 from homeport.acs.where import parse
 from homeport.errors import StoreError, StoreUnavailable
@@ -330,6 +331,53 @@ def test_a_node_whose_sign_of_life_is_late_does_not_take_its_own_tasks(url: str)
             await store.commit(unit(tasks=[TaskChange(a_task("t", status=TaskStatus.RUNNING, attempts=1), None)]))
             await store._link.fetch("UPDATE node SET seen = now() - interval '1 minute'")
             assert await store.interrupted_tasks(limit=9, now=0.0) == []
+
+    run(scene())
+
+
+def test_what_is_written_while_devices_are_read_ahead_is_seen_by_who_goes_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query may have looked before the commit: such a device is read anew, the others are not."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            await store.flush()
+            fetch, queries = store._link.fetch, []
+
+            async def late(sql: str, *values: Any) -> Any:
+                found = await fetch(sql, *values)
+                if sql == SQL["views"]:
+                    queries.append(sorted(values[0]))
+                    if len(queries) == 1:
+                        await store.commit(unit(patches=[(S1, {"tags": ("new",)})]))
+                return found
+
+            monkeypatch.setattr(store._link, "fetch", late)
+            seen: list[Any] = []
+            done = asyncio.Event()
+
+            def ready() -> None:
+                for id in (S1, S2, "S9"):
+                    looking = store.fresh(id)
+                    try:
+                        looking.send(None)
+                    except StopIteration as stop:
+                        seen.append(stop.value)
+                    else:
+                        looking.close()
+                        seen.append(asyncio.ensure_future(store.fresh(id)))
+                done.set()
+
+            store.read_ahead([S1, S2, "S9", S1], ready)
+            await done.wait()
+            assert isinstance(seen[0], asyncio.Future)
+            assert (await seen[0]).tags == ("new",)
+            assert seen[1].id == S2 and seen[2] is None
+            assert queries[0] == [S1, S2, "S9"]
+            assert all(asked == [S1] for asked in queries[1:])
+            await store.fresh(S2)
+            assert queries[-1] == [S2]  # what was read ahead is for those who waited for it
 
     run(scene())
 

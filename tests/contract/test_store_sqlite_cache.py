@@ -115,7 +115,9 @@ def test_devices_that_are_read_together_are_as_if_each_was_read_by_itself(
         assert store.absent("S005")
         store.touch("S005", {"last_inform": 500.0}, {})
         assert not store.absent("S005")
-        store.read_ahead([f"S{i:03}" for i in (*range(40), *range(20), 500)])
+        ready: list[bool] = []
+        store.read_ahead([f"S{i:03}" for i in (*range(40), *range(20), 500)], lambda: ready.append(True))
+        assert ready
         for i in range(32, 40):
             assert not store.absent(f"S{i:03}")
         for i in range(40):
@@ -129,8 +131,10 @@ def test_devices_that_are_read_together_are_as_if_each_was_read_by_itself(
             sql = f"EXPLAIN QUERY PLAN {hot_devices._hot_devices(count)}"
             assert not any("SCAN" in row[3] for row in store._read.execute(sql, ["S"] * count))
         await store.close()
+        store.read_ahead(["S001", "S002"], lambda: ready.append(False))
+        assert ready == [True, False]
         with pytest.raises(StoreUnavailable):
-            store.read_ahead(["S001", "S002"])
+            await store.device("S001")
 
     asyncio.run(scene())
 

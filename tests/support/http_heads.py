@@ -54,7 +54,7 @@ class Porter:
         self.held = Held(10_000)
         self.live = LiveSessions()
         self.requests: list[HttpRequest] = []
-        self.gathering = Gathering(lambda ids: None, lambda go_on: None)
+        self.gathering = Gathering(lambda ids, ready: None, lambda go_on: None)
 
     def limit_for(self, cookie: str, host: str, port: int) -> int:
         return 2_000 if "hp=" in cookie else self.body_limit

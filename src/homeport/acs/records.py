@@ -209,6 +209,16 @@ class Told(Mapping[str, str | None]):
         """The same as a dictionary holds."""
         return cls(numbered(tuple(texts)), tuple(texts.values()))
 
+    def but(self, texts: Mapping[str, str]) -> "Told":
+        """The same, with these instead or besides."""
+        places = self.places
+        if not places.keys() >= texts.keys():
+            return Told.of({**self, **texts})
+        changed = list(self.texts)
+        for path, text in texts.items():
+            changed[places[path]] = text
+        return Told(places, changed)
+
     def __getitem__(self, path: str) -> str | None:
         return self.texts[self.places[path]]
 

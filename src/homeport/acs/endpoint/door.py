@@ -340,9 +340,10 @@ class Door:
         problem = identity_problem(received.inform)
         if problem:
             return self._fault(session, FaultCode.ACS_INVALID_ARGUMENTS, problem)
-        if self.gathering.by_hand and self._hub.store.absent(id := identity(received.inform)):
+        id = identity(received.inform)
+        if self.gathering.by_hand and self._hub.store.absent(id):
             await self.gathering.row(id)
-        id, known = await self._sessions.known(received.inform)
+        known = await self._sessions.known(id)
         credential = login.credential
         if credential is not None and credential.device and credential.device != id:
             await self._claims.mistaken(credential, id, request.host)

@@ -229,12 +229,12 @@ class CwmpServer:
     async def stop(self, grace: float = 3.0) -> None:
         """Take no more connections, let running answers out, close."""
         self.stopping = True
-        self.gathering.go_on()
         if self._timer is not None:
             self._timer.cancel()
         self.accept_fewer(1)
         if self._server is not None:
             self._server.close()
+        await self.gathering.finish(grace)
         if self._answers:
             await asyncio.wait(self._answers, timeout=grace)
         self.accept_fewer(1)  # of what was being begun

@@ -61,8 +61,9 @@ class Sessions(Turns):
 
     def __init__(self, hub: Hub, files: Files, leases: Leases) -> None:
         super().__init__(hub, files, leases)
-        # A device that was called for a task may be here before this process has heard of that task from the one that made it.
-        self._known = hub.store.device if hub.peers is None else hub.store.fresh
+        self.known = hub.store.device if hub.peers is None else hub.store.fresh
+        """What is known of the device with this id. One that was called for a task may be here before this process has heard of that
+        task from the one that made it."""
         self._wants = wants_of(hub.settings)
         self._at_first = hub.settings.discover == "first-contact"
         self._policies = {trusted: self._policy(trusted) for trusted in (False, True)}
@@ -76,11 +77,6 @@ class Sessions(Turns):
         if group is None:
             return self._policies[trusted]
         return Policy(self._wants, group.state, group.tags, at_first=self._at_first)
-
-    async def known(self, inform: m.Inform) -> tuple[str, DeviceRecord | None]:
-        """Who sends this Inform, and what is known of it."""
-        id = identity(inform)
-        return id, await self._known(id)
 
     async def login_used(self, given: CredentialRecord) -> None:
         """The device has logged in with what it was given: from now on nothing else opens for it. Raises StoreUnavailable."""
@@ -188,7 +184,8 @@ class Sessions(Turns):
         group: GroupLogin | None,
         failed: UnitOfWork,
     ) -> Work:
-        id, known = await self.known(inform)
+        id = identity(inform)
+        known = await self.known(id)
         if known is None and failed.devices:
             raise StoreUnavailable(f"the device {id} could not be stored")
         return await self.inform(inform, known, urn=urn, address=address, trusted=trusted, shared=shared, group=group)

@@ -295,10 +295,13 @@ class Store(Protocol):
     # --- devices ---
 
     def absent(self, id: str) -> bool:
-        """Whether `read_ahead` would spare a look at the disk for this device."""
+        """Whether `read_ahead` would spare who asks for this device now a look at the disk."""
 
-    def read_ahead(self, ids: Sequence[str]) -> None:
-        """Read these devices in one step, so that the next look at each needs none. Raises StoreError."""
+    def read_ahead(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        """Read these devices in one step and call `ready`, at once or later: who asks for one of them inside that need not wait.
+
+        What went wrong is told to who asks for the device.
+        """
 
     async def device(self, id: str) -> DeviceRecord | None:
         """The device."""

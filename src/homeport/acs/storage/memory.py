@@ -1,7 +1,7 @@
 """The reference store: dictionaries. For tests and for trying things out; it forgets everything at the end."""
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -237,8 +237,8 @@ class MemoryStore:
     def absent(self, id: str) -> bool:
         return False
 
-    def read_ahead(self, ids: Sequence[str]) -> None:
-        pass
+    def read_ahead(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        ready()
 
     async def device(self, id: str) -> DeviceRecord | None:
         return self._devices.get(id)

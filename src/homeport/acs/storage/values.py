@@ -21,6 +21,15 @@ _decode_pieces = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_delta = msgspec.msgpack.Decoder(dict[str, StoredValue]).decode
 
 
+class _Text(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A `StoredValue`, of which only the text is read."""
+
+    value: str | None
+
+
+_decode_texts = msgspec.msgpack.Decoder(dict[str, _Text]).decode
+
+
 class _Packed(msgspec.Struct, array_like=True):
     """v: values in the order of the path list. Their times are seconds since 1970.
 
@@ -381,6 +390,12 @@ def unpack_delta(blob: bytes) -> dict[str, StoredValue]:
     """The values that `pack_delta` packed."""
     intern = sys.intern  # devices of one make tell the same names
     return {intern(path): value for path, value in _decode_delta(blob).items()}
+
+
+def delta_texts(blob: bytes) -> dict[str, str | None]:
+    """Their texts alone."""
+    intern = sys.intern
+    return {intern(path): one.value for path, one in _decode_texts(blob).items()}
 
 
 def pack_paths(rows: Sequence[tuple[str, str, bool | None]]) -> bytes:

@@ -6,7 +6,7 @@ A device leaves the cache only when nothing of it is missing on the disk.
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from operator import itemgetter
 from typing import Any, Final
@@ -332,7 +332,15 @@ class HotDevices(SqliteReads):
     def absent(self, id: str) -> bool:
         return id not in self._hots
 
-    def read_ahead(self, ids: Sequence[str]) -> None:
+    def read_ahead(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        try:
+            self._load_all(ids)
+        except StoreError:
+            pass  # each is told by itself when it reads its own
+        ready()
+
+    def _load_all(self, ids: Sequence[str]) -> None:
+        """Bring these devices into the cache, where it takes more than one step otherwise. Raises StoreUnavailable."""
         hots = self._hots
         absent = list(dict.fromkeys([id for id in ids if id not in hots]))
         if len(absent) < 2:

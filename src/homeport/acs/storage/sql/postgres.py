@@ -254,35 +254,46 @@ class PostgresStore(PostgresTasks):
                 return found, now
             # Some of it was written meanwhile: behind what the reading saw, as far as is known here.
 
-    async def _view(self, id: str) -> View:
-        await self._settled()
-        return await self._views.get(id)
+    async def _view(self, id: str) -> tuple[View, Sequence[Touch]]:
+        """What is read of a device, and what was touched of it and may be missing there."""
+
+        async def read() -> View:
+            await self._settled()
+            return await self._views.get(id)
+
+        return await self._newest(id, read)
+
+    def _at_hand(self, id: str) -> View | None:
+        """What was read of a device a moment ago, where that serves."""
+        return self._views.at_hand(id) if not self._on_way else None
 
     def absent(self, id: str) -> bool:
-        return False
+        return not self._on_way and storable(id)
 
-    def read_ahead(self, ids: Sequence[str]) -> None:
-        pass
+    def read_ahead(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        self._views.read_ahead(ids, ready)
 
     async def device(self, id: str) -> DeviceRecord | None:
-        view, touched = await self._newest(id, lambda: self._view(id))
-        record = view.record
-        if record is not None:
-            for fields, _ in touched:
-                record = replace(record, **timely(record, fields))
-        return record
+        view = self._at_hand(id)
+        return _as_touched(view, self._behind.of(id)) if view is not None else _as_touched(*await self._view(id))
 
     async def fresh(self, id: str) -> DeviceRecord | None:
+        view = self._views.ahead(id) if not self._on_way else None
+        if view is not None:
+            return _as_touched(view, self._behind.of(id))
         await self._settled()
         self._views.forget(id)  # a notice of another node's commit may still be on its way
         return await self.device(id)
 
     async def reported(self, id: str) -> Told:
-        view, touched = await self._newest(id, lambda: self._view(id))
-        out = {path: value.value for path, value in view.reported.items()}
-        for _, values in touched if view.record is not None else ():
-            out.update((path, value.value) for path, value in values.items() if value.value is not None)
-        return Told.of(out)
+        at_hand = self._at_hand(id)
+        view, touched = (at_hand, self._behind.of(id)) if at_hand is not None else await self._view(id)
+        told = view.told
+        if not touched or view.record is None:
+            return told
+        for _, values in touched:
+            told = told.but({path: value.value for path, value in values.items() if value.value is not None})
+        return told
 
     async def values(self, id: str, path: str = "") -> dict[str, StoredValue]:
         await self._settled()
@@ -370,7 +381,8 @@ class PostgresStore(PostgresTasks):
         return Figures(count, task.created if task is not None else 0.0, size)
 
     async def open_tasks(self, device: str) -> Sequence[TaskRecord]:
-        return (await self._view(device)).tasks
+        view = self._at_hand(device)
+        return (view or (await self._view(device))[0]).tasks
 
     # --- house-keeping ---
 
@@ -420,6 +432,15 @@ def _without_histories(unit: UnitOfWork) -> UnitOfWork:
         if name not in ("sessions", "released"):
             setattr(rest, name, getattr(unit, name))
     return rest
+
+
+def _as_touched(view: View, touched: Sequence[Touch]) -> DeviceRecord | None:
+    """The device of a view, with what was touched since, oldest first."""
+    record = view.record
+    if record is not None:
+        for fields, _ in touched:
+            record = replace(record, **timely(record, fields))
+    return record
 
 
 def _nothing(path: str) -> None:

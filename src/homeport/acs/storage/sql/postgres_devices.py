@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
+from homeport.acs.records import NOTHING_TOLD, DeviceRecord, StoredValue, TaskRecord, Told
 from homeport.acs.storage.interface import SessionChange, UnitOfWork
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.damage import readable, unreadable
 from homeport.acs.storage.sql.postgres_link import SQL, Link, Row, storable
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, Touched
-from homeport.acs.storage.sql.postgres_values import told
+from homeport.acs.storage.sql.postgres_values import told_texts
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.values import DAMAGED, merged
 from homeport.errors import StoreUnavailable
@@ -33,22 +33,33 @@ MOST_DEFERRED: Final = 2_000
 class View:
     """What was read of one device: hot row, delta and open tasks. record: None where there is no such device."""
 
-    __slots__ = ("read_at", "record", "reported", "tasks")
+    __slots__ = ("_delta", "_told", "read_at", "record", "tasks")
 
     def __init__(self, read_at: float, row: Row | None = None) -> None:
         """read_at: seconds, monotonic. Raises StoreError where the row is damaged."""
         self.read_at = read_at
         self.record: DeviceRecord | None = None
-        self.reported: dict[str, StoredValue] = {}
         self.tasks: tuple[TaskRecord, ...] = ()
+        self._told = NOTHING_TOLD
+        self._delta: bytes | None = None
         if row is None:
             return
         try:
             self.record = rows.device(row)
         except DAMAGED as e:
             raise unreadable(f"the device {row[1]}", e) from e
-        self.tasks = tuple(readable(rows.task, row[17], "a task"))
-        self.reported = told(row[1], row[16])
+        tasks = row[17]
+        if tasks:
+            self.tasks = tuple(readable(rows.task, tasks, "a task"))
+        self._delta = row[16]
+
+    @property
+    def told(self) -> Told:
+        """The texts of its delta."""
+        if self._delta:
+            assert self.record is not None
+            self._told, self._delta = told_texts(self.record.id, self._delta), None
+        return self._told
 
 
 class Views:
@@ -59,23 +70,42 @@ class Views:
         self._notified = notified
         self._views: dict[str, View] = {}
         self._wanted: dict[str, asyncio.Future[View]] = {}
+        self._gathered: list[tuple[Sequence[str], Callable[[], None]]] = []
+        self._ahead: dict[str, View | Exception] = {}  # of those who are about to go on
         self._asked: set[str] = set()  # devices of the query that is on its way, which nobody has written meanwhile
         self._reading: asyncio.Task[None] | None = None
 
-    async def get(self, id: str) -> View:
-        """The device as last read, where that was a moment ago and nobody has written it since; else read now. Raises StoreError."""
+    def at_hand(self, id: str) -> View | None:
+        """The device as last read, where that was a moment ago and nobody has written it since."""
         view = self._views.get(id)
-        if view is not None and self._notified() and time.monotonic() - view.read_at < VIEW_AGE:
+        if view is None or time.monotonic() - view.read_at >= VIEW_AGE or not self._notified():
+            return None
+        return view
+
+    async def get(self, id: str) -> View:
+        """The device as it is at hand, else read now. Raises StoreError."""
+        view = self.at_hand(id)
+        if view is not None:
             return view
         if not storable(id):
             return View(0.0)
         future = self._wanted.get(id)
         if future is None:
-            loop = asyncio.get_running_loop()
-            future = self._wanted[id] = loop.create_future()
-            if self._reading is None or self._reading.done():
-                self._reading = loop.create_task(self._read())
+            future = self._wanted[id] = asyncio.get_running_loop().create_future()
+            self._read_soon()
         return await asyncio.shield(future)
+
+    def read_ahead(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        """Read the devices anew and call `ready`, inside which they are `ahead`; but for those that are written meanwhile."""
+        self._gathered.append((ids, ready))
+        self._read_soon()
+
+    def ahead(self, id: str) -> View | None:
+        """The device as it was read for who asks now, and for nobody before; None where it was not. Raises StoreError."""
+        found = self._ahead.get(id)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def missing(self, id: str) -> bool:
         """Whether the last reading found no such device."""
@@ -85,11 +115,13 @@ class Views:
     def forget(self, id: str) -> None:
         """Have the device read anew: it has been written, or may have been."""
         self._views.pop(id, None)
+        self._ahead.pop(id, None)
         self._asked.discard(id)
 
     def clear(self) -> None:
         """Have all devices read anew: notices may have been missed."""
         self._views.clear()
+        self._ahead.clear()
         self._asked.clear()
 
     async def stop(self) -> None:
@@ -97,36 +129,66 @@ class Views:
         if self._reading is not None:
             await asyncio.gather(self._reading, return_exceptions=True)
 
+    def _read_soon(self) -> None:
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+
     async def _read(self) -> None:
         """One query at a time, each for all devices that are asked for meanwhile."""
-        while self._wanted:
+        loop = asyncio.get_running_loop()
+        while self._wanted or self._gathered:
             wanted, self._wanted = self._wanted, {}
-            self._asked = set(wanted)
-            try:
-                row_of = {row[1]: row for row in await self._link.fetch(SQL["views"], list(wanted))}
-            except Exception as e:
-                for future in wanted.values():
-                    _fail(future, e)
-                continue
-            now = time.monotonic()
+            gathered, self._gathered = self._gathered, []
+            ahead = {id for ids, _ in gathered for id in ids}
+            self._asked = ahead.union(wanted)
+            found = await self._found(list(self._asked))
+            for id in ahead:
+                if id in self._asked or isinstance(
+                    found[id], Exception
+                ):  # else it was written meanwhile: it is read anew
+                    self._ahead[id] = found[id]
+            if self._notified():
+                self._views |= {id: one for id, one in found.items() if isinstance(one, View) and id in self._asked}
+                while len(self._views) > VIEWS:
+                    del self._views[next(iter(self._views))]
             for id, future in wanted.items():
-                try:
-                    view = View(now, row_of.get(id))
-                except Exception as e:  # of this device alone
-                    _fail(future, e)
-                    continue
-                if self._notified() and id in self._asked:
-                    self._views[id] = view
-                if not future.done():
-                    future.set_result(view)
-            while len(self._views) > VIEWS:
-                del self._views[next(iter(self._views))]
+                _tell(future, found[id])
+            for gathered_ids, ready in gathered:
+                loop.call_soon(
+                    self._go_on, gathered_ids, ready
+                )  # not in this task: who goes on may set himself a time limit
         self._asked.clear()
 
+    async def _found(self, ids: list[str]) -> dict[str, View | Exception]:
+        """Each of the devices as it is now, or why it could not be read."""
+        try:
+            row_of = {row[1]: row for row in await self._link.fetch(SQL["views"], ids)}
+        except Exception as e:
+            return dict.fromkeys(ids, e)
+        now = time.monotonic()
+        found: dict[str, View | Exception] = {}
+        for id in ids:
+            try:
+                found[id] = View(now, row_of.get(id))
+            except Exception as e:  # of this device alone
+                found[id] = e
+        return found
 
-def _fail(future: "asyncio.Future[View]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+    def _go_on(self, ids: Sequence[str], ready: Callable[[], None]) -> None:
+        try:
+            ready()
+        finally:
+            for id in ids:
+                self._ahead.pop(id, None)
+
+
+def _tell(future: "asyncio.Future[View]", found: View | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(found, View):
+        future.set_result(found)
+    else:
+        future.set_exception(found)
         future.exception()  # read here once: who asked may have gone
 
 
@@ -170,9 +232,11 @@ class WriteBehind:
 
     def of(self, device: str) -> Sequence[Touch]:
         """What was touched of the device and may not be on the disk, oldest first."""
-        if not self._leaving and device not in self._touched:
-            return ()
-        return [t[device] for t in (*self._leaving, self._touched) if device in t]
+        touched = self._touched.get(device)
+        if self._leaving:
+            leaving = [t[device] for t in self._leaving if device in t]
+            return leaving if touched is None else [*leaving, touched]
+        return () if touched is None else (touched,)
 
     def drain(self, writer: GroupWriter, devices: Iterable[str] | None = None) -> "list[asyncio.Future[None]]":
         """All that waits, or what was touched of these devices, on its way to the disk."""

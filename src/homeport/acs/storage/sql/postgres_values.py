@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
-from homeport.acs.records import StoredValue
+from homeport.acs.records import StoredValue, Told
 from homeport.acs.slices import Work, in_slices
 from homeport.acs.storage.sql.bulk import BULK_BYTES
 from homeport.acs.storage.sql.damage import unreadable
@@ -18,6 +18,7 @@ from homeport.acs.storage.values import (
     NO_PATHS,
     Column,
     Paths,
+    delta_texts,
     merged,
     unpack_delta,
     unpack_paths,
@@ -32,6 +33,8 @@ TOO_FAST: Final = "the lists of the devices' parameters change too fast to be re
 
 LOOKUPS_AT_ONCE: Final = 16
 """Devices in one piece of work: a millisecond."""
+
+T = TypeVar("T")
 
 Lookup = Callable[[str], str | None]
 """path -> value."""
@@ -174,10 +177,17 @@ def column(id: str, paths: Paths | None, values: bytes | None) -> Column:
 
 def told(id: str, delta: bytes | None) -> dict[str, StoredValue]:
     """What the device told since its values were written. What is damaged is empty: the device tells it again."""
-    if not delta:
-        return {}
+    return _of_delta(unpack_delta, id, delta) if delta else {}
+
+
+def told_texts(id: str, delta: bytes) -> Told:
+    """The texts of the same."""
+    return Told.of(_of_delta(delta_texts, id, delta))
+
+
+def _of_delta(unpack: Callable[[bytes], dict[str, T]], id: str, delta: bytes) -> dict[str, T]:
     try:
-        return unpack_delta(delta)
+        return unpack(delta)
     except DAMAGED as e:
         _log.error(
             "what a device told lately cannot be read; run homeport acs db check",
