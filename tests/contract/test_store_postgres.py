@@ -1,15 +1,12 @@
 """What PostgreSQL adds to the contract: several nodes on one database, and a server that goes away and comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
 from homeport.acs.records import DeviceRecord, EventRecord, LeaseRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
-from homeport.acs.storage.interface import Conflict, TaskChange, UnitOfWork, ValuesChange
+from homeport.acs.storage.interface import Conflict, TaskChange, ValuesChange
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
 from homeport.acs.storage.sql.postgres_link import safe_url
 from homeport.acs.storage.sql.postgres_writer import NOTE_MOST, notes
@@ -17,6 +14,8 @@ from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.where import parse
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
+from support.postgres_stores import open_stores, run, until, without_an_answer
+from support.store_rows import unit
 
 pytestmark = [pytest.mark.postgres, needs_postgres]
 
@@ -28,27 +27,6 @@ def url() -> str:
     return shared_server().new_database()
 
 
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(40):
-            await scene
-
-    asyncio.run(limited())
-
-
-@asynccontextmanager
-async def nodes(url: str, count: int = 2, **options: Any) -> AsyncIterator[list[PostgresStore]]:
-    """So many open stores on one database, which know each other."""
-    stores = [PostgresStore(url, node=f"n{i}", **options) for i in range(count)]
-    await asyncio.gather(*(store.open() for store in stores))
-    while not all(store.channel.listening for store in stores):
-        await asyncio.sleep(0)
-    try:
-        yield stores
-    finally:
-        await asyncio.gather(*(store.close() for store in stores))
-
-
 def a_device(serial: str = "S1") -> DeviceRecord:
     return DeviceRecord(id=serial, oui="00D0F1", product_class="", serial_number=serial)
 
@@ -57,35 +35,22 @@ def a_task(id: str = "t", **fields: Any) -> TaskRecord:
     return TaskRecord(id=id, device="S1", rpc="Reboot", args={}, **fields)
 
 
-def unit(**lists: list[Any]) -> UnitOfWork:
-    made = UnitOfWork()
-    for name, rows in lists.items():
-        getattr(made, name).extend(rows)
-    return made
-
-
-async def until(condition: Any) -> None:
-    """Return when the condition holds; the time limit is that of the scene."""
-    while not condition():
-        await asyncio.sleep(0)
-
-
 def test_nodes_that_open_at_once_share_one_layout(url: str) -> None:
     """The migrations run once, whoever comes first."""
 
     async def scene() -> None:
-        async with nodes(url, 4) as (first, *_):
+        async with open_stores(url, 4) as (first, *_):
             applied = (await first._link.fetch("SELECT count(*) FROM layout"))[0][0]
             assert applied == len(migrations(MIGRATIONS))
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_two_nodes_do_not_undo_each_other(url: str) -> None:
     """Fields and values that two nodes change in the same moment are all there, however often both read before."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             await a.commit(unit(devices=[a_device()]))
             for i in range(40):
                 await asyncio.gather(a.device("S1"), b.device("S1"))
@@ -102,7 +67,7 @@ def test_two_nodes_do_not_undo_each_other(url: str) -> None:
                 assert (found.model, found.provisioning_code) == ("m39", "p39")
                 assert len(await store.values("S1")) == 40 + 40 + 50 + 4
 
-    run(scene())
+    run(scene(), 40)
 
 
 def _value(device: str, name: str) -> ValuesChange:
@@ -113,7 +78,7 @@ def test_a_device_that_two_nodes_meet_at_once_is_made_once(url: str) -> None:
     """One of them is told of the conflict, and neither spoils the other units of its group."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             for i in range(10):
                 jobs = [s.commit(unit(devices=[a_device(f"{i}")])) for s in (a, b)]
                 jobs += [s.commit(unit(devices=[a_device(f"{i}-{s.node}")])) for s in (a, b)]
@@ -122,14 +87,14 @@ def test_a_device_that_two_nodes_meet_at_once_is_made_once(url: str) -> None:
                 assert outcome[2:] == [None, None]
             assert await a.device_count() == 30
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_commit_is_seen_at_the_other_node_which_is_told_of_it(url: str) -> None:
     """What a node has read is dropped when another changes it, and who waits there for the task is woken."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             await a.commit(unit(devices=[a_device()]))
             told: list[tuple[str, str]] = []
             b.on_change = lambda task, device: told.append((task, device))
@@ -142,14 +107,14 @@ def test_a_commit_is_seen_at_the_other_node_which_is_told_of_it(url: str) -> Non
             await until(lambda: ("", "S1") in told)
             assert await b.device("S1") is None
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_device_under_another_id_is_seen_at_the_other_node(url: str) -> None:
     """Both ids are told: the tasks that a node has read under the old one are not done there any more."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             told: list[tuple[str, str]] = []
             b.on_change = lambda task, device: told.append((task, device))
             await a.commit(unit(devices=[a_device(), a_device("S2")], tasks=[TaskChange(a_task(), None)]))
@@ -164,14 +129,14 @@ def test_a_device_under_another_id_is_seen_at_the_other_node(url: str) -> None:
             with pytest.raises(Conflict, match="belongs to the device S2"):
                 await b.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING), QUEUED)]))
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_node_that_was_overtaken_cannot_end_the_next_attempt(url: str) -> None:
     """Its session is dead without its knowing; the task runs at another node, and only that one may say how it ends."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
             first = a_task(status=TaskStatus.RUNNING, phase=TaskPhase.SENT, attempts=1)
             await a.commit(unit(tasks=[TaskChange(first, QUEUED)]))
@@ -183,14 +148,14 @@ def test_a_node_that_was_overtaken_cannot_end_the_next_attempt(url: str) -> None
             await b.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.DONE, attempts=2), RUNNING)]))
             assert (await a.task("t")) == a_task(status=TaskStatus.DONE, attempts=2)
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_starting_node_leaves_the_tasks_of_living_nodes_alone(url: str) -> None:
     """Only tasks of nodes that gave no sign of life for a while were interrupted, and only one node takes them over."""
 
     async def scene() -> None:
-        async with nodes(url, 3) as (a, b, c):
+        async with open_stores(url, 3) as (a, b, c):
             await a.commit(unit(devices=[a_device()], tasks=[TaskChange(a_task(), None)]))
             await a.commit(unit(tasks=[TaskChange(a_task(status=TaskStatus.RUNNING, attempts=1), QUEUED)]))
             assert await b.interrupted_tasks(limit=10, now=0.0) == []
@@ -201,7 +166,7 @@ def test_a_starting_node_leaves_the_tasks_of_living_nodes_alone(url: str) -> Non
             taken = await asyncio.gather(b.interrupted_tasks(limit=10, now=0.0), c.interrupted_tasks(limit=10, now=0.0))
             assert sorted(len(t) for t in taken) == [0, 1]
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str) -> None:
@@ -209,7 +174,7 @@ def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str)
 
     async def scene() -> None:
         server = shared_server()
-        async with nodes(url, 1, write_behind=0.02) as (store,):
+        async with open_stores(url, 1, write_behind=0.02) as (store,):
             await store.commit(unit(devices=[a_device()]))
             store.touch("S1", {"last_inform": 5.0}, {"Device.X": StoredValue("1")})
             server.stop(hard=True)
@@ -234,7 +199,7 @@ def test_a_server_that_goes_away_is_told_and_service_resumes_by_itself(url: str)
             assert list(await store.values("S1")) == ["Device.X", "Device.Y"]
             await until(lambda: store.channel.listening)
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_while_the_server_is_away_nobody_queues(url: str) -> None:
@@ -242,7 +207,7 @@ def test_while_the_server_is_away_nobody_queues(url: str) -> None:
 
     async def scene() -> None:
         server = shared_server()
-        async with nodes(url, 1, write_behind=0.01) as (store,):
+        async with open_stores(url, 1, write_behind=0.01) as (store,):
             await store.commit(unit(devices=[a_device()]))
             assert store._writer is not None
             server.stop(hard=True)
@@ -257,7 +222,7 @@ def test_while_the_server_is_away_nobody_queues(url: str) -> None:
             await until(lambda: store.trouble is None)
             assert await store.device("S1") == a_device()
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_connections_that_broke_unused_are_not_felt(url: str) -> None:
@@ -265,7 +230,7 @@ def test_connections_that_broke_unused_are_not_felt(url: str) -> None:
 
     async def scene() -> None:
         server = shared_server()
-        async with nodes(url, 1, write_behind=60) as (store,):
+        async with open_stores(url, 1, write_behind=60) as (store,):
             await store.commit(unit(devices=[a_device()]))
             await store.task("t")
             server.stop()
@@ -274,40 +239,25 @@ def test_connections_that_broke_unused_are_not_felt(url: str) -> None:
             await store.commit(unit(patches=[("S1", {"model": "m"})]))
             assert store.trouble is None
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_commit_whose_answer_is_lost_is_asked_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection breaks just after the server took the COMMIT: the unit is written, so nobody is told that it failed."""
 
     async def scene() -> None:
-        async with nodes(url, 1, write_behind=60) as (store,):
-            assert store._writer is not None
-            connection = store._writer._connection
-            execute = connection.execute
-
-            async def cut(query: str, *values: Any) -> Any:
-                answer = await execute(query, *values)
-                if query == "COMMIT":
-                    connection.terminate()
-                    raise asyncpg.ConnectionDoesNotExistError("cut")
-                return answer
-
-            monkeypatch.setattr(asyncpg.Connection, "execute", lambda self, query, *values: cut(query, *values))
-            commit = asyncio.ensure_future(store.commit(unit(devices=[a_device()])))
-            await until(connection.is_closed)
-            monkeypatch.undo()
-            await commit
+        async with open_stores(url, 1, write_behind=60) as (store,):
+            await without_an_answer(store, monkeypatch, store.commit(unit(devices=[a_device()])))
             assert await store.device("S1") == a_device()
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_commits_of_the_same_moment_share_a_transaction(url: str) -> None:
     """Group commit: many units, few transactions."""
 
     async def scene() -> None:
-        async with nodes(url, 1) as (store,):
+        async with open_stores(url, 1) as (store,):
             await store.commit(unit(devices=[a_device(f"S{i}") for i in range(200)]))
             before = store.group_commits
             await asyncio.gather(*(store.commit(unit(patches=[(f"S{i}", {"model": "m"})])) for i in range(200)))
@@ -315,14 +265,14 @@ def test_commits_of_the_same_moment_share_a_transaction(url: str) -> None:
             assert units >= 200
             assert groups <= 10
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_texts_that_postgresql_cannot_hold_do_no_harm(url: str) -> None:
     """A NUL or half a surrogate pair is found nowhere, is replaced in a column, and stands only against its own unit."""
 
     async def scene() -> None:
-        async with nodes(url, 1) as (store,):
+        async with open_stores(url, 1) as (store,):
             await store.commit(unit(devices=[a_device()]))
             for text in ("S1\0", "\ud800"):
                 assert await store.device(text) is None
@@ -343,19 +293,19 @@ def test_texts_that_postgresql_cannot_hold_do_no_harm(url: str) -> None:
             await store.commit(unit(events=[event]))
             assert (await store.events_of("S1", limit=1, cursor=None)).items == (event,)
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_database_of_a_newer_homeport_is_left_alone(url: str) -> None:
     """An unknown layout is refused with the cure, not guessed at."""
 
     async def scene() -> None:
-        async with nodes(url, 1) as (store,):
+        async with open_stores(url, 1) as (store,):
             await store._link.fetch("INSERT INTO layout (number) VALUES (999)")
         with pytest.raises(StoreError, match="newer Homeport"):
             await PostgresStore(url).open()
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_a_database_that_is_not_there_is_named_without_the_password() -> None:
@@ -378,7 +328,7 @@ def test_a_word_reaches_all_other_nodes_and_a_node_that_has_gone_is_known_to_be_
 
     async def scene() -> None:
         heard: list[tuple[str, str]] = []
-        async with nodes(url, 3) as (a, b, c):
+        async with open_stores(url, 3) as (a, b, c):
             for store in (a, b, c):
                 store.channel.heard = lambda text, node=store.node: heard.append((node, text))
             words = [f"word {n} " + "x" * 100 for n in range(200)]
@@ -393,14 +343,14 @@ def test_a_word_reaches_all_other_nodes_and_a_node_that_has_gone_is_known_to_be_
                 while await a.channel.alive("n1"):
                     await asyncio.sleep(0)
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_two_nodes_that_want_one_session_do_not_both_get_it(url: str) -> None:
     """The lease is taken by one; the other is told that it came too late."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             lease = LeaseRecord(device="S1", session="s", cookie="c", node="gone", until=1.0, state=b"")
             await a.commit(unit(devices=[a_device()], leases=[lease]))
             taken = await asyncio.gather(a.take_lease(lease), b.take_lease(lease))
@@ -412,14 +362,14 @@ def test_two_nodes_that_want_one_session_do_not_both_get_it(url: str) -> None:
             over = await asyncio.gather(*(s.expired_leases(now=2.0, limit=9, living=[]) for s in (a, b)))
             assert sorted(map(len, over)) == [0, 1]
 
-    run(scene())
+    run(scene(), 40)
 
 
 def test_who_asks_for_a_device_anew_sees_what_another_node_has_just_committed(url: str) -> None:
     """The notice of it may still be on its way; a session may go by what was read a moment ago, a person may not."""
 
     async def scene() -> None:
-        async with nodes(url) as (a, b):
+        async with open_stores(url) as (a, b):
             await a.commit(unit(devices=[a_device()]))
             while await b.device("S1") is None:
                 await asyncio.sleep(0)
@@ -430,4 +380,4 @@ def test_who_asks_for_a_device_anew_sees_what_another_node_has_just_committed(ur
             assert found is not None
             assert found.tags == ("new",)
 
-    run(scene())
+    run(scene(), 40)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -18,6 +18,7 @@ from homeport.acs.storage.sql.postgres_sheet import Job
 from homeport.acs.where import parse
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
+from support.postgres_stores import open_stores, run, without_an_answer
 from support.store_rows import a_device, a_task, unit
 
 pytestmark = [pytest.mark.postgres, needs_postgres]
@@ -31,27 +32,13 @@ def url() -> str:
     return shared_server().new_database()
 
 
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(10):
-            await scene
-
-    asyncio.run(limited())
-
-
 @contextlib.asynccontextmanager
 async def a_store(url: str, **options: Any) -> AsyncIterator[PostgresStore]:
     """An open store with two devices, which writes nothing by itself."""
-    store = PostgresStore(url, write_behind=60, **options)
-    await store.open()
-    while not store.channel.listening:
-        await asyncio.sleep(0)
-    await store.commit(unit(deleted_devices=[S1, S2]))
-    await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
-    try:
+    async with open_stores(url, 1, write_behind=60, **options) as (store,):
+        await store.commit(unit(deleted_devices=[S1, S2]))
+        await store.commit(unit(devices=[a_device("S1"), a_device("S2")]))
         yield store
-    finally:
-        await store.close()
 
 
 def after_statements(
@@ -217,27 +204,13 @@ def test_a_lost_answer_to_a_commit_makes_no_conflict_a_success(url: str, monkeyp
     async def scene() -> None:
         async with a_store(url) as store:
             await store.commit(unit(tasks=[TaskChange(a_task("t"), None)]))
-            assert store._writer is not None
-            connection = store._writer._connection
-            execute = connection.execute
-
-            async def cut(query: str, *values: Any) -> Any:
-                answer = await execute(query, *values)
-                if query == "COMMIT":
-                    connection.terminate()
-                    raise asyncpg.ConnectionDoesNotExistError("cut")
-                return answer
-
-            monkeypatch.setattr(asyncpg.Connection, "execute", lambda self, query, *values: cut(query, *values))
             units = [
                 unit(patches=[(S1, {"model": "written"})]),
                 unit(tasks=[TaskChange(a_task("t", status=TaskStatus.RUNNING), DONE)]),
             ]
             commits = asyncio.gather(*(store.commit(u) for u in units), return_exceptions=True)
-            while not connection.is_closed():
-                await asyncio.sleep(0)
-            monkeypatch.undo()
-            assert [type(outcome) for outcome in await commits] == [type(None), Conflict]
+            outcomes = await without_an_answer(store, monkeypatch, commits)
+            assert [type(outcome) for outcome in outcomes] == [type(None), Conflict]
             found = await store.fresh(S1)
             assert found is not None and found.model == "written"
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -26,6 +26,7 @@ from homeport.acs.storage.sql import (
 from homeport.acs.storage.sql.postgres import PostgresStore
 from homeport.errors import StoreError, StoreUnavailable
 from support.postgres import needs_postgres, shared_server
+from support.postgres_stores import open_stores, run, until
 from support.silent_network import silent_network
 from support.store_rows import a_device, a_task, unit
 
@@ -40,33 +41,14 @@ def url() -> str:
     return shared_server().new_database()
 
 
-def run(scene: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(6):
-            await scene
-
-    asyncio.run(limited())
-
-
 @contextlib.asynccontextmanager
 async def nodes(url: str, count: int = 1, **options: Any) -> AsyncIterator[list[PostgresStore]]:
     """So many open stores, which hear each other, and one device."""
-    stores = [PostgresStore(url, node=f"n{i}", write_behind=60, **options) for i in range(count)]
-    for store in stores:
-        await store.open()
-        await until(lambda store=store: store.channel.listening)
-    with contextlib.suppress(StoreError):
-        await stores[0].commit(unit(deleted_devices=[S1]))
-    await stores[0].commit(unit(devices=[a_device()]))
-    try:
+    async with open_stores(url, count, write_behind=60, **options) as stores:
+        with contextlib.suppress(StoreError):
+            await stores[0].commit(unit(deleted_devices=[S1]))
+        await stores[0].commit(unit(devices=[a_device()]))
         yield stores
-    finally:
-        await asyncio.gather(*(store.close() for store in stores))
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 async def backend(store: PostgresStore) -> int:
@@ -104,7 +86,7 @@ def test_a_unit_that_cannot_be_written_by_a_mistake_of_ours_holds_nobody_up(
             await store.commit(model("later"))
             assert [t.id for t in await store.open_tasks(S1)] == ["fine", "good"]
 
-    run(scene())
+    run(scene(), 6)
 
 
 # --- a server that ends connections ---
@@ -157,7 +139,7 @@ def test_a_writing_connection_that_is_ended_costs_nobody_an_error(
             assert found is not None
             assert found.model == "second"
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_a_node_that_stands_still_in_a_transaction_does_not_hold_the_others_up(url: str) -> None:
@@ -181,7 +163,7 @@ def test_a_node_that_stands_still_in_a_transaction_does_not_hold_the_others_up(u
             assert store.trouble is None
             still.terminate()
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_a_commit_that_a_crash_has_lost_is_not_judged_by_another_transactions_number(
@@ -218,7 +200,7 @@ def test_a_commit_that_a_crash_has_lost_is_not_judged_by_another_transactions_nu
             assert found is not None
             assert found.model == "before"
 
-    run(scene())
+    run(scene(), 6)
 
 
 # --- a network that swallows all ---
@@ -251,7 +233,7 @@ def test_a_node_that_was_cut_off_without_a_word_hears_again_and_says_that_it_mis
             await until(lambda: len(heard) == 2)
             assert heard == ["before", "after"]
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_a_silent_database_is_told_after_one_time_limit_however_many_ask(
@@ -275,7 +257,7 @@ def test_a_silent_database_is_told_after_one_time_limit_however_many_ask(
             await store.commit(model("again"))
             assert store.trouble is None
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_a_long_change_of_the_layout_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +275,7 @@ def test_a_long_change_of_the_layout_is_waited_for(monkeypatch: pytest.MonkeyPat
         assert found[0][0] == "50ms"
         await asyncio.gather(*(store.close() for store in stores))
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_a_backup_to_a_slow_disk_is_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +291,7 @@ def test_a_backup_to_a_slow_disk_is_whole(url: str, monkeypatch: pytest.MonkeyPa
                 tables.add(table)
             assert {"device", "secret"} - tables <= {"secret"}
 
-    run(scene())
+    run(scene(), 6)
 
 
 # --- waiting, and going away ---
@@ -339,7 +321,7 @@ def test_who_stops_waiting_for_a_write_changes_nothing_of_it(url: str) -> None:
             await store.flush()
             assert store._behind.of(S1) == ()
 
-    run(scene())
+    run(scene(), 6)
 
 
 # --- another server under the same name ---
@@ -360,7 +342,7 @@ def test_a_server_that_has_taken_over_may_have_given_an_id_to_another_list_of_pa
             await asyncio.gather(*(store.task(f"{n}") for n in range(4)))
             assert "Device.P7" not in await store.values(S1)
 
-    run(scene())
+    run(scene(), 6)
 
 
 def test_path_lists_of_many_models_are_read_at_once_without_losing_one(url: str) -> None:
@@ -379,7 +361,7 @@ def test_path_lists_of_many_models_are_read_at_once_without_losing_one(url: str)
                 assert {len(f) for f in found} == {40}
             await store.commit(unit(deleted_devices=ids))
 
-    run(scene())
+    run(scene(), 6)
 
 
 # --- clocks ---
@@ -401,4 +383,4 @@ def test_a_node_whose_clock_is_wrong_goes_by_the_servers(url: str, monkeypatch: 
                 wrong._link.give(connection)
                 assert wrong.channel.ahead == 0.0, "it was set right meanwhile"
 
-    run(scene())
+    run(scene(), 6)

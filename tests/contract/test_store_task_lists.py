@@ -19,7 +19,6 @@ from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.fills import offer
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
 from homeport.acs.storage.sql.postgres_link import SQL
-from homeport.acs.storage.sql.postgres_reads import LAST
 from homeport.acs.storage.sql.queries import QUERIES, migrations
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.acs.storage.sql.task_lists import parameters, query_for, rows_of_tasks
@@ -260,7 +259,7 @@ async def _postgres_plans(url: str) -> None:
             TaskFilter(device=DEVICES[1]),
         ):
             query = query_for(which)
-            asked.append((SQL[query], parameters(query, which, 10, None, LAST)))
+            asked.append((SQL[query], parameters(query, which, 10, None)))
         asked += [(SQL["due_tasks"], [1.0, 10, CLAIM]), (SQL["overdue_tasks"], ["x"])]
         for sql, given in asked:
             (text,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *given)

@@ -162,7 +162,7 @@ class HotDevices(SqliteReads):
         writer.submit([], done)
         await future
 
-    async def _settled(self) -> None:
+    async def _settled(self, *, histories: bool = False) -> None:
         if self._deferred or self._leaving:
             await self.flush()
 

@@ -336,7 +336,7 @@ class PostgresStore(PostgresTasks):
 
     async def _stored_blobs(self, id: str) -> tuple[int | None, bytes | None, bytes | None, bytes | None]:
         """(path list's id, its blob, values, delta) of a device, as they are stored."""
-        row = await self._one("stored_blobs", id)
+        row = await self._fetch_one("stored_blobs", id)
         return (row[0], row[1], row[2], row[3]) if row is not None else (None, None, None, None)
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
@@ -376,7 +376,7 @@ class PostgresStore(PostgresTasks):
 
     async def figures(self) -> Figures:
         count, oldest, size = (await self._link.fetch(SQL["figures"]))[0]
-        row = await self._one("task", oldest) if oldest is not None else None
+        row = await self._fetch_one("task", oldest) if oldest is not None else None
         task = readable_task(row[0]) if row is not None else None
         return Figures(count, task.created if task is not None else 0.0, size)
 
@@ -416,11 +416,11 @@ class PostgresStore(PostgresTasks):
                 return gone
 
     async def secret(self, name: str) -> bytes:
-        row = await self._one("secret", name)
+        row = await self._fetch_one("secret", name)
         if row is None:
             new = (name, secrets.token_bytes(32))
             await self._working().submit(Job(statements=[(SQL["insert_secret"], [new])]))
-            row = await self._one("secret", name)
+            row = await self._fetch_one("secret", name)
         assert row is not None
         return bytes(row[0])
 

@@ -7,19 +7,15 @@ from homeport.acs.records import TaskRecord
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import CLAIM, MOST_BYTES, Page, TaskFilter
 from homeport.acs.storage.sql import rows
-from homeport.acs.storage.sql.damage import read, readable
+from homeport.acs.storage.sql.damage import readable
+from homeport.acs.storage.sql.plain_reads import LAST
 from homeport.acs.storage.sql.postgres_link import SQL
-from homeport.acs.storage.sql.postgres_reads import DEAD_AFTER, LAST, PostgresReads
+from homeport.acs.storage.sql.postgres_reads import DEAD_AFTER, PostgresReads
 from homeport.acs.storage.sql.task_lists import parameters, query_for, task_page
 
 
 class PostgresTasks(PostgresReads):
     """One statement each. What they promise stands in the interface."""
-
-    async def task(self, id: str) -> TaskRecord | None:
-        await self._settled()
-        row = await self._one("task", id)
-        return read(rows.task, row[0], f"the task {id}") if row is not None else None
 
     async def tasks_of(self, device: str, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
@@ -28,7 +24,7 @@ class PostgresTasks(PostgresReads):
     async def tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> Page:
         await self._settled()
         query = query_for(which)
-        return await self._task_page(query, limit, *parameters(query, which, limit, cursor, LAST))
+        return await self._task_page(query, limit, *parameters(query, which, limit, cursor))
 
     async def _task_page(self, query: str, limit: int, *values: Any) -> Page:
         """A page of the query's rows (id, record), of which it gives one more than `limit`."""

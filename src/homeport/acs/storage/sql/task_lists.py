@@ -10,14 +10,9 @@ from homeport.acs.slices import Work
 from homeport.acs.storage.interface import MOST_BYTES, Page, TaskFilter
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.damage import readable
+from homeport.acs.storage.sql.plain_reads import LAST, Row
 from homeport.acs.storage.sql.queries import QUERIES
 from homeport.errors import StoreUnavailable
-
-Row = Sequence[Any]
-
-LAST: Final = "\x7f"
-"""Sorts behind every id: the cursor of a first page."""
-
 
 _PARAMETERS: Final = {"tasks_all": 4, "tasks_of_rpc": 5, "tasks_of_device": 6, "tasks_in_status": 5}
 """How many of (before, since, statuses, limit, method, device) a query takes."""
@@ -76,8 +71,8 @@ def rows_of_tasks(
         raise StoreUnavailable(f"the database does not answer now: {e}") from e
 
 
-def parameters(query: str, which: TaskFilter, limit: int, cursor: str | None, last: str) -> list[Any]:
+def parameters(query: str, which: TaskFilter, limit: int, cursor: str | None) -> list[Any]:
     """What PostgreSQL's query takes."""
     statuses = sorted(which.statuses) or None
-    given = [which.before(cursor, last), which.since, statuses, limit + 1, which.rpc, which.device]
+    given = [which.before(cursor, LAST), which.since, statuses, limit + 1, which.rpc, which.device]
     return given[: _PARAMETERS[query]]
