@@ -505,7 +505,9 @@ def test_orphaned_tasks_are_the_young_queued_ones(store: Store, run: Run) -> Non
 def test_devices_that_are_not_approved_are_counted_up_to_a_limit(store: Store, run: Run) -> None:
     """Waiting and refused ones; an approved one counts no more."""
     states = [DeviceState.QUARANTINED] * 3 + [DeviceState.REFUSED, DeviceState.APPROVED]
-    run(store.commit(unit(devices=[a_device(f"S{n}", state=state) for n, state in enumerate(states)])))
+    devices = [a_device(f"S{n}", state=state, address=f"192.0.2.{n % 2}") for n, state in enumerate(states)]
+    run(store.commit(unit(devices=devices)))
+    assert run(store.unapproved_addresses()) == {"192.0.2.0": 2, "192.0.2.1": 2}
     assert [run(store.unapproved_count(limit)) for limit in (3, 4, 100)] == [3, 4, 4]
     run(store.commit(unit(patches=[("00D0F1-X-S0", {"state": DeviceState.APPROVED})])))
     run(store.commit(unit(deleted_devices=["00D0F1-X-S3"])))

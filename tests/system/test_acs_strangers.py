@@ -11,7 +11,12 @@ from support.acs_wire import login as digest_login
 async def test_strangers_fill_the_quarantine_to_its_bound_and_no_further(tmp_path: Path) -> None:
     """A newcomer beyond it gets 503 with Retry-After; who is known, and who logs in, comes as ever."""
     login = {"cpe_username": "boot", "cpe_password": "strap", "basic_over_http": True}
-    async with acs(tmp_path, cpe_auth="quarantine", max_unapproved_devices=2, **login) as bed:
+    bound: dict[str, object] = {
+        "cpe_auth": "quarantine",
+        "max_unapproved_devices": 2,
+        "trusted_proxies": ("127.0.0.1",),
+    }
+    async with acs(tmp_path, **bound, **login) as bed:
         for serial in ("S1", "S2"):
             await (await bed.device(serial)).session("1 BOOT")
         third = await bed.device("S3")
@@ -30,6 +35,28 @@ async def test_strangers_fill_the_quarantine_to_its_bound_and_no_further(tmp_pat
         assert (await bed.rest("POST", f"devices/{id_of('S1')}/approve")).status == 200
         bed.app.hub.newcomers._again = 0.0  # a second has passed
         assert (await third.inform("1 BOOT")).status == 200
+
+
+@played
+async def test_a_stranger_keeps_newcomers_of_other_addresses_not_out(tmp_path: Path) -> None:
+    """While he fills what is his share, each by the address that the load balancer tells; those he is known by come as ever."""
+    async with acs(tmp_path, cpe_auth="quarantine", max_unapproved_devices=12, trusted_proxies=("127.0.0.1",)) as bed:
+
+        async def come(serial: str, address: str) -> int:
+            device = await bed.device(serial, headers={"X-Forwarded-For": address})
+            status = (await device.inform("1 BOOT")).status
+            await device.close()
+            return status
+
+        stranger = [await come(f"A{n}", "203.0.113.5") for n in range(9)]
+        assert stranger == [200] * 6 + [503] * 3
+        assert await come("A1", "203.0.113.5") == 200, "who is known is no newcomer"
+        assert [await come(f"B{n}", f"198.51.100.{n}") for n in range(3)] == [200] * 3
+        health = (await bed.rest("GET", "health")).json
+        assert health["status"] == "ok" and "trusted_proxies" in health["notice"] and "203.0" not in health["notice"]
+        metrics = (await bed.rest("GET", "/metrics")).body.decode()
+        assert "homeport_newcomers_over_share_total 3.0" in metrics
+        assert (await bed.rest("POST", f"devices/{id_of('A2')}/approve")).status == 200
 
 
 @played

@@ -132,7 +132,8 @@ class AcsSettings:
     max_unapproved_devices: int = setting(
         10_000,
         "Devices that wait in quarantine or were refused and are kept: while there are so many, a device that is not known and has no"
-        " login is told to come back later (503) and is not stored; 0: no limit. Has no meaning where cpe_auth is open or required.",
+        " login is told to come back later (503) and is not stored; 0: no limit. One address (of IPv6 a /64, and a /48) has at most as many"
+        " of these places as are free, half of them if it is alone. Has no meaning where cpe_auth is open or required.",
     )
     max_connections: int = setting(10_000, "Connections open at once on the CWMP port.")
 

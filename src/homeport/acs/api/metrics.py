@@ -129,6 +129,11 @@ _COUNTS = (
     ("homeport_login_failures", "Logins of devices with a wrong name or password", "login_failures"),
     ("homeport_logins_held", "Logins of devices that were held: many like them had failed", "logins_held"),
     ("homeport_newcomers_refused", "Devices not known that were sent away: too many wait", "newcomers_refused"),
+    (
+        "homeport_newcomers_over_share",
+        "Of those, the ones of whose address too many wait while there is room for others",
+        "newcomers_over_share",
+    ),
     ("homeport_sessions_continued", "CWMP sessions that another process had begun", "continued"),
 )
 

@@ -32,7 +32,7 @@ from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import fault_body, shown, without_echo, without_secrets, without_secrets_in_parts
-from homeport.acs.services.newcomers import NoRoom
+from homeport.acs.services.newcomers import NoRoom, NoShare
 from homeport.acs.services.sessions import Sessions, contact
 from homeport.acs.services.work import Work
 from homeport.acs.slices import in_slices
@@ -201,6 +201,7 @@ class Door:
             reply = self._busy("the ACS cannot store anything now")
         except NoRoom as e:
             self._hub.stats.newcomers_refused += 1
+            self._hub.stats.newcomers_over_share += isinstance(e, NoShare)
             reply = self._busy(str(e))
         except Exception:
             # The rim: a mistake of ours must not take the connection's other users with it.

@@ -19,6 +19,7 @@ from homeport.acs.services.peers import Peers
 from homeport.acs.services.timekeeper import Timekeeper
 from homeport.acs.storage.interface import Store, TaskChange
 from homeport.errors import HomeportError
+from homeport.http.forwarded import TrustedProxies
 
 MOST_WAITING: Final = 1_000
 """Events that one slow listener may have waiting; then it loses them and is told so, not the server its memory."""
@@ -75,6 +76,7 @@ class Stats:
         "login_failures",
         "logins_held",
         "messages",
+        "newcomers_over_share",
         "newcomers_refused",
         "notifications",
         "rpcs",
@@ -94,6 +96,7 @@ class Stats:
         self.unauthorized = 0
         self.continued = 0
         self.newcomers_refused = 0
+        self.newcomers_over_share = 0  # of those, because others of their address have its share
         self.login_failures = 0
         self.logins_held = 0
         self.xmpp_connected = 0  # 1 while this process has the connection
@@ -290,7 +293,8 @@ class Hub:
         self.time = Timekeeper(store, lambda: self.clock(), steady, settings.clock_doubt)
         self.sure = self.time.sure
         # Elsewhere nobody comes in without a login, or everybody is approved.
-        self.newcomers = Newcomers(store, settings.max_unapproved_devices if settings.cpe_auth == "quarantine" else 0)
+        most = settings.max_unapproved_devices if settings.cpe_auth == "quarantine" else 0
+        self.newcomers = Newcomers(store, most, proxies=TrustedProxies(settings.trusted_proxies))
         self.peers = Peers(channel, store.node) if channel is not None else None
         self.bus = Bus()
         self.stats = Stats()

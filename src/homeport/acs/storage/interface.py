@@ -321,6 +321,9 @@ class Store(Protocol):
     async def unapproved_count(self, limit: int) -> int:
         """How many devices wait or were refused; counted no further than to the limit, and by an index."""
 
+    async def unapproved_addresses(self) -> Mapping[str, int]:
+        """How many of these come from each address, by an index; what `touch` has on its way is not looked at."""
+
     async def figures(self) -> Figures:
         """How much there is, for the operator."""
 

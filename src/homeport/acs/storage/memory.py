@@ -1,6 +1,7 @@
 """The reference store: dictionaries. For tests and for trying things out; it forgets everything at the end."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -265,6 +266,9 @@ class MemoryStore:
 
     async def unapproved_count(self, limit: int) -> int:
         return len(list(islice((d for d in self._devices.values() if d.state is not DeviceState.APPROVED), limit)))
+
+    async def unapproved_addresses(self) -> Mapping[str, int]:
+        return Counter(d.address for d in self._devices.values() if d.state is not DeviceState.APPROVED)
 
     async def figures(self) -> Figures:
         made = [t.created for t in self._tasks.values() if t.status in OPEN_STATUSES]

@@ -374,6 +374,9 @@ class PostgresStore(PostgresTasks):
     async def unapproved_count(self, limit: int) -> int:
         return int((await self._link.fetch(SQL["unapproved_count"], limit))[0][0])
 
+    async def unapproved_addresses(self) -> Mapping[str, int]:
+        return {row[0]: int(row[1]) for row in await self._link.fetch(SQL["unapproved_addresses"])}
+
     async def figures(self) -> Figures:
         count, oldest, size = (await self._link.fetch(SQL["figures"]))[0]
         row = await self._fetch_one("task", oldest) if oldest is not None else None

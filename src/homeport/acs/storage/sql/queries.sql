@@ -28,6 +28,10 @@ SELECT count(*) FROM device;
 -- name: unapproved_count
 SELECT count(*) FROM (SELECT 1 FROM device WHERE state <> 'approved' LIMIT ?);
 
+-- How many of them each address has: by the same index.
+-- name: unapproved_addresses
+SELECT address, count(*) FROM device WHERE state <> 'approved' GROUP BY address;
+
 -- A device that was never seen before.
 -- name: insert_device
 INSERT INTO device (state, first_seen, last_inform, oui, product_class, serial_number, manufacturer, model, software_version,

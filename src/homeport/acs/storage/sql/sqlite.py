@@ -389,6 +389,9 @@ class SqliteStore(HotDevices):
     async def unapproved_count(self, limit: int) -> int:
         return int(self._one("unapproved_count", limit)[0])
 
+    async def unapproved_addresses(self) -> Mapping[str, int]:
+        return dict(self._all("unapproved_addresses"))
+
     async def figures(self) -> Figures:
         count, oldest = self._one("task_figures")
         created = self._one("task", oldest) if oldest is not None else None
