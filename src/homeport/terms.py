@@ -270,15 +270,6 @@ class FileType(StrEnum):
     STORED_FIRMWARE = "6 Stored Firmware Image"
 
 
-class UploadFileType(StrEnum):
-    """File types of Upload without an instance; 3 and 4 are followed by an instance number."""
-
-    VENDOR_CONFIGURATION = "1 Vendor Configuration File"
-    VENDOR_LOG = "2 Vendor Log File"
-    VENDOR_CONFIGURATION_INSTANCE = "3 Vendor Configuration File"
-    VENDOR_LOG_INSTANCE = "4 Vendor Log File"
-
-
 class Writer(StrEnum):
     """Who changes a value: only changes that the ACS did not make itself are reported to it."""
 

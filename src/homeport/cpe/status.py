@@ -60,7 +60,6 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     sessions_failed: int = 0
     connection_requests_accepted: int = 0
     connection_requests_refused: int = 0
-    values_reported: int = 0
     storage: str = "ok"
     network: str = ""
     web_url: str = ""

@@ -93,27 +93,6 @@ def set_cookie(name: str, value: str) -> str:
     return f"{name}={value}; Path=/"
 
 
-def parse_cookie(header: str, *, limits: HttpLimits = DEFAULT_HTTP_LIMITS) -> dict[str, str]:
-    """Names and values of a Cookie header; of a repeated name the first counts, as the more specific one stands first.
-
-    The older form `$Version="1"; a="1"; $Path="/"` is read too, also with commas. At most `limits.max_cookies` are read.
-    """
-    old = header.lstrip().startswith("$Version")
-    found: dict[str, str] = {}
-    text = header[: limits.max_cookies * limits.max_cookie]
-    for part in re.split(r"[;,]", text) if old else text.split(";"):
-        name, equals, value = part.partition("=")
-        name, value = name.strip(), value.strip()
-        if not equals or not name or name.startswith("$"):
-            continue
-        if len(value) >= 2 and value[0] == value[-1] == '"':
-            value = value[1:-1]
-        found.setdefault(name, value)
-        if len(found) >= limits.max_cookies:
-            break
-    return found
-
-
 def _split(header: str) -> list[str]:
     """The cookies of one header: a comma divides only the older forms, since a value or a date may hold one."""
     if re.search(r";\s*version\s*=", header, re.IGNORECASE) is None:

@@ -1,5 +1,7 @@
 """The cookies that name sessions: made, recognised, and not to be forged."""
 
+import pytest
+
 from homeport.acs.endpoint.cookies import Cookies, given
 
 KEY = b"k" * 32
@@ -40,3 +42,22 @@ def test_a_forged_cookie_is_nobodys() -> None:
 def test_of_many_cookies_few_are_looked_for() -> None:
     """A head has room for hundreds, each of which would be a question to the database, from anybody."""
     assert list(given("; ".join(f"hp={i:016}" for i in range(700)))) == [f"{i:016}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("a=1; hp=ONE", ["ONE"]),
+        ("a=1;hp=ONE;", ["ONE"]),
+        ('hp="ONE"; b=x=y', ["ONE"]),
+        ('$Version="1"; hp="ONE"; $Path="/", b=2', ["ONE"]),
+        ("a=1,hp=ONE", ["ONE"]),
+        ("junk; =x; hp=ONE", ["ONE"]),
+        ("xhp=ONE; a=hp; hp=; HP=ONE", []),
+        ("", []),
+    ],
+)
+def test_a_cookie_of_ours_is_found_however_its_header_is_written(header: str, found: list[str]) -> None:
+    """Also in the older form with $Version, which some devices send (RFC 2965)."""
+    one = "0123456789abcdef"
+    assert list(given(header.replace("ONE", one))) == [name.replace("ONE", one) for name in found]

@@ -41,6 +41,7 @@ from homeport.codec.messages import FaultMessage, Inform, InformResponse, Messag
 from homeport.codec.xml_write import WireStyle
 from homeport.errors import LocalProtocolError, RemoteProtocolError, StoreUnavailable
 from homeport.http.compression import decompress_in_parts
+from homeport.http.cookies import set_cookie
 from homeport.http.limits import HttpLimits
 from homeport.session.events import (
     Event,
@@ -413,7 +414,7 @@ class Door:
         ]
         if len(events) > 1:
             await self._quirks(live, events)
-        return HttpReply(200, answer, (*XML, (b"Set-Cookie", f"{COOKIE}={live.cookie}; Path=/".encode())))
+        return HttpReply(200, answer, (*XML, (b"Set-Cookie", set_cookie(COOKIE, live.cookie).encode())))
 
     def _fault(self, session: Session, code: FaultCode, text: str) -> HttpReply:
         """The Inform is refused with a SOAP fault, which also ends the session."""

@@ -312,10 +312,6 @@ class TransferService:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def poke(self) -> None:
-        """Something outside may have changed: consent, idleness, the clock."""
-        self._wake.set()
-
     def status(self) -> list[TransferStatus]:
         """All transfers, for people."""
         return shown(self.queue, self._timetable, self._worker.progress, self._clock.monotonic())

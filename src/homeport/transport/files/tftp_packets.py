@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-LARGEST_PACKET: Final = 65535
 DEFAULT_BLOCK: Final = 512
 
 

@@ -29,11 +29,6 @@ def to_sql(condition: Condition) -> tuple[str, list[Any]]:
     return _exact(condition)
 
 
-def is_exact(condition: Condition) -> bool:
-    """Whether `to_sql` says all of the condition."""
-    return not uses_parameters(condition)
-
-
 def _join(parts: "list[Condition] | tuple[Condition, ...]", word: str, nothing: str) -> tuple[str, list[Any]]:
     texts, values = [], []
     for part in parts:
