@@ -46,6 +46,15 @@ class Login(Struct, frozen=True):
 NO_LOGIN: Final = Login()
 
 
+class Claim(Struct, frozen=True):
+    """Who somebody says that he is. found: what is stored of that login. password: as Basic gives it. refused: why it is not looked at."""
+
+    username: str = ""
+    found: CredentialRecord | None = None
+    password: str | None = None
+    refused: str = ""
+
+
 class CpeAuth:
     """Checks the logins of devices. secret: for nonces, shared by all processes of this ACS."""
 
@@ -65,44 +74,48 @@ class CpeAuth:
             offered.append(basic_challenge(REALM))
         return offered
 
-    def claimed(self, header: str) -> str:
-        """The user name that the Authorization header gives, unproven; "" where there is none."""
+    async def claim(self, header: str, *, secure: bool) -> Claim:
+        """Who the Authorization header says that it is, and what is stored of that login. Raises StoreUnavailable."""
         basic = basic_credentials(header)
-        return basic[0] if basic is not None else self._digest.username_of(header) or ""
+        if basic is not None:
+            if not (secure or self._basic_over_http):
+                return Claim(refused="Basic without TLS")
+            username, password = basic
+            return Claim(username, await self._credential(username), password)
+        given = self._digest.username_of(header)
+        if given is None:
+            return Claim(refused="neither Digest nor Basic")
+        return Claim(given, await self._credential(given))
+
+    def prove(self, claim: Claim, header: str, *, method: str, uri: str, body: bytes) -> Login:
+        """What the header proves of its claim: at once, so that nobody's guesses overtake each other."""
+        if claim.refused:
+            return Login(refused=True, reason=claim.refused)
+        username, found, before = claim.username, claim.found, self._before(claim.found)
+        if claim.password is not None:
+            given = ha1(username, REALM, claim.password, "SHA-256")
+            if hmac.compare_digest(found.ha1_sha256 if found is not None else "", given) and found is not None:
+                return _opened(found)
+            if found is None or before is None or not hmac.compare_digest(before.old_sha256, given):
+                return _refused(username, found, "wrong username or password")
+            return _opened(found, old=True)
+        hashes = {"MD5": found.ha1_md5, "SHA-256": found.ha1_sha256} if found is not None else None
+        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
+        if verdict.ok and found is not None:
+            return _opened(found)
+        if found is None or before is None or verdict.stale:
+            return _refused(username, found, verdict.reason, stale=verdict.stale)
+        hashes = {"MD5": before.old_md5, "SHA-256": before.old_sha256}
+        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
+        if not verdict.ok:
+            return _refused(username, found, verdict.reason, stale=verdict.stale)
+        return _opened(found, old=True)
 
     async def check(self, header: str | None, *, method: str, uri: str, body: bytes, secure: bool) -> Login:
         """What the Authorization header proves. header: its value, None where there is none."""
         if not header:
             return NO_LOGIN
-        basic = basic_credentials(header)
-        if basic is not None:
-            if not (secure or self._basic_over_http):
-                return Login(refused=True, reason="Basic without TLS")
-            username, password = basic
-            found = await self._credential(username)
-            given = ha1(username, REALM, password, "SHA-256")
-            if hmac.compare_digest(found.ha1_sha256 if found is not None else "", given) and found is not None:
-                return _opened(found)
-            before = self._before(found)
-            if found is None or before is None or not hmac.compare_digest(before.old_sha256, given):
-                return _refused(username, found, "wrong username or password")
-            return _opened(found, old=True)
-        username_given = self._digest.username_of(header)
-        if username_given is None:
-            return Login(refused=True, reason="neither Digest nor Basic")
-        found = await self._credential(username_given)
-        hashes = {"MD5": found.ha1_md5, "SHA-256": found.ha1_sha256} if found is not None else None
-        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
-        if verdict.ok and found is not None:
-            return _opened(found)
-        before = self._before(found)
-        if found is None or before is None or verdict.stale:
-            return _refused(username_given, found, verdict.reason, stale=verdict.stale)
-        hashes = {"MD5": before.old_md5, "SHA-256": before.old_sha256}
-        verdict = self._digest.verify(header, method=method, uri=uri, ha1=hashes, now=self._clock(), body=body)
-        if not verdict.ok:
-            return _refused(username_given, found, verdict.reason, stale=verdict.stale)
-        return _opened(found, old=True)
+        return self.prove(await self.claim(header, secure=secure), header, method=method, uri=uri, body=body)
 
     def _before(self, found: CredentialRecord | None) -> GroupLogin | None:
         """The group whose password before the present one still opens."""

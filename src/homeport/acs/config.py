@@ -79,8 +79,8 @@ class AcsSettings:
     cpe_login_failures: int = setting(
         20,
         "Wrong logins of devices in a minute with one user name from one address (of IPv6 its /64), or ten times as many from one address"
-        " with any names, after which logins like them are held for 3 s before they are looked at: a right one then opens, a wrong one is"
-        " told to come back later (503). 0: no brake.",
+        " with any names or with one name from any addresses, after which no more than so many in a minute are looked at, each in its turn;"
+        " others are told to come back later (503). An approved device at the address where it was last has turns of its own. 0: no brake.",
     )
     basic_over_http: bool = setting(False, "Accept and offer Basic authentication without TLS (laboratory only).")
     cwmp_tls_listen: str = setting(

@@ -128,6 +128,7 @@ _COUNTS = (
     ("homeport_unauthorized", "Challenges sent to devices", "unauthorized"),
     ("homeport_login_failures", "Logins of devices with a wrong name or password", "login_failures"),
     ("homeport_logins_held", "Logins of devices that were held: many like them had failed", "logins_held"),
+    ("homeport_logins_unread", "Of those, the ones that were told to come back and not looked at", "logins_unread"),
     ("homeport_newcomers_refused", "Devices not known that were sent away: too many wait", "newcomers_refused"),
     (
         "homeport_newcomers_over_share",

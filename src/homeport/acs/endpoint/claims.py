@@ -3,11 +3,12 @@
 Source: TR-069a6 3.3, 3.4.4.
 """
 
+import re
 from typing import Final
 
 import structlog
 
-from homeport.acs.records import IDENTITY_CHANGED, CredentialRecord, EventRecord
+from homeport.acs.records import IDENTITY_CHANGED, CredentialRecord, EventRecord, device_id
 from homeport.acs.services.hub import Hub
 from homeport.acs.storage.interface import Conflict, UnitOfWork
 from homeport.codec.messages import DeviceIdStruct
@@ -16,7 +17,22 @@ MISTAKEN_AGAIN: Final = 3_600.0
 MOST_MISTAKEN: Final = 1_000
 """Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
 
+_PARTS: Final = [
+    re.compile(rb"<%s(?:\s[^<>]{0,200})?>\s*([^<&]{0,64}?)\s*<" % name)
+    for name in (b"OUI", b"ProductClass", b"SerialNumber")
+]
+_HEAD: Final = 4_096
 _log = structlog.get_logger("homeport.acs.cwmp")
+
+
+def claimed_id(body: bytes) -> str:
+    """The device whose Inform this seems to be, before anybody has logged in and it may be parsed; "" where a quick look does not tell.
+
+    Nothing but a guess: whoever can gain by it has to be right in another way.
+    """
+    found = [pattern.search(body, 0, _HEAD) for pattern in _PARTS]
+    oui, product_class, serial = (m[1].decode("utf-8", "replace") if m is not None else "" for m in found)
+    return device_id(oui, product_class, serial) if oui and serial and "\0" not in oui + product_class + serial else ""
 
 
 class Claims:

@@ -13,9 +13,9 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
-from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
+from homeport.acs.auth import NO_LOGIN, Claim, CpeAuth, Login
 from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_long
-from homeport.acs.endpoint.claims import Claims
+from homeport.acs.endpoint.claims import Claims, claimed_id
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
 from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
 from homeport.acs.endpoint.gathering import Gathering
@@ -26,7 +26,7 @@ from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity, identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
-from homeport.acs.services.brake import LoginBrake
+from homeport.acs.services.brake import Lane, LoginBrake
 from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
@@ -78,7 +78,6 @@ WORDS_TAKE: Final = 5.0
 BRAKED_AGAIN: Final = 60.0
 """Seconds after which it is told again that logins are slowed down; each that fails before is told by itself."""
 
-_GONE: Final = Login(refused=True, braked=True)
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
 _ANOTHER: Final = "the device has begun another session meanwhile"
@@ -259,7 +258,7 @@ class Door:
         if live is None and (request.cookie or b":Inform>" not in body[:4096]) and not _INFORM.search(body, 0, 4096):
             proven = request
             if self._mode != "open" and request.authorization and next(given(request.cookie), None) is None:
-                login = await self._login(request)
+                login = await self._login(request, body)
                 if login.credential is None:
                     proven = replace(request, authorization="")
             found = await self.handover.find(proven, body)
@@ -292,21 +291,51 @@ class Door:
 
     # --- a new session ---
 
-    async def _login(self, request: HttpRequest) -> Login:
-        """What the request's Authorization proves."""
-        brake, header = self.brake, request.authorization
-        if header and brake.engaged and brake.over(request.host, self._auth.claimed(header)):
-            self._hub.stats.logins_held += 1
-            if not await brake.hold(request.host, request.port):
-                return _GONE
-        login = await self._auth.check(
-            header, method=request.method, uri=request.target, body=request.body, secure=request.secure
-        )
-        if not login.wrong:
-            return login
-        self._hub.stats.login_failures += 1
-        brake.failed(request.host, login.username)
-        return replace(login, braked=True) if brake.over(request.host, login.username) else login
+    async def _login(self, request: HttpRequest, body: bytes) -> Login:
+        """What the request's Authorization proves; where many have failed lately, only when it is its turn.
+
+        body: as it was before it was compressed.
+        """
+        brake, auth, header, stats = self.brake, self._auth, request.authorization, self._hub.stats
+        if not header:
+            return NO_LOGIN
+        claim = await auth.claim(header, secure=request.secure)
+        lane, waited = None, False
+        if brake.engaged:
+            lane = await self._lane(request, claim, body)
+            wait = brake.turn(lane)
+            if wait is None:
+                stats.logins_held += 1
+                stats.logins_unread += 1
+                await brake.delay(request.host, request.port)
+                return Login(refused=True, braked=True, username=claim.username)
+            if wait:
+                waited = True
+                stats.logins_held += 1
+                if not await brake.hold(request.host, request.port, wait):
+                    brake.forgive(lane)
+                    return Login(refused=True, braked=True, username=claim.username)
+        # From here to the count nothing is waited for: however many come at once, each is counted before the next is looked at.
+        login = auth.prove(claim, header, method=request.method, uri=request.target, body=request.body)
+        if login.wrong:
+            stats.login_failures += 1
+            if not waited:
+                brake.failed(lane or brake.lane(request.host, claim.username))
+            return replace(login, braked=waited)
+        if waited and lane is not None:
+            brake.forgive(lane)
+        return login
+
+    async def _lane(self, request: HttpRequest, claim: Claim, body: bytes) -> Lane:
+        """What this login is counted by while many fail: a known device at its own place is not kept out by others."""
+        found = claim.found
+        if found is not None:
+            device = found.device or claimed_id(body)
+            record = await self._hub.store.device(device) if device else None
+            if record is not None and record.state is DeviceState.APPROVED:
+                shared = "" if found.device else device
+                return self.brake.lane(request.host, claim.username, known_at=record.address, device=shared)
+        return self.brake.lane(request.host, claim.username)
 
     async def _begin(self, request: HttpRequest, body: bytes, checked: Login | None = None) -> HttpReply:
         """The answer to what belongs to no session. checked: what its Authorization proves, where that is known."""
@@ -315,7 +344,7 @@ class Door:
             return self._challenge(request) if self._mode != "open" else plain(400, "a session begins with an Inform")
         login = NO_LOGIN
         if self._mode != "open":
-            login = checked or await self._login(request)
+            login = checked or await self._login(request, body)
             if request.certificate and not login.refused:
                 login = replace(login, certificate=request.certificate)
             if login.refused or (not login.trusted and self._mode == "required"):

@@ -19,3 +19,16 @@ def blocks(address: str) -> tuple[str, ...]:
         return (str(whole.ipv4_mapped),)
     number = int(whole)
     return f"{number >> 64:x}/64", f"{number >> 80:x}/48"
+
+
+def network(address: str) -> str:
+    """The network of a provider, roughly: of IPv4 the /16, of IPv6 the /32. A device that is given another address mostly stays in it."""
+    if ":" not in address:
+        return address.rpartition(".")[0].rpartition(".")[0]
+    try:
+        whole = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if whole.ipv4_mapped is not None:
+        return network(str(whole.ipv4_mapped))
+    return f"{int(whole) >> 96:x}/32"

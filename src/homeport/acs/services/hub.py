@@ -75,6 +75,7 @@ class Stats:
         "informs",
         "login_failures",
         "logins_held",
+        "logins_unread",
         "messages",
         "newcomers_over_share",
         "newcomers_refused",
@@ -99,6 +100,7 @@ class Stats:
         self.newcomers_over_share = 0  # of those, because others of their address have its share
         self.login_failures = 0
         self.logins_held = 0
+        self.logins_unread = 0  # of those, that were told to come back without having been looked at
         self.xmpp_connected = 0  # 1 while this process has the connection
         self.rpcs: dict[str, int] = {}
         self.faults: dict[int, int] = {}

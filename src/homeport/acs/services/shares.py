@@ -32,7 +32,7 @@ MOST_CALLS: Final = 200
 FAILURES: Final = 1_024
 """Names and addresses of which failed logins are remembered; the oldest goes first."""
 
-LOGIN_CELLS: Final = 1 + 3 * 4_096
+LOGIN_CELLS: Final = 1 + 3 * 16_384
 """Cells of the brake on devices' logins (`brake.py`): for so many names and addresses."""
 
 _CELL: Final = 8

@@ -15,7 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from homeport.acs.records import Scope, TokenRecord, UserRecord
-from homeport.acs.services.brake import origin
+from homeport.acs.services.addresses import blocks
 from homeport.acs.services.hub import Hub, Invalid, Refused
 from homeport.acs.services.named import Named
 from homeport.acs.services.tokens import token_digest
@@ -266,4 +266,4 @@ class Users:
 
 def _keys(name: str, address: str) -> tuple[str, str]:
     """What failures are remembered by."""
-    return f"name {name}", f"from {origin(address)}"
+    return f"name {name}", f"from {blocks(address)[0]}"
