@@ -214,6 +214,8 @@ def test_only_the_device_s_own_address_is_called(tmp_path: Path) -> None:
                 said = await told(bed, task)
                 assert (said["ok"], said["status"]) == (False, None), target
                 assert said["reason"]
+                if target == "http://127.0.0.2:9/x":
+                    assert "comes from 127.0.0.1" in said["reason"] and "connection_request_networks" in said["reason"]
                 await bed.rest("DELETE", f"tasks/{task['id']}")
 
     run(scene())

@@ -111,6 +111,47 @@ def test_without_a_password_nobody_comes_in():
     assert listening(act, credentials=lambda: ("", "")).status == 401
 
 
+def resolving(monkeypatch, **names):
+    """The machine's resolver knows these names, with several addresses each."""
+    real = asyncio.base_events.BaseEventLoop.getaddrinfo
+
+    async def lookup(loop, host, port, **more):
+        found = []
+        for address in names.get(host, [host]):
+            found += await real(loop, address, port, **more)
+        return found
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", lookup)
+
+
+def test_of_the_addresses_of_a_name_one_that_is_allowed_and_answers_is_called(monkeypatch):
+    """A device with IPv4 and IPv6 comes from one of its addresses, and its name may give the other first."""
+    resolving(monkeypatch, cpe=["127.0.0.9", "127.0.0.2", "127.0.0.1"])
+
+    async def act(listener, port):
+        url = f"http://cpe:{port}/Xy12"
+        own = await request_connection(url, RIGHT, allowed=lambda address: address == "127.0.0.1")
+        any_of_them = await request_connection(url, RIGHT)
+        return own, any_of_them, await request_connection(url, RIGHT, allowed=lambda address: False)
+
+    own, any_of_them, none = listening(act)
+    assert own.ok and any_of_them.ok
+    assert (none.ok, none.status) == (False, 0)
+    assert none.reason == "connection requests to 127.0.0.9, 127.0.0.2, 127.0.0.1 are not allowed"
+
+
+def test_an_ipv4_address_in_the_form_of_ipv6_is_the_same_address():
+    """`::ffff:127.0.0.1` is where a device at 127.0.0.1 is."""
+
+    async def act(listener, port):
+        seen = []
+        url = f"http://[::ffff:127.0.0.1]:{port}/Xy12"
+        return seen, await request_connection(url, RIGHT, allowed=lambda address: not seen.append(address))
+
+    seen, answer = listening(act)
+    assert seen == ["127.0.0.1"] and answer.ok
+
+
 @pytest.mark.case("C03")
 @pytest.mark.case("C04")
 @pytest.mark.parametrize(

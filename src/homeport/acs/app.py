@@ -346,6 +346,15 @@ class AcsApp:
         self.worker.also(snapshots.writing, every=1.0)
         return snapshots.all
 
+    def udp_ports(self) -> dict[str, int]:
+        """The ports that this process has taken for UDP, by their settings."""
+        found = {
+            "stun_listen": self.udp.address.port if self.udp is not None and self._first else 0,
+            "tftp_listen": self.tftp.port if self.tftp is not None else 0,
+            "lightweight_listen": self.lightweight_address.port if self.lightweight_address is not None else 0,
+        }
+        return {name: port for name, port in found.items() if port}
+
     async def _start_files(self) -> None:
         """The file store and its doors."""
         settings = self.settings

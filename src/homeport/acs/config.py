@@ -19,6 +19,9 @@ MAY_BE_ZERO: Final = frozenset(
 )
 """Numbers that mean something where they are 0; all others must be more."""
 
+LONGEST: Final = {"seconds": 3_153_600_000, "hours": 876_000, "days": 36_500}
+"""A hundred years in each unit of time: beyond, dates cannot be written."""
+
 _PUBLIC_HOST: Final = re.compile(
     r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 )
@@ -322,8 +325,10 @@ class AcsSettings:
             if row.type not in (int, float):
                 continue
             value, zero = getattr(self, row.name), row.name in MAY_BE_ZERO
-            if math.isinf(value):
-                raise ConfigError(f"{row.name} is {value}; write a number, such as 36500 for a hundred years in days")
+            longest = LONGEST.get(row.unit)
+            if math.isinf(value) or (longest is not None and value > longest):
+                most = f"; at most {longest} {row.unit} are allowed, a hundred years" if longest is not None else ""
+                raise ConfigError(f"{row.name} is {value:g}{most or '; write a number'}")
             if not (value >= 0 if zero else value > 0):
                 least = "0 or more" if zero else "at least 1" if row.type is int else "more than 0"
                 raise ConfigError(f"{row.name} is {value}; it must be {least}")

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -84,7 +84,7 @@ def _run_workers(settings: AcsSettings) -> int:
             nonlocal printed
             write_addresses(settings, ports, parent, workers)
             if not printed:
-                _print_start(settings, ports)
+                _print_start(settings, ports, {})
                 notifier.ready()
                 printed = True
 
@@ -158,7 +158,7 @@ async def _run(
     try:
         await _started(app)
         if tether is None:
-            _print_start(settings, app.ports)
+            _print_start(settings, app.ports, app.udp_ports())
             notifier.ready()
         else:
             tether.ready()
@@ -223,22 +223,25 @@ async def _started(app: AcsApp) -> None:
         raise
 
 
-def _udp_listeners(settings: AcsSettings) -> list[tuple[str, str]]:
-    """What devices find by UDP: name and address; "" where it is switched off."""
-    return [
-        ("STUN", settings.stun_listen),
-        ("TFTP", settings.tftp_listen),
-        ("notifications", settings.lightweight_listen),
-    ]
+def _udp_listeners(settings: AcsSettings, taken: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What devices find by UDP: name and address; "" where it is switched off. taken: as `_print_start` has it."""
+    rows = [("STUN", "stun_listen"), ("TFTP", "tftp_listen"), ("notifications", "lightweight_listen")]
+    return [(name, _with_port(getattr(settings, setting), taken.get(setting, 0))) for name, setting in rows]
 
 
-def _print_start(settings: AcsSettings, ports: Ports) -> None:
-    """What the operator needs to go on."""
+def _with_port(where: str, port: int) -> str:
+    """HOST:PORT with the port that was taken for port 0; 0: it is not known."""
+    host, _, wanted = where.rpartition(":")
+    return f"{host}:{port}" if wanted == "0" and port else where
+
+
+def _print_start(settings: AcsSettings, ports: Ports, taken: Mapping[str, int]) -> None:
+    """What the operator needs to go on. taken: the ports of the UDP listeners, by their settings, as far as they are known."""
     lines = [
         f"CWMP for devices   {ports.cwmp_url}",
         f"REST API           {ports.http_url}/api/v1",
         f"files for devices  {ports.file_url}",
-        *(f"{name} (UDP)".ljust(19) + where for name, where in _udp_listeners(settings) if where),
+        *(f"{name} (UDP)".ljust(19) + where for name, where in _udp_listeners(settings, taken) if where),
         f"admin token        {settings.data_dir / TOKEN_FILE}",
     ]
     if ports.cwmp_tls is not None:

@@ -328,6 +328,8 @@ def _operand(node: ast.expr) -> Operand:
             raise _Wrong(node, "online is compared with nothing; write online, or not online")
         case ast.Name(id=name) if name in TEXT_FIELDS or name in NUMBER_FIELDS:
             return Field(name)
+        case ast.Name(id="tags"):
+            raise _Wrong(node, 'tags is compared with nothing; write "gold" in tags')
         case ast.Name(id=name):
             there = (*sorted(TEXT_FIELDS | NUMBER_FIELDS), "online", "tags")
             near = difflib.get_close_matches(name, there, n=1)

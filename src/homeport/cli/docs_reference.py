@@ -178,6 +178,8 @@ def _rest() -> str:
         "The scope is what the token must allow at least: `read`, `operate` or `admin`; `any` token will do, or none (`-`).\n"
         "The full description (OpenAPI) is at `/api/openapi.json`.\n"
         'Every error has the shape `{"error": {"code", "message", "details"}}`.\n'
+        "A device's id may hold percent signs (`00259E-HG8245%2DX-1`). As in any URL, they are encoded in a path and in `device=`\n"
+        "(`00259E-HG8245%252DX-1`); an id that is pasted as it stands is understood, too, where it cannot mean another one.\n"
     )
     calls = _table(("call", "scope", "answer", "meaning"), rows)
     return f"# REST API\n\n{text}\n{calls}\n## What answers hold\n\n{_PAGES}{_shapes(description)}"

@@ -5,6 +5,7 @@ Source: TR-069a6 3.2.2; the field's habits are those of netcwmp and Orange.
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ async def request_connection(
         return ConnectionRequestResult(
             False, 0, "connection requests go over plain http; the device reported an https URL"
         )
-    caller = _Caller(target)
+    caller = _Caller(target, timeout)
     try:
         async with asyncio.timeout(timeout):
             await caller.resolve(allowed)
@@ -126,24 +127,27 @@ def _authorization(challenges: list[str], pair: tuple[str, str], uri: str, allow
 class _Caller:
     """The connection to one device: kept for the second try where the device keeps it, else made anew."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, timeout: float) -> None:
         self.target = target
-        self._address = target.host
+        self._addresses: list[str] = []
+        self._patience = timeout
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def resolve(self, allowed: Callable[[str], bool] | None) -> None:
-        """Finds the numeric address that everything is then sent to, so that the name cannot change its mind in between."""
+        """Finds the numeric addresses that everything is then sent to, so that the name cannot change its mind in between.
+
+        A name may have several, of IPv4 and IPv6: those that are allowed count.
+        """
         host, port = self.target.host, self.target.port
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as e:
             raise _Failed(f"the name {host} has no address: {getattr(e, 'strerror', None) or e}") from e
-        self._address = str(found[0][4][0])
-        if allowed is not None and not allowed(self._address):
-            raise _Failed(
-                f"connection requests to {self._address} are not allowed; see the setting for allowed networks"
-            )
+        there = list(dict.fromkeys(_plain(str(entry[4][0])) for entry in found))
+        self._addresses = [address for address in there if allowed is None or allowed(address)]
+        if not self._addresses:
+            raise _Failed(f"connection requests to {', '.join(there)} are not allowed")
 
     async def get(self, authorization: str | None) -> tuple[int, Head]:
         """(status, head) of one GET. Raises _Failed."""
@@ -182,7 +186,7 @@ class _Caller:
 
     async def _exchange(self, request: bytes) -> Head:
         if self._reader is None or self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(self._address, self.target.port)
+            self._reader, self._writer = await self._connect()
         self._writer.write(request)
         data = bytearray()
         while (end := end_of_head(data)) is None and len(data) <= _LIMITS.max_head:
@@ -195,6 +199,18 @@ class _Caller:
         head = parse_head(data[:end] if end is not None else data, limits=_LIMITS)
         await self._keep_or_close(head, len(data) - (end or len(data)))
         return head
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the first address that takes one, which is the only one from then on. Raises OSError: of the last one."""
+        for address in self._addresses[:-1]:
+            try:
+                async with asyncio.timeout(self._patience / len(self._addresses)):
+                    made = await asyncio.open_connection(address, self.target.port)
+            except OSError:  # TimeoutError is one, too
+                continue
+            self._addresses = [address]
+            return made
+        return await asyncio.open_connection(self._addresses[-1], self.target.port)
 
     async def _keep_or_close(self, head: Head, already: int) -> None:
         """Keeps the connection only where the end of the body is certain and the device does not close it."""
@@ -217,3 +233,9 @@ class _Caller:
                 await self._reader.readexactly(rest)
             except asyncio.IncompleteReadError:
                 self.close()
+
+
+def _plain(address: str) -> str:
+    """The address as a socket tells it: `::ffff:192.0.2.7` is 192.0.2.7."""
+    mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    return str(mapped) if mapped is not None else address

@@ -93,6 +93,13 @@ def test_everything_else_is_refused_with_a_sentence(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize("text", ['tags == "gold"', 'startswith(tags, "gold")', '"gold" != tags'])
+def test_tags_that_are_compared_are_answered_with_how_they_are_asked_for(text: str) -> None:
+    """There is such a field, only not for this."""
+    with pytest.raises(WhereError, match='write "gold" in tags'):
+        parse(text)
+
+
 @pytest.mark.parametrize(
     ("interval", "age", "online"),
     [(60, 180.0, True), (60, 180.1, False), (3600, 7260.0, True), (0, 86_400.0, True), (0, 86_401.0, False)],

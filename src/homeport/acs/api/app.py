@@ -16,6 +16,7 @@ from starlette.types import Scope as Scope_
 from homeport._version import __version__
 from homeport.acs.api import errors
 from homeport.acs.api.bodies import BodyLimit
+from homeport.acs.api.device_ids import DeviceIds
 from homeport.acs.api.metrics import Metrics
 from homeport.acs.api.origin import Forwarded
 from homeport.acs.records import AuditRecord, Scope, TokenRecord
@@ -219,6 +220,7 @@ def build(given: Services) -> FastAPI:
     app.include_router(users.door, prefix="/api/v1", dependencies=[Depends(known_query)])
     app.add_middleware(Outcomes, audit=given.audit)
     app.add_middleware(BodyLimit, holder=given.token_holder)
+    app.add_middleware(DeviceIds)
     proxies = TrustedProxies(given.hub.settings.trusted_proxies)
     if proxies:
         app.add_middleware(Forwarded, proxies=proxies)

@@ -38,6 +38,9 @@ REFRESH: Final = "Refresh"
 LONG_LIST: Final = 5_000
 """Rows of an answer from which on they are not made into dictionaries, which takes longer than other devices should wait."""
 
+NUMBERS: Final = (-(2**63), 2**64 - 1)
+"""The least and the largest number that a task's arguments may hold: what a row can hold, and the data model's types."""
+
 _OPERATIONS: Final = {"Install": m.InstallOpStruct, "Update": m.UpdateOpStruct, "Uninstall": m.UninstallOpStruct}
 
 
@@ -67,7 +70,9 @@ def request_of(rpc: str, args: Mapping[str, Any]) -> Call:
         unknown = set(given) - {"operations", "command_key"}
         if unknown:
             raise ArgumentsError(f"ChangeDUState has no argument {sorted(unknown)[0]!r}")
-        return m.ChangeDUState(operations=given["operations"], command_key=str(given.get("command_key", "")))
+        if not isinstance(given.get("command_key", ""), str):
+            raise ArgumentsError("command_key of ChangeDUState must be a text")
+        return m.ChangeDUState(operations=given["operations"], command_key=given.get("command_key", ""))
     if cls is m.SetParameterValues:
         given["parameter_list"] = [_parameter(p) for p in _listed(given.get("parameter_list"), "parameter_list")]
     if rpc in KEYED:
@@ -96,6 +101,10 @@ def _parameter(given: Any) -> dict[str, Any]:
     if isinstance(value, bool):
         text = "1" if value else "0"
     elif isinstance(value, int | float):
+        if not NUMBERS[0] <= value <= NUMBERS[1]:  # also not a number, which JSON should not have and Python reads
+            raise ArgumentsError(
+                f"the value {value} of {given['name']} is no number of 64 bits; give it as a text, in quotes, if it is meant so"
+            )
         text = str(value)
     elif isinstance(value, str):
         text = value

@@ -287,12 +287,12 @@ class Contacts:
             return self._detail(
                 False, 0, "the device has told no ConnectionRequestURL; it comes with its next session"
             ), False
-        forbidden = not record.connection_request_url.startswith("http://")
+        unusable = not record.connection_request_url.startswith("http://")
+        looked_at: list[bool] = []
 
         def allowed(host: str) -> bool:
-            nonlocal forbidden
-            forbidden = not self._allowed(host, record)
-            return not forbidden
+            looked_at.append(self._allowed(host, record))
+            return looked_at[-1]
 
         try:
             answer = await self._request(
@@ -303,8 +303,12 @@ class Contacts:
             )
         except HomeportError as e:
             return self._detail(False, 0, str(e)), False
-        again = answer.status == 503 or (answer.status == 0 and not forbidden)
-        return self._detail(answer.ok, answer.status, answer.reason), again
+        forbidden = bool(looked_at) and not any(looked_at)
+        reason = answer.reason
+        if forbidden:
+            reason += f": the device comes from {record.address}; to allow it, name its network in connection_request_networks"
+        again = answer.status == 503 or (answer.status == 0 and not forbidden and not unusable)
+        return self._detail(answer.ok, answer.status, reason), again
 
     def _credentials(self, record: DeviceRecord) -> list[tuple[str, str]]:
         """The device's own first, then those of the settings: the one with its known user name before the others."""

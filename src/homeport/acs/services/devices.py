@@ -40,7 +40,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """The tags as a device has them: sorted, each once. Raises Refused."""
     clean = tuple(sorted(set(tags)))
     if not all(_TAG.fullmatch(tag) for tag in clean):
-        raise Invalid("a tag is 1 to 64 letters, digits or _.:@/-")
+        raise Invalid("a tag is 1 to 64 letters (a to z, A to Z), digits or _.:@/-")
     if len(clean) > MOST_TAGS:
         raise Refused(f"a device has at most {MOST_TAGS} tags")
     return clean

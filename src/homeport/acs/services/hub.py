@@ -198,9 +198,21 @@ class Bus:
         if self._far:
             self.far(event)
 
+    def mention(self, kind: str, data: dict[str, Any]) -> None:
+        """Tell those who read the event stream now; it is not kept for who comes back, nor told to webhooks."""
+        event = {"kind": kind, **data}
+        self.deliver(event)
+        if self._far:
+            self.far(event)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody reads the event stream now, at any process."""
+        return bool(self._listeners) or self._far
+
     def deliver(self, event: dict[str, Any]) -> None:
         """Tell the listeners of this process."""
-        if self.local:
+        if self.local and ("id" in event or event is GAP):
             self._kept.append(event)
         for queue in self._listeners:
             if queue.full():

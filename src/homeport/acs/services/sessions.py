@@ -124,6 +124,9 @@ class Sessions(Turns):
             hub.bus.wake(contact(id))
             if hub.peers is not None and EventCode.CONNECTION_REQUEST in work.events:
                 hub.peers.say("session", device=id, at=now)
+            if hub.bus.watched:
+                told = {"device": id, "session": work.id, "events": list(work.events), "new": False}
+                hub.bus.mention("inform", told)
             return work
         unit = UnitOfWork()
         unit.tasks += settled
