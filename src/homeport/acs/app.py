@@ -167,7 +167,7 @@ class AcsApp:
         await self._start_files()
         leases = Leases(self.hub)
         sessions = Sessions(self.hub, self.files, leases)
-        auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock)
+        auth = CpeAuth(self.store, settings, await self.store.secret("nonce"), self.hub.clock, self.hub.peers)
         board, number = self._board, self._number or 0
         live = CountedSessions(board.tally(SESSIONS, number)) if board is not None else LiveSessions()
         brake = LoginBrake(

@@ -1,7 +1,8 @@
 """HTTP Digest for both ends: MD5, MD5-sess, SHA-256, SHA-256-sess; qop auth, auth-int, or none (RFC 2069).
 
 The server half keeps no state to make or check a nonce: a nonce carries its time and an HMAC. Only the replay window remembers, and
-what it forgets it treats as stale. No clock here: `now` is an argument.
+what it forgets it treats as stale. Of several processes with one secret each remembers what was used of its own nonces, which hold its
+name: who is given another's asks it (`NonceUse`). No clock here: `now` is an argument.
 Source: RFC 7616, RFC 2617, RFC 2069; the tolerated deviations are those of netcwmp (no qop, `uri=""`, no opaque).
 """
 
@@ -20,7 +21,8 @@ STRENGTH: Final = ("SHA-256", "SHA-256-sess", "MD5-sess", "MD5")
 
 _CANONICAL: Final = {name.lower(): name for name in STRENGTH}
 _MAC_BYTES: Final = 12
-_NONCE_BYTES: Final = 8 + 8 + _MAC_BYTES  # time in ms, random, mac
+_NONCE_BYTES: Final = 8 + 8 + _MAC_BYTES  # time in ms, random, mac; then the name of the process that made it
+_SPARE: Final = b"!"  # before the name of one that was made because nobody could be asked
 _WINDOW: Final = 64
 
 
@@ -51,11 +53,26 @@ def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str
 
 
 @dataclass(frozen=True, slots=True)
+class NonceUse:
+    """That a nonce of another process was used: whether for the first time, that one knows (`DigestAuthority.first_use_of`).
+
+    count: nc. spare: the challenge before this one could not be settled so; whoever is asked the second time, and hears nothing, may
+    believe it.
+    """
+
+    issuer: str
+    nonce: str
+    count: int
+    spare: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the server half found.
 
     stale: the credentials are right but the nonce is not good any more: challenge with stale=true, and do not count a failure.
     reason: for our logs, never for the peer. username: as given, also on failure. quirks: deviations that were tolerated.
+    use: what has to be asked of another process before it is ok.
     """
 
     ok: bool
@@ -63,6 +80,7 @@ class Verdict:
     reason: str = ""
     username: str = ""
     quirks: tuple[str, ...] = ()
+    use: NonceUse | None = None
 
 
 class DigestAuthority:
@@ -73,7 +91,7 @@ class DigestAuthority:
     rfc2069: what becomes of credentials without qop: refuse; once (a nonce counts once); allow.
     uri_policy: strict compares with the request target; lenient also takes "", an absolute URI or a target without query; ignore.
     replay: remembers counts of at most `most_nonces` nonces, so that one pair of nonce and nc counts once; False for many processes.
-    random: gives n random bytes.
+    random: gives n random bytes. here: the name of this process among those that share the secret, "" where all take all nonces.
     """
 
     def __init__(
@@ -89,6 +107,7 @@ class DigestAuthority:
         replay: bool = True,
         most_nonces: int = 20_000,
         random: Callable[[int], bytes] = os.urandom,
+        here: str = "",
     ) -> None:
         if len(secret) < 16:
             raise ValueError("the secret of a Digest authority needs at least 16 bytes")
@@ -105,17 +124,18 @@ class DigestAuthority:
         self._replay = replay
         self._most_nonces = most_nonces
         self._random = random
+        self._here = here.encode()
         self._opaque = hmac.digest(secret, b"opaque", "sha256")[:12].hex()
         self._seen: dict[bytes, tuple[float, int, int]] = {}
         self._forgotten = float("-inf")  # nonces issued up to here are stale unless remembered
         self._dummy = ha1("", realm, self._opaque, "SHA-256")
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
+    def challenges(self, now: float, *, stale: bool = False, spare: bool = False) -> list[str]:
         """Values for `WWW-Authenticate`, one per algorithm, in the order of `algorithms`.
 
-        now: seconds on a clock that all holders of the secret share.
+        now: seconds on a clock that all holders of the secret share. spare: see NonceUse.
         """
-        nonce = self._nonce(now)
+        nonce = self._nonce(now, spare=spare)
         qop = f', qop="{",".join(self._qop)}"' if self._qop else ""
         tail = ", stale=true" if stale else ""
         return [
@@ -214,9 +234,10 @@ class DigestAuthority:
 
     # --- nonces -----------------------------------------------------------------------------------------------------------
 
-    def _nonce(self, now: float) -> str:
+    def _nonce(self, now: float, *, spare: bool) -> str:
         head = max(int(now * 1000), 0).to_bytes(8, "big") + self._random(8)
-        return urlsafe_b64encode(head + self._mac(head)).decode("ascii").rstrip("=")
+        name = _SPARE + self._here if spare else self._here
+        return urlsafe_b64encode(head + self._mac(head + name) + name).decode("ascii").rstrip("=")
 
     def _mac(self, head: bytes) -> bytes:
         return hmac.digest(self._secret, head + self.realm.encode(), "sha256")[:_MAC_BYTES]
@@ -227,7 +248,8 @@ class DigestAuthority:
             raw = urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))
         except ValueError:
             return None
-        if len(raw) != _NONCE_BYTES or not hmac.compare_digest(raw[16:], self._mac(raw[:16])):
+        mac = self._mac(raw[:16] + raw[_NONCE_BYTES:])
+        if len(raw) < _NONCE_BYTES or not hmac.compare_digest(raw[16:_NONCE_BYTES], mac):
             return None
         return raw, int.from_bytes(raw[:8], "big") / 1000
 
@@ -243,12 +265,25 @@ class DigestAuthority:
             return Verdict(False, stale=True, reason="the nonce is too old", username=username)
         if not counted and self._rfc2069 == "allow":
             return Verdict(True, username=username, quirks=quirks)
+        use, name = None, raw[_NONCE_BYTES:]
+        if name and self._here and name not in (self._here, _SPARE + self._here):
+            issuer = name.removeprefix(_SPARE).decode("utf-8", "replace")
+            use = NonceUse(issuer, nonce, count if counted else 1, name.startswith(_SPARE))
         if self._replay or not counted:
             if raw not in self._seen and since <= self._forgotten:
                 return Verdict(False, stale=True, reason="the nonce was forgotten", username=username)
             if not self._first_use(raw, since, count if counted else 1):
                 return Verdict(False, stale=True, reason="the nonce and count were used before", username=username)
-        return Verdict(True, username=username, quirks=quirks)
+        return Verdict(True, username=username, quirks=quirks, use=use)
+
+    def first_use_of(self, nonce: str, count: int, now: float) -> bool:
+        """Whether a nonce of this process is still good and was never used with this count; it then was. Asked for by other processes."""
+        issued = self._issued(nonce)
+        if issued is None or issued[0][_NONCE_BYTES:].removeprefix(_SPARE) != self._here:
+            return False
+        raw, since = issued
+        known = raw in self._seen or since > self._forgotten
+        return -1.0 <= now - since <= self.lifetime and known and self._first_use(raw, since, count)
 
     def _first_use(self, raw: bytes, since: float, count: int) -> bool:
         """Notes the use; False for a repetition, or for a count so far behind that it cannot be told from one."""

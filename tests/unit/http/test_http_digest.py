@@ -1,6 +1,7 @@
 """Digest for both ends: published examples, our two halves against each other, and what must be refused."""
 
 import hashlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 from hypothesis import given
@@ -206,6 +207,44 @@ def test_a_nonce_of_another_secret_or_realm_is_stale():
 def test_processes_that_share_a_secret_share_nonces():
     """Any ACS worker may see the answer to another worker's challenge."""
     assert check(authority(replay=False), proof(authority(replay=False))).ok
+
+
+def test_a_nonce_of_another_process_is_to_be_asked_for_there():
+    """Of processes with names each remembers its own: the others say whom to ask, who says yes once for each count."""
+    one, two = authority(here="one"), authority(here="two")
+    client = DigestClient("cpe", "secret")
+    first = client.answer(one.challenges(0.0), method="POST", uri=URI, cnonce="a")
+    second = client.preempt(method="POST", uri=URI, cnonce="b")
+    verdict = check(two, first)
+    assert verdict.ok and verdict.use is not None
+    assert (verdict.use.issuer, verdict.use.count, verdict.use.spare) == ("one", 1, False)
+    assert one.first_use_of(verdict.use.nonce, 1, 0.0) and not one.first_use_of(verdict.use.nonce, 1, 0.0)
+    assert check(one, first).stale and check(two, first).stale
+    assert check(one, second) == Verdict(True, username="cpe")
+    assert not one.first_use_of(verdict.use.nonce, 3, 301.0), "it is too old"
+    assert not two.first_use_of(verdict.use.nonce, 4, 0.0), "it is another's"
+    assert not one.first_use_of("AAAA", 1, 0.0)
+
+
+def test_a_nonce_says_that_it_was_made_because_nobody_could_be_asked():
+    """So that the second one opens, where the first has not; its maker takes it as any other."""
+    one, two = authority(here="one"), authority(here="two")
+    header = DigestClient("cpe", "secret").answer(one.challenges(0.0, spare=True), method="POST", uri=URI, cnonce="a")
+    verdict = check(two, header)
+    assert verdict.ok and verdict.use is not None and verdict.use.spare and verdict.use.issuer == "one"
+    assert check(one, header) == Verdict(True, username="cpe")
+
+
+def test_a_name_in_a_nonce_cannot_be_changed():
+    """It is under the MAC, as the rest is; nonces without a name, as processes of older versions make them, are taken by all."""
+    one, two = authority(here="one"), authority(here="two")
+    header = DigestClient("cpe", "secret").answer(authority().challenges(0.0), method="POST", uri=URI, cnonce="a")
+    assert check(one, header).use is None
+    nonce = parse_challenges(two.challenges(0.0))[0].params["nonce"]
+    forged = urlsafe_b64encode(urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4))[:-3] + b"one").decode().rstrip("=")
+    offered = f'Digest realm="home", nonce="{forged}", qop="auth", algorithm=MD5'
+    header = DigestClient("cpe", "secret").answer([offered], method="POST", uri=URI, cnonce="c")
+    assert check(one, header).reason == "the nonce is not ours"
 
 
 @pytest.mark.parametrize("nonce", ["", "!!!", "AAAA", "A" * 38, "é", "====", "a" * 4000])

@@ -324,7 +324,7 @@ class Door:
             return replace(login, braked=waited)
         if waited and lane is not None:
             brake.forgive(lane)
-        return login
+        return login if login.use is None else await auth.confirm(login)
 
     async def _lane(self, request: HttpRequest, claim: Claim, body: bytes) -> Lane:
         """What this login is counted by while many fail: a known device at its own place is not kept out by others."""
@@ -460,7 +460,7 @@ class Door:
         self._hub.stats.unauthorized += 1
         if login.refused and not login.stale:
             _log.warning("a login failed", user=login.username[:128], peer=request.host, reason=login.reason)
-        offered = self._auth.challenges(secure=request.secure, stale=login.stale)
+        offered = self._auth.challenges(secure=request.secure, stale=login.stale, spare=login.spare)
         return plain(401, "log in", *((b"WWW-Authenticate", c.encode("latin-1", "replace")) for c in offered))
 
     @staticmethod
