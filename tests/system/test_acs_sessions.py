@@ -25,6 +25,7 @@ from homeport.codec.messages import (
     Message,
     OpResultStruct,
     ParameterValueStruct,
+    RebootResponse,
     RequestDownload,
     SetParameterValuesResponse,
     TransferComplete,
@@ -326,15 +327,20 @@ async def test_this_acs_holds_no_requests_so_a_device_may_tell_what_it_has_at_on
 
 @played
 async def test_what_a_device_tells_again_after_a_lost_answer_is_kept_once(tmp_path: Path) -> None:
-    """A retried Inform with the end of a commanded reboot, and the same TransferComplete: acknowledged again, stored once."""
+    """A retried Inform with the end of a commanded reboot, and the same TransferComplete: acknowledged again, stored once.
+
+    Also of a device that was cut off and has started since, which counts its retries from 0.
+    """
     async with acquainted(tmp_path, event="0 BOOTSTRAP") as (bed, device):
         told = TransferComplete("k1", FaultStruct(), "2026-11-21T06:00:00Z", "2026-11-21T06:00:01Z")
         later = TransferComplete("k1", FaultStruct(), "2026-11-22T06:00:00Z", "2026-11-22T06:00:01Z")
-        for retries in (0, 1, 2):
+        for retries in (0, 1, 2, 0):
             await device.post(an_inform("S1", "1 BOOT", "M Reboot=r1", retry_count=retries))
             for request in (told, told, later):
                 assert isinstance((await device.post(request)).message, TransferCompleteResponse)
-        await device.post(an_inform("S1", "1 BOOT", "M Reboot=r1"))  # not a retry: the operator has used the key again
+        await bed.task("Reboot", {"command_key": "r1"})  # the operator uses the key again
+        await device.session("2 PERIODIC", handler=lambda _: RebootResponse())
+        await device.post(an_inform("S1", "1 BOOT", "M Reboot=r1"))
         events = (await bed.rest("GET", f"devices/{id_of()}/events")).json["items"]
         codes = [e["code"] for e in events]
-        assert (codes.count("M Reboot"), codes.count("1 BOOT"), codes.count("TransferComplete")) == (2, 4, 2)
+        assert (codes.count("M Reboot"), codes.count("1 BOOT"), codes.count("TransferComplete")) == (2, 5, 2)

@@ -305,6 +305,56 @@ async def test_a_transfer_that_was_called_off_ends(tmp_path: Path) -> None:
 
 
 @played
+async def test_a_killed_acs_has_ended_both_tasks_of_a_cancelled_transfer_or_none(tmp_path: Path) -> None:
+    """One commit holds the end of CancelTransfer and of what it called off: else nobody would ever end the latter."""
+    answers = {m.Download: m.DownloadResponse(1, m.UNKNOWN_TIME, m.UNKNOWN_TIME)}
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
+        device.urn = "urn:dslforum-org:cwmp-1-2"
+        load = await bed.task("Download", FIRMWARE | {"command_key": "a"})
+        await device.session(handler=lambda r: answers.get(type(r), m.CancelTransferResponse()))
+        stop = await bed.task("CancelTransfer", {"command_key": "a"})
+        commit, together = bed.app.store.commit, []
+
+        async def noted(unit: UnitOfWork) -> None:
+            together.append({c.record.id: c.record.status for c in unit.tasks})
+            await commit(unit)
+
+        bed.app.store.commit = noted  # type: ignore[method-assign]
+        await device.session(handler=lambda r: answers.get(type(r), m.CancelTransferResponse()))
+    assert {stop["id"]: TaskStatus.DONE, load["id"]: TaskStatus.CANCELLED} in together
+
+
+@played
+async def test_a_transfer_that_the_device_has_forgotten_with_its_settings_ends(tmp_path: Path) -> None:
+    """After 0 BOOTSTRAP the queue is asked: one that it names goes on, another has failed and is not sent again."""
+    sent = []
+
+    def answer(request: m.Request) -> m.Message | None:
+        sent.append(type(request))
+        match request:
+            case m.Download():
+                return m.DownloadResponse(1, m.UNKNOWN_TIME, m.UNKNOWN_TIME)
+            case m.GetAllQueuedTransfers():
+                return m.GetAllQueuedTransfersResponse((m.AllQueuedTransferStruct("b", 1, True, "1", 0, ""),))
+        return None
+
+    async with acquainted(tmp_path, database="memory:") as (bed, device):
+        device.urn = "urn:dslforum-org:cwmp-1-2"
+        forgotten, kept, told = [await bed.task("Download", FIRMWARE | {"command_key": key}) for key in "abc"]
+        await device.session(handler=answer)
+        await device.session("0 BOOTSTRAP", "1 BOOT", "7 TRANSFER COMPLETE", "M Download=c", handler=answer)
+        assert [(await bed.task_now(t))["status"] for t in (forgotten, kept, told)] == ["running"] * 3
+        device.cookie = ""
+        await device.session("0 BOOTSTRAP", "1 BOOT", handler=answer)
+        assert [(await bed.task_now(t))["status"] for t in (forgotten, kept)] == ["failed", "running"]
+        assert "factory settings" in (await bed.task_now(forgotten))["fault"]["string"]
+        assert sent.count(m.Download) == 3
+        await device.inform("7 TRANSFER COMPLETE", "M Download=a")
+        await device.post(m.TransferComplete("a", m.FaultStruct(0, ""), m.UNKNOWN_TIME, m.UNKNOWN_TIME))
+        assert (await bed.task_now(forgotten))["status"] == "done"
+
+
+@played
 async def test_a_transfer_that_is_told_of_before_it_is_sent_again_is_not_sent_again(tmp_path: Path) -> None:
     """The device's queue did not name it any more, and the session broke off before it was sent once more."""
     async with acquainted(tmp_path, database="memory:") as (bed, device):

@@ -65,7 +65,7 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
     if task.rpc in TRANSFERS:
         told = {e.command_key for e in events if e.event_code.startswith("M ")}
         if task.command_key and task.command_key in told:
-            progress = {k: v for k, v in task.progress.items() if k != "due"} | {"accepted": now}
+            progress = {k: v for k, v in task.progress.items() if k not in ("due", "reset")} | {"accepted": now}
             return replace(task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, progress=progress)
     if task.rpc in TRANSFERS or "instances" in task.progress:
         if 0 < task.progress.get("refusals", 0) < attempts:
@@ -82,6 +82,13 @@ def at_contact(task: TaskRecord, events: Iterable[EventStruct], *, attempts: int
 
 
 _NOT_KNOWN: Final = "the session ended before the answer, and it is not known whether the device has done it"
+
+
+_FORGOTTEN: Final = (
+    "the device had accepted it, but started anew with its factory settings before it told of the end, and does not know of it any more;"
+    " see what the device holds, and make the task again where it is still wanted"
+)
+"""Not sent again: whether it was done before, and only its report was wiped, nobody can tell."""
 
 
 def _for_good(task: TaskRecord, why: str, now: float) -> TaskRecord:
@@ -201,7 +208,8 @@ def at_inform(
     """An open task when its device opens a session: `at_contact` where its answer was lost; where an end is awaited, done if an event
     tells of the restart (as where it is to be sent again), failed if it is overdue and this session will not tell it either.
 
-    A device may have sessions before it restarts, so one without the event says nothing.
+    A device may have sessions before it restarts, so one without the event says nothing. One that starts anew with its factory settings may
+    have forgotten what it had accepted: such a transfer is not known any more until the device was asked.
     """
     if task.status is TaskStatus.UNKNOWN or (task.status is TaskStatus.RUNNING and not _awaited(task)):
         return at_contact(task, events, attempts=attempts, now=now)
@@ -214,6 +222,11 @@ def at_inform(
             return done(task, {"confirmed": told}, now)
     elif any(e.event_code in _TELLING for e in events):
         return task
+    elif _awaited(task) and any(e.event_code == EventCode.BOOTSTRAP for e in events):
+        # Factory settings have no queue of transfers, and a device that forgets one never tells of its end: it is asked.
+        unsettled = _unsettled(task, now, anew=True)
+        progress = {k: v for k, v in unsettled.progress.items() if k != "asked"} | {"reset": True}
+        return noted(replace(unsettled, progress=progress), patience=patience, now=now)
     return overdue(task, patience=patience, now=now)
 
 
@@ -264,6 +277,8 @@ def sent(task: TaskRecord, progress: dict[str, Any] | None, now: float, *, first
 
 def finished(task: TaskRecord, result: Result, *, attempts: int, patience: Patience, now: float) -> TaskRecord:
     """The task after its program has ended."""
+    if result.status is TaskStatus.QUEUED and task.progress.get("reset"):
+        return _for_good(task, _FORGOTTEN, now)
     if result.status is TaskStatus.QUEUED:
         return again(task, attempts, now)
     if result.status is TaskStatus.UNKNOWN:
@@ -273,7 +288,7 @@ def finished(task: TaskRecord, result: Result, *, attempts: int, patience: Patie
             told["refusals"] = task.progress.get("refusals", 0) + 1
         return noted(replace(unsettled, progress=unsettled.progress | told), patience=patience, now=now)
     if result.awaited:
-        progress = task.progress | {"accepted": now}
+        progress = {k: v for k, v in task.progress.items() if k != "reset"} | {"accepted": now}
         accepted = replace(
             task, status=TaskStatus.RUNNING, phase=TaskPhase.TRANSFER, result=result.result, progress=progress
         )

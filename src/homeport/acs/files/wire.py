@@ -198,24 +198,30 @@ class Wire:
             request.feed(data)
 
     def go_on(self) -> None:
-        """Tell a peer that waits for it to send its body."""
+        """Tell a peer that waits for it to send its body. Raises Gone."""
         if self._request.headers.get("expect", "").lower() == "100-continue":
-            self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _write(self, data: bytes) -> None:
+        """Raises Gone where the peer has cut the connection meanwhile: uvloop takes a write to such a one for a defect of ours."""
+        if self._writer.transport.is_closing():
+            raise Gone
+        self._writer.write(data)
 
     def head(self, status: int, headers: Headers, length: int) -> None:
-        """Begin an answer whose body has `length` bytes."""
+        """Begin an answer whose body has `length` bytes. Raises Gone."""
         phrase = HTTPStatus(status).phrase
         lines = [f"HTTP/1.1 {status} {phrase}", f"Date: {formatdate(time.time(), usegmt=True)}"]
         lines += [f"{name}: {value}" for name, value in headers]
         lines.append(f"Content-Length: {length}")
         if self.closing:
             lines.append("Connection: close")
-        self._writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+        self._write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
 
     async def send(self, data: bytes) -> None:
-        """Send a piece; waits while the peer is slow. Raises Gone where it takes nothing for the stall time."""
+        """Send a piece; waits while the peer is slow. Raises Gone where it takes nothing for the stall time, or is not there any more."""
         transport = self._writer.transport
-        self._writer.write(data)
+        self._write(data)
         while True:
             before = transport.get_write_buffer_size()
             try:

@@ -66,6 +66,23 @@ async def told_before(store: Store, known: DeviceRecord, inform: m.Inform, now: 
     return frozenset(again | {key for key, row in newest.items() if row.at >= since and row.at > heard_at})
 
 
+async def told_before_start(
+    store: Store, known: DeviceRecord, inform: m.Inform, now: float
+) -> frozenset[tuple[str, str]]:
+    """The same for an Inform without RetryCount that tells of a start: ends of commanded restarts and transfers, by their keys.
+
+    A device that was cut off before our answer and has started since tells them again, and counts its retries from 0. Where a task with
+    that key was sent after the event was stored, it is the end of that one: an operator may use a key again. Raises StoreUnavailable.
+    """
+    ends = {(e.event_code, e.command_key) for e in inform.event if e.event_code.startswith("M ") and e.command_key}
+    if not ends:
+        return frozenset()
+    page = await store.events_of(known.id, limit=LATELY, cursor=None)
+    stored = {_key(e): e.at for e in reversed(page.items) if _key(e) in ends and e.at >= now - KEYED_WITHIN}
+    sent = [(t.command_key, t.started) for t in await store.open_tasks(known.id) if t.started is not None]
+    return frozenset(end for end, at in stored.items() if not any(key == end[1] and since > at for key, since in sent))
+
+
 def _key(event: EventRecord) -> tuple[str, str]:
     return event.code, event.command_key
 

@@ -32,7 +32,7 @@ from homeport.acs.services.files import Files
 from homeport.acs.services.hub import CONTACT, Hub
 from homeport.acs.services.leases import Leases
 from homeport.acs.services.masking import end_as_kept, end_without_echo, masked, masked_task, same_but_masked
-from homeport.acs.services.retold import LATELY, told_before
+from homeport.acs.services.retold import LATELY, told_before, told_before_start
 from homeport.acs.services.turns import Turns
 from homeport.acs.services.work import Work
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, UnitOfWork, ValuesChange
@@ -140,7 +140,11 @@ class Sessions(Turns):
             unit.patches.append((id, {"wants": (Want.LOGIN, *rest) if gives else rest}))
         if changed:
             unit.values.append(ValuesChange(id, changed))
-        repeated = await told_before(store, known, inform, now) if known is not None and inform.retry_count else NONE
+        repeated = NONE
+        if known is not None and inform.retry_count:
+            repeated = await told_before(store, known, inform, now)
+        elif known is not None and not _STARTED.isdisjoint(work.events):
+            repeated = await told_before_start(store, known, inform, now)
         for event in inform.event:
             if (event.event_code, event.command_key) in repeated:
                 continue

@@ -4,6 +4,7 @@ The order in each verb: ask the engine, write, tell the bus, give the request to
 """
 
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -107,10 +108,11 @@ class Turns:
                     return None
                 ended = work.task
                 await self._finish(work, came, unit)
-                # What was finished must be on the disk before the next is chosen: it may wait for this one.
-                await self._write_end(work, unit)
+                cancelled: list[TaskChange] = []
                 if ended is not None and ended.rpc == RpcName.CANCEL_TRANSFER and came.status is TaskStatus.DONE:
-                    await self._call_off(work, ended)
+                    cancelled = await self._called_off(ended)
+                # What was finished must be on the disk before the next is chosen: it may wait for this one.
+                await self._write_end(work, unit, cancelled)
                 unit, reply = UnitOfWork(), None
                 continue
             step = came
@@ -185,21 +187,33 @@ class Turns:
             await self._store.commit(unit)
             self._tell(work, unit)
 
-    async def _write_end(self, work: Work, unit: UnitOfWork) -> None:
-        """Write the end of a program; where its task was ended elsewhere meanwhile, only what the answer taught."""
+    async def _write_end(self, work: Work, unit: UnitOfWork, others: Sequence[TaskChange] = ()) -> None:
+        """Write the end of a program; where its task was ended elsewhere meanwhile, only what the answer taught.
+
+        others: tasks that end with it, in the same commit: they are not told of again.
+        """
+        own = list(unit.tasks)
+        unit.tasks += others
         try:
             await self._write(work, unit)
         except Conflict:
-            unit.tasks.clear()
-            await self._write(work, unit)
+            for change in others:  # one of them has ended meanwhile: each by itself, and this one last
+                await self._write_quietly(work, [change])
+            unit.tasks[:] = own if others else []
+            if others:
+                await self._write_end(work, unit)
+            else:
+                await self._write(work, unit)
 
-    async def _call_off(self, work: Work, by: TaskRecord) -> None:
-        """End the tasks whose transfers the device has cancelled for this one."""
+    async def _called_off(self, by: TaskRecord) -> list[TaskChange]:
+        """The ends of the tasks whose transfers the device has cancelled for this one."""
         now, key = self._hub.clock(), str(by.args.get("command_key", ""))
-        for task in await self._store.open_tasks(work.device):
+        found = []
+        for task in await self._store.open_tasks(by.device):
             after = settle.called_off(task, key, by.id, now)
             if after != task:
-                await self._write_quietly(work, [TaskChange(masked_task(after), frozenset({task.status}))])
+                found.append(TaskChange(masked_task(after), frozenset({task.status})))
+        return found
 
     async def _only_read(self, work: Work, came: steps.Result, unit: UnitOfWork) -> bool:
         """Whether the last thing to do went well and only read: lost in a crash it is read again, so nobody waits for the disk.
