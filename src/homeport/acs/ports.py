@@ -10,6 +10,7 @@ import fcntl
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
@@ -199,21 +200,45 @@ def take_database(path: Path, taken: Path | None = None) -> IO[str] | None:
         raise ConfigError(f"cannot use the database {path}: {lock}: {e.strerror}; choose another database") from e
 
 
+ORPHANS_END_WITHIN: Final = 5.0
+"""Seconds that a start waits for the workers of an ACS whose parent was killed: they end their sessions and let go of lock and ports."""
+
 _LOCK: Final = "acs.lock"  # and so that of a database acs.db beside it
 
 
 def _taken(file: Path, where: str, setting: str) -> IO[str]:
     """The lock. Raises OSError where there can be none, ConfigError where another process has it."""
     lock = file.open("a")
+    patience = time.monotonic() + ORPHANS_END_WITHIN
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                lock.close()
+                raise
+            if time.monotonic() < patience and _left_behind(file):
+                time.sleep(0.05)
+                continue
+            lock.close()
+            users = _users(str(file.resolve()))
+            raise ConfigError(f"another ACS works {where}{_named(users)}; stop it, or choose another {setting}") from e
+        with contextlib.suppress(OSError):  # the disk is full: then nobody is waited for
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        return lock
+
+
+def _left_behind(file: Path) -> bool:
+    """Whether who took the lock is gone: its workers, which have it too, then end by themselves."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        lock.close()
-        if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        who = _named(_users(str(file.resolve())))
-        raise ConfigError(f"another ACS works {where}{who}; stop it, or choose another {setting}") from e
-    return lock
+        os.kill(int(file.read_text()), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        pass  # another user's, or nothing is written there
+    return False
 
 
 def _named(processes: list[int]) -> str:

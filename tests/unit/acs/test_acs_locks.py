@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -72,4 +73,17 @@ def test_the_refusal_names_the_processes_that_are_in_the_way(tmp_path: Path) -> 
         os.waitpid(pid, 0)
         os.close(reading)
         os.close(writing)
+    take_directory(tmp_path).close()
+
+
+def test_a_start_waits_for_the_workers_of_a_killed_parent(tmp_path: Path) -> None:
+    """They hold the lock for a moment longer, and a service manager or a person starts the next ACS at once."""
+    pid = os.fork()
+    if pid == 0:
+        kept = take_directory(tmp_path)
+        if os.fork() == 0:
+            time.sleep(0.2)  # what a worker takes to end its sessions
+        del kept
+        os._exit(0)
+    os.waitpid(pid, 0)
     take_directory(tmp_path).close()

@@ -1,7 +1,7 @@
-"""Which events of a retried Inform are stored already, because our InformResponse to an earlier one was lost: the history shows each once.
+"""Which events of an Inform are stored already, because our InformResponse to an earlier one was lost: the history shows each once.
 
-Asked only for Informs with a RetryCount, so that nearly all pay nothing for it. In doubt an event is stored: told twice it puzzles, left
-out it hides a boot.
+Asked only for Informs with a RetryCount or after a start, so that nearly all pay nothing for it. In doubt an event is stored: told
+twice it puzzles, left out it hides a boot.
 """
 
 from typing import Final
