@@ -76,6 +76,9 @@ def test_behind_one_nat_each_known_device_has_turns_of_its_own() -> None:
         assert brake.turn(lanes[7]) == 0.0
         brake.failed(lanes[7])
     assert brake.turn(lanes[7]) is None and brake.turn(lanes[8]) == 0.0
+    for lane in lanes[100:]:
+        brake.failed(lane)
+    assert brake.wait(lanes[8]) > 0.0, "all of them together have the limit of an address"
 
 
 def test_a_right_login_uses_nothing_up() -> None:
@@ -186,4 +189,11 @@ def test_a_quick_look_tells_which_device_an_inform_seems_to_be_of() -> None:
     )
     assert claimed_id(inform % b"<ProductClass>X</ProductClass>") == "00D0F1-X-S%2D1"
     assert claimed_id(inform % b"<ProductClass/>") == claimed_id(inform % b"") == "00D0F1-S%2D1"
+    hostile = (
+        b"<OUI>" + b" " * 5_000,
+        b"<OUI " * 900,
+        b"<OUI>" + b"<SerialNumber>" * 300,
+        b"<OUI>&lt;<SerialNumber>a&b<",
+    )
+    assert [claimed_id(body) for body in hostile] == [""] * 4
     assert claimed_id(b"") == claimed_id(inform[:60]) == claimed_id(b"\xff" * 5_000) == ""

@@ -18,9 +18,10 @@ MOST_MISTAKEN: Final = 1_000
 """Seconds after which credentials that come with the same wrong identity are told again, and how many such pairs are remembered."""
 
 _PARTS: Final = [
-    re.compile(rb"<%s(?:\s[^<>]{0,200})?>\s*([^<&]{0,64}?)\s*<" % name)
-    for name in (b"OUI", b"ProductClass", b"SerialNumber")
+    re.compile(rb"<%s(?:\s[^<>]{0,200})?>([^<&]{0,80})<" % name) for name in (b"OUI", b"ProductClass", b"SerialNumber")
 ]
+"""Each bounded at every step: whoever sends this has not logged in."""
+
 _HEAD: Final = 4_096
 _log = structlog.get_logger("homeport.acs.cwmp")
 
@@ -31,7 +32,7 @@ def claimed_id(body: bytes) -> str:
     Nothing but a guess: whoever can gain by it has to be right in another way.
     """
     found = [pattern.search(body, 0, _HEAD) for pattern in _PARTS]
-    oui, product_class, serial = (m[1].decode("utf-8", "replace") if m is not None else "" for m in found)
+    oui, product_class, serial = (m[1].decode("utf-8", "replace").strip() if m is not None else "" for m in found)
     return device_id(oui, product_class, serial) if oui and serial and "\0" not in oui + product_class + serial else ""
 
 

@@ -73,7 +73,10 @@ class LoginBrake:
         """
         where, limit = blocks(address)[0], self._limit
         if known_at is not None and blocks(known_at)[0] == where:
-            return ((f"{where} {username} at home {device}", max(1, limit // SHARED_PART) if device else limit),)
+            own = f"{where} {username} at home {device}"
+            if not device:
+                return ((own, limit),)
+            return (own, max(1, limit // SHARED_PART)), (f"{where} at home", limit * PER_ADDRESS)
         near = network(address)
         everywhere = near if known_at is not None and network(known_at) == near else "*"
         many = limit * PER_ADDRESS
