@@ -86,6 +86,13 @@ def complete_from(words: Iterable[str]) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
+def one_of(flag: str, metavar: str, words: Iterable[str], more: str = ".") -> Any:
+    """An option that takes one of these words: its help and the TAB key name them. more: how the help goes on."""
+    known = tuple(words)
+    said = f"One of {', '.join(known)}{more}"
+    return typer.Option(flag, metavar=metavar, help=said, show_default=False, autocompletion=complete_from(known))
+
+
 def check_known(given: Iterable[str], known: Iterable[str], refusal: str) -> None:
     """Raise CliError for the first word that is not known. refusal: the sentence, with {} where the word stands."""
     there = tuple(known)

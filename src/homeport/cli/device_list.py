@@ -11,7 +11,7 @@ import typer
 
 from homeport.cli import output
 from homeport.cli.client import RestClient, quoted
-from homeport.cli.common import Acs, AsCsv, AsJson, Token, check_known, complete_from, connect
+from homeport.cli.common import Acs, AsCsv, AsJson, Token, check_known, complete_from, connect, one_of
 from homeport.cli.when import ago, exact
 
 Row = dict[str, Any]
@@ -37,16 +37,7 @@ Where = Annotated[
         "--where", metavar="EXPR", help='For example: model == "797xx" and "gold" in tags.', show_default=False
     ),
 ]
-State = Annotated[
-    str | None,
-    typer.Option(
-        "--state",
-        metavar="STATE",
-        help=f"One of {', '.join(STATES)}.",
-        show_default=False,
-        autocompletion=complete_from(STATES),
-    ),
-]
+State = Annotated[str | None, one_of("--state", "STATE", STATES)]
 Tags = Annotated[
     list[str] | None,
     typer.Option("--tag", metavar="TAG", help="With this tag; given several times, with all of them."),

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from homeport.cli import output
-from homeport.cli.common import Acs, AsJson, DeviceOrAll, Token, check_known, complete_from, connect, resolve
+from homeport.cli.common import Acs, AsJson, DeviceOrAll, Token, check_known, connect, one_of, resolve
 from homeport.cli.when import exact, local
 
 KINDS: Final = ("inform", "request", "task", "session", "values", "device", "file")
@@ -18,15 +18,7 @@ read; a record was changed; a file was stored or taken away."""
 
 def watch(
     device: DeviceOrAll = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kind",
-            metavar="KIND",
-            help=f"Only {', '.join(KINDS)}; may be given several times.",
-            autocompletion=complete_from(KINDS),
-        ),
-    ] = None,
+    kind: Annotated[list[str] | None, one_of("--kind", "KIND", KINDS, "; given several times, any of them.")] = None,
     count: Annotated[
         int | None,
         typer.Option("--count", metavar="N", min=1, help="Leave after so many events.", show_default=False),

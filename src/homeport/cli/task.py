@@ -10,7 +10,6 @@ from homeport.cli import output
 from homeport.cli.client import ENDED, quoted
 from homeport.cli.common import (
     DEFAULT_WAIT,
-    RPCS,
     Acs,
     AsCsv,
     AsJson,
@@ -18,16 +17,16 @@ from homeport.cli.common import (
     Limit,
     Token,
     check_known,
-    complete_from,
     connect,
     group,
+    one_of,
     outcome,
     resolve,
     tell,
     wait_for,
 )
 from homeport.cli.faults import fault_line, fault_lines
-from homeport.cli.task_fleet import start, stop
+from homeport.cli.task_fleet import ONLY_RPC, start, stop
 from homeport.cli.when import exact, moment, shown, told
 
 app = group("Follow and cancel what devices were asked to do; ask many for the same.")
@@ -43,18 +42,9 @@ TaskId = Annotated[
 def list_tasks(
     device: DeviceOrAll = None,
     status: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--status",
-            metavar="STATUS",
-            help=f"One of {', '.join(TaskStatus)}; given several times, any of them.",
-            autocompletion=complete_from(TaskStatus),
-        ),
+        list[str] | None, one_of("--status", "STATUS", TaskStatus, "; given several times, any of them.")
     ] = None,
-    rpc: Annotated[
-        str | None,
-        typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.", autocompletion=complete_from(RPCS)),
-    ] = None,
+    rpc: Annotated[str | None, ONLY_RPC] = None,
     since: Annotated[
         str | None,
         typer.Option(

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,6 +26,11 @@ LONGEST_CALL = 20.0
 
 PAUSE = 0.2
 """Seconds between two questions: an ACS that is being stopped answers at once."""
+
+
+ONLY_RPC: Final = typer.Option(
+    "--rpc", metavar="RPC", help="Only tasks of this method.", show_default=False, autocompletion=complete_from(RPCS)
+)
 
 
 def start(
@@ -66,9 +71,7 @@ def start(
     json: AsJson = False,
 ) -> None:
     """Ask all devices that fit a condition for the same: `homeport task start --where 'model == "797xx"' GetRPCMethods`."""
-    if not where:
-        raise CliError("say which devices: --where EXPR; all of them: --where True", ExitCode.USAGE)
-    client = connect(acs, token)
+    client = _for(where, acs, token)
     body: dict[str, Any] = {"rpc": rpc, "args": parse_args(args or []), "where": where, "limit": limit}
     body |= {"priority": priority, "expires_in": expires_in, "connection_request": not later}
     if not (yes or rpc.startswith("Get") or rpc == "Refresh"):
@@ -105,9 +108,7 @@ def start(
 
 def stop(
     where: Where = "",
-    rpc: Annotated[
-        str, typer.Option("--rpc", metavar="RPC", help="Only tasks of this method.", autocompletion=complete_from(RPCS))
-    ] = "",
+    rpc: Annotated[str, ONLY_RPC] = "",
     key: Annotated[str, typer.Option("--key", metavar="TEXT", help="Only tasks of this job of `task start`.")] = "",
     yes: Yes = False,
     acs: Acs = None,
@@ -115,9 +116,7 @@ def stop(
     json: AsJson = False,
 ) -> None:
     """Take the open tasks of all devices that fit a condition out of their queues."""
-    if not where:
-        raise CliError("say which devices: --where EXPR; all of them: --where True", ExitCode.USAGE)
-    client = connect(acs, token)
+    client = _for(where, acs, token)
     which = " ".join(
         filter(None, ("the open", rpc, "tasks", f"of job {key}" if key else "", f"of devices with {where}"))
     )
@@ -133,6 +132,13 @@ def stop(
     if not end["complete"]:
         raise CliError(f"not all were reached: {end['error']}; say it again")
     raise typer.Exit(ExitCode.OK if not end["refused"] else ExitCode.FAILED)
+
+
+def _for(where: str, acs: str | None, token: str | None) -> RestClient:
+    """The client, once it is said which devices are meant. Raises CliError: nobody means all of them by saying nothing."""
+    if not where:
+        raise CliError("say which devices: --where EXPR; all of them: --where True", ExitCode.USAGE)
+    return connect(acs, token)
 
 
 def _which(client: RestClient, where: str, limit: int) -> str:

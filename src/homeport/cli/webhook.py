@@ -12,11 +12,11 @@ from homeport.cli.common import (
     Token,
     Yes,
     check_known,
-    complete_from,
     complete_names,
     confirm,
     connect,
     group,
+    one_of,
     tell,
 )
 from homeport.cli.device_watch import KINDS
@@ -31,15 +31,7 @@ MOST_COUNTED: Final = 10_000
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The webhook's name.", autocompletion=complete_names("/webhooks"))
 ]
-Events = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--event",
-        metavar="KIND",
-        help=f"One of {', '.join(KINDS)}; again for more; none: all kinds.",
-        autocompletion=complete_from(KINDS),
-    ),
-]
+Events = Annotated[list[str] | None, one_of("--event", "KIND", KINDS, "; again for more; none: all kinds.")]
 
 
 @app.command("list")
