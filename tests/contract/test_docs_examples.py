@@ -102,12 +102,20 @@ def test_inline_commands_name_verbs_that_exist() -> None:
     assert not wrong
 
 
+def anchors(page: Path) -> set[str]:
+    """The addresses of a page's headings, as a forge makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_leads_somewhere() -> None:
-    """Links between pages, and to pictures, resolve."""
+    """Links between pages, to their headings, and to pictures resolve."""
     wrong = []
     for page in PAGES:
         for target in LINK.findall(page.read_text()):
-            if "://" not in target and not target.startswith("#") and not (page.parent / target.split("#")[0]).exists():
+            file, _, heading = target.partition("#")
+            there = page.parent / file if file else page
+            if "://" not in target and (not there.exists() or (heading and heading not in anchors(there))):
                 wrong.append(f"{page.relative_to(ROOT)}: {target}")
     assert not wrong
 

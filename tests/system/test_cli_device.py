@@ -379,7 +379,7 @@ def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) 
     """The sums at the end, a line for each that failed, the exit code of the worst; what is open is taken back by the job's key."""
     everybody = ("--where", "True")
     code, out, err = say("task", "start", *everybody, "GetRPCMethods", "--key", "ask")
-    assert (code, out) == (0, "job ask: 1 tasks\n1 done\n"), err
+    assert (code, out) == (0, "job ask: 1 task\n1 done\n"), err
     code, out, _ = say("task", "start", *everybody, "GetParameterValues", 'parameter_names=["Device.Nope"]')
     assert code == ExitCode.FAULT
     assert "failed: 9005" in out and out.endswith("1 failed\n")
@@ -399,7 +399,7 @@ def test_many_devices_are_asked_and_the_job_is_followed_or_taken_back(say: Say) 
     code, out, err = say(*waiting)
     assert code == ExitCode.TIMEOUT
     assert "task stop --where True --key later" in err
-    assert say("task", "stop", *everybody, "--key", "later", "--yes")[1] == "1 tasks are cancelled\n"
+    assert say("task", "stop", *everybody, "--key", "later", "--yes")[1] == "1 task cancelled\n"
     assert say("task", "start", "--where", 'model == "nix"', "GetRPCMethods")[2] == "no device fits the condition\n"
     code, _, err = say("task", "start", "GetRPCMethods")
     assert code == ExitCode.USAGE and "--where" in err

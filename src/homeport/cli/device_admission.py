@@ -76,7 +76,10 @@ def _chosen(client: RestClient, devices: list[str], where: str | None, what: str
     found = [str(d["id"]) for d in client.items("/devices", {"where": where})]
     if not found:
         raise CliError("no device fits the condition")
-    confirm(f"{what} {len(found)} devices, {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}?", yes=yes)
+    confirm(
+        f"{what} {output.counted(len(found), 'device')}, {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}?",
+        yes=yes,
+    )
     return found
 
 

@@ -57,7 +57,7 @@ def count_devices(
     empty = "no devices" if chosen is None else "no device fits the condition"
     output.print_table(heads, [(*map(_word, group), str(n)) for group, n in rows], empty=empty, csv=csv)
     if not csv and rows:
-        output.note(f"{counts.total()} devices")
+        output.note(output.counted(counts.total(), "device"))
 
 
 def _fields(text: str) -> tuple[str, ...]:

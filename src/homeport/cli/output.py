@@ -122,6 +122,11 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
         sys.stdout.write(f"{name}\t{_one_line(value)}\n")
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 device`, `2 devices`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def note(text: str) -> None:
     """A remark for the person, on stderr so that pipes stay clean."""
     print(text, file=sys.stderr)

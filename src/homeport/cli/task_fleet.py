@@ -79,7 +79,8 @@ def start(
     key = key or f"job-{secrets.token_hex(6)}"
     made, refused = _make(client, body, key)
     if not json:
-        print(f"job {key}: {len(made)} tasks" + (f", {len(refused)} devices could not be given one" if refused else ""))
+        left = f", {output.counted(len(refused), 'device')} could not be given one" if refused else ""
+        print(f"job {key}: {output.counted(len(made), 'task')}{left}")
         for line in refused:
             output.note(f"{line['device']}: {line['error']}")
     ended = _follow(client, made, wait, key, _command(where, key)) if wait else []
@@ -125,7 +126,7 @@ def stop(
     if json:
         output.print_json({**end, "tasks": lines})
     else:
-        print(f"{end['cancelled']} tasks are cancelled")
+        print(f"{output.counted(end['cancelled'], 'task')} cancelled")
         for line in lines:
             if "error" in line:
                 output.note(f"{line['device']}: {line['error']}")

@@ -41,7 +41,7 @@ def list_webhooks(acs: Acs = None, token: Token = None, json: AsJson = False) ->
     if json:
         output.print_json(hooks)
         return
-    rows = [(h["name"], h["url"], ", ".join(h["events"]) or "all", _count(h), _last(h)) for h in hooks]
+    rows = [(h["name"], h["url"], ", ".join(h["events"]) or "all", _waiting(h), _last(h)) for h in hooks]
     output.print_table(("NAME", "URL", "EVENTS", "WAITING", "LAST"), rows, empty="no webhooks")
 
 
@@ -61,7 +61,7 @@ def show(name: Name, acs: Acs = None, token: Token = None, json: AsJson = False)
         ("made", told(hook["created"])),
         ("last delivery", told(hook["last"] and hook["last"]["at"])),
         ("taken", _taken(hook)),
-        ("waiting", f"{_count(hook)} event{'s' if hook['waiting'] > 1 else ''}{oldest}" if oldest else "nothing"),
+        ("waiting", f"{_waiting(hook)}{oldest}" if oldest else "nothing"),
         ("next try", ahead(hook["next_try"]) if hook["next_try"] else ""),
     ]
     output.print_fields([(key, value) for key, value in fields if value])
@@ -165,8 +165,8 @@ def _switch(client: RestClient, name: str, on: bool, sentence: str, *, json: boo
     tell(sentence, client.call("PATCH", f"/webhooks/{quoted(name)}", body={"enabled": on}), json=json)
 
 
-def _count(hook: dict[str, Any]) -> str:
-    return f"{hook['waiting']}{' or more' if hook['waiting'] >= MOST_COUNTED else ''}"
+def _waiting(hook: dict[str, Any]) -> str:
+    return output.counted(hook["waiting"], "event") + (" or more" if hook["waiting"] >= MOST_COUNTED else "")
 
 
 def _last(hook: dict[str, Any]) -> str:
