@@ -242,7 +242,7 @@ def test_a_switch_that_there_is_not_is_named_with_those_that_there_are(say: Say)
 def test_devices_are_counted_by_what_they_have_in_common(say: Say) -> None:
     """As a table, for a program with the fields' own types, and of those that fit."""
     code, out, err = say("device", "count", "--by", "model,online")
-    assert (code, out, err) == (0, "MODEL\tONLINE\tDEVICES\n797xx\tyes\t1\n", "1 devices\n")
+    assert (code, out, err) == (0, "MODEL\tONLINE\tDEVICES\n797xx\tyes\t1\n", "1 device\n")
     assert json.loads(say("device", "count", "--by", "online,state", "--json")[1]) == [
         {"online": True, "state": "approved", "devices": 1}
     ]
