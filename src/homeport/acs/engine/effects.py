@@ -43,6 +43,12 @@ SECRET_ENDINGS: Final = (
     "NetworkKey",
     "KeyValue",
     "PIN",
+    "Token",
+    "token",
+    "TOKEN",
+    "Community",  # SNMP's password
+    "community",
+    "CommunityString",
 )
 """How the names of parameters end whose value is a secret: the hidden ones of the Broadband Forum's models, and what vendors call theirs.
 

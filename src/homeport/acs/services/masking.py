@@ -21,7 +21,7 @@ MASK: Final = "********"
 SHORTEST_ECHO: Final = 4
 """Characters of a secret that is looked for in the words of a device: a shorter one stands in other words."""
 
-_HINTS: Final = ("pass", "pwd", "secret", "psk", "key", "ioncode", "token", "voucher")
+_HINTS: Final = ("pass", "pwd", "secret", "psk", "key", "ioncode", "token", "voucher", "community")
 """What stands in the name of everything that is a secret, in small letters. PIN, which is in many words, is looked for as it is."""
 
 _DISGUISES: Final = ("&#", "<!", "\ufffe", "\uffff")
