@@ -115,6 +115,14 @@ def guarded(act: Callable[[], int]) -> int:
             raise
         _say(f"this needs the package {e.name}, which is not installed; install it with: pip install 'homeport[acs]'")
         return int(ExitCode.FAILED)
+    except UnicodeEncodeError as e:
+        if debug:
+            raise
+        near = e.object[max(0, e.start - 20) : e.end + 20].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        _say(
+            f"{near!r} has bytes that are not UTF-8; set the terminal and its locale (LANG) to UTF-8, or write it otherwise"
+        )
+        return int(ExitCode.USAGE)
     except Exception as e:
         if debug:
             raise

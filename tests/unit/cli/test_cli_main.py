@@ -211,3 +211,14 @@ def test_every_command_that_asks_an_acs_can_answer_as_json_and_what_is_listed_is
     found = dict(commands(typer.main.get_command(load_verb(verb)), verb))
     assert [path for path, options in found.items() if "--json" not in options] == []
     assert (verb, "list") not in found or (verb, "show") in found
+
+
+def test_a_word_that_is_not_utf8_is_refused_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    """Old terminals give Latin-1, which cannot be written into a request: that is no bug of the program."""
+
+    def act() -> int:
+        return len("Stra\udcdfe".encode())
+
+    assert guarded(act) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "Stra" in said and "UTF-8" in said and "internal error" not in said
