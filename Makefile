@@ -52,7 +52,7 @@ fmt: .venv/.dev
 	@$(BIN)/ruff check --fix src tests benchmarks packaging
 	@$(BIN)/ruff format src tests benchmarks packaging
 
-test: lint
+test: .venv/.dev
 	@$(BIN)/python tests/run.py
 
 test-fast: .venv/.dev

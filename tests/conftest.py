@@ -1,9 +1,20 @@
-"""The order of the tests: files that take long begin first, so that the workers of a run end together."""
+"""What holds for all tests: their order (files that take long first, so that the workers of a run end together) and their processes."""
 
 import functools
+import os
+import signal
+import sys
 from pathlib import PurePath
 
 import pytest
+
+# Images for containers often set this. Then each worker would compile all tests, and each of the hundreds of processes all of Homeport.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that runs us in the background has Ctrl-C ignored, which processes inherit: those that a test stops by it would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = (
     # processes and sockets, longest first

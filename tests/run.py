@@ -1,8 +1,10 @@
 """Runs the tests in the order fast to slow and says at the end what each part took. `make test` calls it.
 
-Parts: rooms (those with a floor of branch coverage, which makes a run slower by half), core (what else needs no process of its own) and
-system (processes and sockets on loopback, fuzz, fleet, browser).
-Extra arguments go to pytest: `python tests/run.py -k inform`.
+`make lint` runs beside the first part, because mypy keeps only one core busy; where it complains the run ends there.
+Parts: rooms (those with a floor of branch coverage, which makes a test take twice as long: what tries thousands of messages is therefore
+in tests/unit/codec_properties), core (what else needs no process of its own) and system (processes and sockets on loopback, fuzz, fleet,
+browser).
+Extra arguments go to pytest, and then there is no lint: `python tests/run.py -k inform`.
 """
 
 import os
@@ -43,6 +45,7 @@ COVERAGE = {"codec": 95, "session": 95, "http": 95}
 def main() -> int:
     """0 when every part passed."""
     results: list[tuple[str, float, int]] = []
+    lint = None if sys.argv[1:] else Lint()
     for name, part in PARTS.items():
         paths = [p for p in part["paths"] if any((ROOT / p).glob("**/test_*.py"))]
         if not paths:
@@ -53,12 +56,36 @@ def main() -> int:
         environment = {**os.environ, "COVERAGE_CORE": "sysmon"} if sys.version_info >= (3, 12) else dict(os.environ)
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         results.append((name, time.monotonic() - start, 0 if status == NO_TESTS and sys.argv[1:] else status))
+        if lint is not None and not lint.passed():
+            return 1
     failed = any(status for _, _, status in results)
     if not sys.argv[1:]:
         failed |= not coverage_holds()
     for name, seconds, status in results:
         print(f"{name}: {'passed' if status == 0 else f'FAILED (exit {status})'} in {seconds:.0f} s")
     return 1 if failed else 0
+
+
+class Lint:
+    """`make lint`, from now on, beside what else is done."""
+
+    def __init__(self) -> None:
+        self._run = subprocess.Popen(
+            ["make", "--no-print-directory", "lint"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._status: int | None = None
+
+    def passed(self) -> bool:
+        """True when nothing was found; waits for the end, and prints what was said when it is first asked."""
+        if self._status is None:
+            said, _ = self._run.communicate()
+            self._status = self._run.returncode
+            print(f"== lint: {'passed' if self._status == 0 else 'FAILED'}\n{said}", flush=True)
+        return self._status == 0
 
 
 def coverage_holds() -> bool:

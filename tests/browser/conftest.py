@@ -108,9 +108,11 @@ def staged() -> Callable[..., Iterator[Stage]]:
 
 @pytest.fixture
 def shot() -> Callable[[Any, str], None]:
-    """Keep a picture of a page as build output: shot(page, name)."""
+    """Keep a picture of a page as build output: shot(page, name). Only where HOMEPORT_SCREENSHOTS is set, as in CI: it takes a while."""
 
     def take(page: Any, name: str) -> None:
+        if "HOMEPORT_SCREENSHOTS" not in os.environ:
+            return
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 

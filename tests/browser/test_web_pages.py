@@ -1,4 +1,4 @@
-"""Every page of the agent as a person sees it: at a desk, on a telephone, and without scripts; pictures go to output/screenshots."""
+"""Every page of the agent as a person sees it: at a desk, on a telephone, and without scripts; in CI pictures go to output/screenshots."""
 
 import asyncio
 import re

@@ -25,7 +25,7 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 CHECKS = (checks.response_schema_conformance, checks.content_type_conformance)
 """Answers are what their description says: of a client that was made from it, no answer may be the end."""
 
-EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("HOMEPORT_API_EXAMPLES", "2"))
 """Requests of each kind to each route; CI sends more."""
 ENDLESS = "/api/v1/events"
 DEVICE = "00D0F1-XR500-S1"

@@ -11,7 +11,7 @@ import pytest
 
 TARGET = Path(__file__).parent / "fuzz_envelope.py"
 SEED = os.environ.get("HOMEPORT_FUZZ_SEED", "69")  # fixed, so that the same tree gives the same verdict; 0 takes chance
-SECONDS = int(os.environ.get("HOMEPORT_FUZZ_SECONDS", "6"))
+SECONDS = int(os.environ.get("HOMEPORT_FUZZ_SECONDS", "3"))
 
 
 @pytest.mark.fuzz

@@ -14,13 +14,13 @@ SEED = os.environ.get("HOMEPORT_FUZZ_SEED", "69")  # fixed, so that the same tre
 @pytest.mark.fuzz
 def test_no_header_makes_a_reader_fail_or_hang(tmp_path):
     """Digest and cookie parsers, header blocks, content codings: read or refused, at most 50 ms per KB."""
-    fuzz("fuzz_http.py", tmp_path, seconds=3)
+    fuzz("fuzz_http.py", tmp_path, seconds=2)
 
 
 @pytest.mark.fuzz
 def test_no_bytes_make_the_two_ways_to_read_requests_differ(tmp_path):
     """What the ACS reads without the parser is what the parser would have read."""
-    fuzz("fuzz_heads.py", tmp_path, seconds=3)
+    fuzz("fuzz_heads.py", tmp_path, seconds=2)
 
 
 def fuzz(target: str, directory: Path, *, seconds: int) -> None:

@@ -10,7 +10,7 @@ from cpe_support.month import Month
 
 pytestmark = pytest.mark.system
 
-KILLS = int(os.environ.get("HOMEPORT_TEST_CUTS", "30"))
+KILLS = int(os.environ.get("HOMEPORT_TEST_CUTS", "18"))
 """CI kills 500 times; the month is the same, its days are shorter."""
 
 
