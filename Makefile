@@ -53,7 +53,7 @@ fmt: .venv/.dev
 	@$(BIN)/ruff format src tests benchmarks packaging
 
 test: .venv/.dev
-	@$(BIN)/python tests/run.py
+	@$(BIN)/python tests/run.py --lint
 
 test-fast: .venv/.dev
 	@$(BIN)/pytest -q tests/unit tests/pair tests/contract tests/golden

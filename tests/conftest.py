@@ -18,36 +18,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONG = (
     # processes and sockets, longest first
-    *(
-        "test_demo_check",
-        "test_web_pages",
-        "test_debian_package",
-        "test_kill9_agent",
-        "test_transfers_agent",
-        "test_kill9_acs",
-    ),
-    *(
-        "test_transfers_agent_killed",
-        "test_cli_start",
-        "test_fuzz_envelope",
-        "test_transfers_updaters",
-        "test_linux_trial",
-    ),
-    *("test_plugin_tutorial", "test_dhcp_discovery", "test_acs_kill", "test_cpe_month_killed", "test_acs_hostile"),
-    *("test_model_power_cut", "test_acs_files_upload", "test_cpe_power_cuts", "test_fuzz_http", "test_acs_kill_runs"),
-    *("test_acs_postgres", "test_cli_device", "test_modules_killed", "test_transfers_local", "test_acs_store_trouble"),
+    *("test_demo_check", "test_web_pages", "test_debian_package", "test_transfers_agent", "test_plugin_tutorial"),
+    *("test_acs_nodes", "test_linux_trial", "test_transfers_agent_killed", "test_kill9_agent", "test_dhcp_discovery"),
+    *("test_acs_kill_runs", "test_cli_device", "test_acs_files_upload", "test_acs_postgres", "test_acs_kill"),
+    *("test_transfers_updaters", "test_fuzz_http", "test_cli_start", "test_acs_worker_pair", "test_cpe_month_killed"),
+    *("test_acs_workers", "test_modules_agent", "test_modules_killed", "test_acs_large_messages", "test_fuzz_envelope"),
+    *("test_cpe_hostile_acs", "test_kill9_acs", "test_acs_supervision", "test_transfers_local", "test_device_profiles"),
+    *("test_model_power_cut", "test_linux_device", "test_cpe_over_http", "test_acs_hostile", "test_acs_store_trouble"),
     # without
+    *("test_api_files", "test_api_fuzz", "test_codec_round_trip", "test_store_postgres", "test_api_shapes"),
+    *("test_cli_main", "test_store_contract", "test_model_files", "test_agent_month", "test_docs_examples"),
     *(
-        "test_api_fuzz",
-        "test_model_files",
-        "test_agent_month",
-        "test_api_files",
-        "test_store_postgres",
-        "test_cli_main",
+        "test_store_archive",
+        "test_store_postgres_trouble",
+        "test_docs_reference",
+        "test_acs_http_heads",
+        "test_acs_values",
     ),
-    *("test_codec_round_trip", "test_transfer_results", "test_docs_examples", "test_api_shapes", "test_store_contract"),
+    *("test_provider", "test_transfer_results"),
 )
-"""Files of more than about five seconds. Where one is missing here the run only ends a little later."""
+"""Files of more than about three seconds. Where one is missing here the run only ends a little later."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,10 +1,11 @@
 """Runs the tests in the order fast to slow and says at the end what each part took. `make test` calls it.
 
+With --lint `make lint` runs beside the first part, because mypy keeps only one core busy; where it complains the run ends there.
 `make lint` runs beside the first part, because mypy keeps only one core busy; where it complains the run ends there.
 Parts: rooms (those with a floor of branch coverage, which makes a test take twice as long: what tries thousands of messages is therefore
 in tests/unit/codec_properties), core (what else needs no process of its own) and system (processes and sockets on loopback, fuzz, fleet,
 browser).
-Extra arguments go to pytest, and then there is no lint: `python tests/run.py -k inform`.
+Extra arguments go to pytest: `python tests/run.py -k inform`.
 """
 
 import os
@@ -45,21 +46,22 @@ COVERAGE = {"codec": 95, "session": 95, "http": 95}
 def main() -> int:
     """0 when every part passed."""
     results: list[tuple[str, float, int]] = []
-    lint = None if sys.argv[1:] else Lint()
+    arguments = [word for word in sys.argv[1:] if word != "--lint"]
+    lint = Lint() if "--lint" in sys.argv else None
     for name, part in PARTS.items():
         paths = [p for p in part["paths"] if any((ROOT / p).glob("**/test_*.py"))]
         if not paths:
             continue
         print(f"== {name}: {' '.join(paths)}", flush=True)
         start = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", *part["options"], *paths, *sys.argv[1:]]
+        command = [sys.executable, "-m", "pytest", "-q", *part["options"], *paths, *arguments]
         environment = {**os.environ, "COVERAGE_CORE": "sysmon"} if sys.version_info >= (3, 12) else dict(os.environ)
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-        results.append((name, time.monotonic() - start, 0 if status == NO_TESTS and sys.argv[1:] else status))
+        results.append((name, time.monotonic() - start, 0 if status == NO_TESTS and arguments else status))
         if lint is not None and not lint.passed():
             return 1
     failed = any(status for _, _, status in results)
-    if not sys.argv[1:]:
+    if not arguments:
         failed |= not coverage_holds()
     for name, seconds, status in results:
         print(f"{name}: {'passed' if status == 0 else f'FAILED (exit {status})'} in {seconds:.0f} s")
