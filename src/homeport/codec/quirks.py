@@ -65,6 +65,7 @@ class Quirk(StrEnum):
     ZERO_PADDED_COUNT = "zero-padded-count", "An arrayType count has leading zeros."
     WRONG_COUNT = "wrong-count", "An arrayType count differs from the number of entries."
     ARRAY_ITEM_NAME = "array-item-name", "A list's entries have another element name than the schema's."
+    WRAPPED_LIST = "wrapped-list", "A repeated element holds its entries as a list of structs."
     MISSING_ELEMENT = "missing-element", "An element that the schema demands is absent; its neutral value was taken."
     UNKNOWN_ELEMENT = "unknown-element", "Elements that the schema does not know were ignored."
     REPEATED_ELEMENT = "repeated-element", "An element that may stand once is repeated; the first was taken."

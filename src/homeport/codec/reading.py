@@ -268,8 +268,12 @@ def _nothing_reader(cls: type[Struct]) -> Reader:
 def _repeated_reader(kind: Repeated) -> Reader:
     readers = {name: _PART_READERS[part] for name, part in kind.parts.items()}
     only = next(iter(readers.values())) if not kind.typed else None
+    entry = next(iter(kind.parts))
 
     def read(elements: list[Element], reading: Reading) -> tuple[Any, ...]:
+        if only is not None and len(elements) == 1 and len(elements[0]) and _holds_only(elements[0], entry):
+            reading.quirks[Quirk.WRAPPED_LIST] = None
+            elements = list(elements[0])
         _check_length(len(elements), elements[0], reading)
         values = []
         for element in elements:
@@ -285,6 +289,11 @@ def _repeated_reader(kind: Repeated) -> Reader:
         return tuple(values)
 
     return read
+
+
+def _holds_only(element: Element, entry: str) -> bool:
+    """Whether all its children have the name of a struct: the list that the standard's tables show, and its schema does not have."""
+    return all(local_name(child.tag) == entry for child in element)
 
 
 # --- arrays -------------------------------------------------------------------------------------------------------------------

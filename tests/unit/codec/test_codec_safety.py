@@ -319,3 +319,19 @@ def test_only_a_deployment_unit_s_fault_may_lack_its_text(method, quirks):
         envelope = decode(body)
         assert envelope.body == message
         assert envelope.quirks == quirks
+
+
+def test_results_in_a_list_of_their_own_are_read_like_those_of_the_schema():
+    """The tables of the standard write OpResultStruct[], its schema repeats Results; no end of a command is lost over that."""
+    time = "2026-03-01T10:00:00Z"
+    results = tuple(
+        m.OpResultStruct(uuid, "r", "1", "Installed", True, "", time, time, m.FaultStruct()) for uuid in ("a", "b")
+    )
+    message = m.DUStateChangeComplete(results, "k")
+    body = encode(Envelope(message))
+    body = body.replace(b"<Results>", b"<OpResultStruct>").replace(b"</Results>", b"</OpResultStruct>")
+    body = body.replace(b"<OpResultStruct>", b"<Results><OpResultStruct>", 1)
+    body = b"</OpResultStruct></Results>".join(body.rsplit(b"</OpResultStruct>", 1))
+    envelope = decode(body)
+    assert envelope.body == message
+    assert envelope.quirks == (Quirk.WRAPPED_LIST,)
