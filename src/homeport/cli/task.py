@@ -133,9 +133,19 @@ _TIMES = ("created", "started", "expires", "finished")
 
 def _row(task: dict[str, Any], time: Callable[[Any], str], *, of_all: bool) -> tuple[str, ...]:
     fault = task.get("fault")
-    said = fault_line(fault) if fault else ""
+    said = fault_line(fault) if fault else _how(task)
     whose = (str(task["device"]),) if of_all else ()
     return str(task["id"]), *whose, task["rpc"], task["status"], time(task.get("created")), said
+
+
+def _how(task: dict[str, Any]) -> str:
+    """How the end is known, where no answer of the device has told it."""
+    result = task.get("result") or {}
+    if "cancelled_by" in result:
+        return f"called off by the task {result['cancelled_by']}"
+    if "settled" in result:
+        return f"its answer was lost; settled {result['settled']}"
+    return ""
 
 
 def _text(value: Any) -> str:

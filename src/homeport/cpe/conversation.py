@@ -11,6 +11,7 @@ from typing import Final
 from homeport.codec.messages import (
     AddObject,
     AutonomousDUStateChangeComplete,
+    CancelTransfer,
     ChangeDUState,
     DeleteObject,
     Download,
@@ -293,7 +294,7 @@ def describe(message: Message, *, secret: Callable[[str], bool] = is_secret) -> 
         detail = f"{message.parameter_path or '(root)'}{' next level' if message.next_level else ''}"
     elif isinstance(message, AddObject | DeleteObject):
         detail = message.object_name
-    elif isinstance(message, Reboot | ScheduleInform):
+    elif isinstance(message, Reboot | ScheduleInform | CancelTransfer):
         detail = f"key {message.command_key!r}"
     elif isinstance(message, Download | Upload | ScheduleDownload):
         # The query may hold the key to the file.

@@ -14,6 +14,7 @@ from homeport.acs.api.devices import Cursor, Limit
 from homeport.acs.api.quick import Quick
 from homeport.acs.api.shapes import EventPage, FaultPage, SessionPage, SessionWithMessages
 from homeport.acs.services.hub import END, GAP, NotFound
+from homeport.acs.services.lost_sessions import with_lost
 from homeport.errors import StoreError
 
 router = APIRouter(route_class=Quick, tags=["histories"])
@@ -24,9 +25,15 @@ HEARTBEAT = 15.0
 
 @router.get("/devices/{id}/sessions")
 async def list_sessions(use: Use, id: str, limit: Limit = 100, cursor: Cursor = None) -> SessionPage:
-    """The device's sessions, youngest first. A periodic one in which nothing happened has no row."""
+    """The device's sessions, youngest first. A periodic one in which nothing happened has no row.
+
+    One whose process was killed is `lost`: only what the device told in it is known.
+    """
     await use.devices.get(id)
-    page = await use.hub.store.sessions_of(id, limit=limit, cursor=cursor)
+    store = use.hub.store
+    page = await store.sessions_of(id, limit=limit, cursor=cursor)
+    since = use.hub.clock() - use.hub.settings.session_timeout
+    page = await with_lost(store, id, page, limit=limit, cursor=cursor, open_since=since)
     return SessionPage([shapes.session(s) for s in page.items], page.next)
 
 
@@ -35,7 +42,9 @@ async def get_session(use: Use, id: str) -> SessionWithMessages:
     """One session with its messages; secrets in them are masked."""
     found = await use.hub.store.session(id)
     if found is None:
-        raise NotFound(f"there is no session {id!r}; list them with GET devices/ID/sessions")
+        raise NotFound(
+            f"there is no session {id!r}, or it was lost with its process; list them with GET devices/ID/sessions"
+        )
     return shapes.session_with_messages(found)
 
 

@@ -299,7 +299,7 @@ class FleetCancelSums(Struct, omit_defaults=True):
 
 
 class Session(Struct):
-    """A session without its messages. outcome: success, failed, aborted or replaced."""
+    """A session without its messages. outcome: success, failed, aborted, replaced, or lost with its process."""
 
     id: str
     device: DeviceId

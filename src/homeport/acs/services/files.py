@@ -295,13 +295,14 @@ class Files:
         return record
 
     async def take(self, grant: Grant, task: TaskRecord, incoming: Incoming) -> FileRecord:
-        """The file that a device has sent, stored under its transfer's name. Sending the same again gives the same.
+        """The file that a device has sent, stored under its transfer's name. Until the transfer is over what comes last counts.
 
-        An empty one gives way: some clients send their PUT without a body first, to be asked for a login (curl with --anyauth).
-        Raises Ended where another came before, StoreUnavailable.
+        A device that does not get our answer sends its file again, and a log has grown by then; some clients send their PUT without a
+        body first, to be asked for a login (curl with --anyauth).
+        Raises Ended where the name is another transfer's, StoreUnavailable.
         """
         before = await self._store.file(grant.name)
-        empty = before is not None and before.task == task.id and before.size == 0
+        own = before is not None and before.task == task.id
         record = FileRecord(
             name=grant.name,
             size=0,
@@ -311,9 +312,9 @@ class Files:
             task=task.id,
         )
         try:
-            return await self.add(incoming, record, replace_it=empty)
+            return await self.add(incoming, record, replace_it=own)
         except Refused as e:
-            raise Ended(f"the file {grant.name!r} has been received already; each address takes one file") from e
+            raise Ended(f"there is a file {grant.name!r} already, which this transfer has not sent") from e
 
 
 def _let_go(waiting: "asyncio.Future[IO[bytes]]") -> None:
