@@ -339,4 +339,6 @@ def host_port(text: str, name: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{name} is {text!r}; expected HOST:PORT such as 0.0.0.0:7547")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ConfigError(f"{name} is {text!r}; write an IPv6 address in brackets, such as [2001:db8::1]:7547")
     return host.strip("[]") or "0.0.0.0", int(port)

@@ -62,6 +62,13 @@ def test_addresses_are_read_in_their_usual_forms(text: str, found: tuple[str, in
     assert host_port(text, "x") == found
 
 
+@pytest.mark.parametrize("text", ["::1:7547", "2001:db8::1", "[::1", "[::1:7547"])
+def test_an_ipv6_address_without_brackets_is_refused(text: str) -> None:
+    """Nobody can tell where the address ends and the port begins."""
+    with pytest.raises(ConfigError, match="brackets"):
+        host_port(text, "x")
+
+
 def test_every_setting_says_what_it_is_and_comes_from_the_environment() -> None:
     """One dataclass makes flag, variable, key and docs row."""
     rows = describe(AcsSettings)
