@@ -7,8 +7,9 @@ import pytest
 
 from homeport.acs.records import DeviceRecord, EventRecord, LeaseRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
 from homeport.acs.storage.interface import Conflict, TaskChange, ValuesChange
+from homeport.acs.storage.sql import postgres, postgres_lookups
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
-from homeport.acs.storage.sql.postgres_link import safe_url
+from homeport.acs.storage.sql.postgres_link import SQL, safe_url
 from homeport.acs.storage.sql.postgres_writer import NOTE_MOST, notes
 from homeport.acs.storage.sql.queries import migrations
 from homeport.acs.where import parse
@@ -379,5 +380,50 @@ def test_who_asks_for_a_device_anew_sees_what_another_node_has_just_committed(ur
             found = await b.fresh("S1")
             assert found is not None
             assert found.tags == ("new",)
+
+    run(scene(), 40)
+
+
+# --- searches ---
+
+
+def test_a_search_reads_no_more_values_at_once_than_memory_has_room_for(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes, with the lists of their paths; a device with more is read alone. What is found is the same, page by page."""
+
+    async def scene() -> None:
+        async with open_stores(url, 1) as (store,):
+            sizes = {"A": 10, "B": 300, "C": 10, "D": 8_000, "E": 10, "F": 10}
+            for name, count in sizes.items():
+                change = ValuesChange(
+                    name, {f"Device.X.{n}": StoredValue(f"{name} {n % 2}" * 10) for n in range(count)}
+                )
+                await store.commit(unit(devices=[a_device(name)], values=[change]))
+            store.touch("C", {"last_inform": 1.0}, {"Device.X.3": StoredValue("told")})
+            where = parse("param('Device.X.3') != 'told'")
+            fetch, asked = store._link.fetch, []
+
+            async def noted(sql: str, *values: Any) -> Any:
+                if sql == SQL["values"]:
+                    asked.append(list(values[0]))
+                return await fetch(sql, *values)
+
+            monkeypatch.setattr(store._link, "fetch", noted)
+            monkeypatch.setattr(postgres_lookups, "MOST_AT_ONCE", 2_000)
+            whole = await store.devices(where, limit=9, cursor=None)
+            assert [d.id for d in whole.items] == ["A", "B", "D", "E", "F"]
+            assert asked == [["A"], ["B"], ["C"], ["D"], ["E", "F"]]
+            found: list[str] = []
+            page = await store.devices(where, limit=2, cursor=None)
+            while True:
+                found += [d.id for d in page.items]
+                if page.next is None:
+                    break
+                page = await store.devices(where, limit=2, cursor=page.next)
+            assert found == [d.id for d in whole.items]
+            monkeypatch.setattr(postgres, "SEARCH_SECONDS", -1.0)
+            ended = await store.devices(where, limit=9, cursor=None)
+            assert ([d.id for d in ended.items], ended.next) == (["A"], "A")
 
     run(scene(), 40)

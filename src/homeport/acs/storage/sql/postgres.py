@@ -32,9 +32,10 @@ from homeport.acs.storage.sql.postgres_link import (
     storable,
     translated,
 )
+from homeport.acs.storage.sql.postgres_lookups import LongLookup, lookups, portions
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, timely
 from homeport.acs.storage.sql.postgres_tasks import PostgresTasks
-from homeport.acs.storage.sql.postgres_values import LongLookup, PathLists, lookups, stored_values, told
+from homeport.acs.storage.sql.postgres_values import PathLists, stored_values, told
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
 from homeport.acs.storage.sql.queries import migrations
@@ -351,22 +352,24 @@ class PostgresStore(PostgresTasks):
         found: list[DeviceRecord] = []
         while True:
             batch = await self._link.fetch(sql, cursor, limit + 1, *values)
-            ids = [row[1] for row in batch] if deep else []
-            values_of = await lookups(self._link.fetch, ids, self._lists) if ids else {}
-            for record in readable(rows.device, batch, "a device"):
-                look = values_of.get(record.id, _nothing)
-                if isinstance(look, LongLookup):
-                    await asyncio.sleep(0)
-                if where is not None and not where.test(record, look):
-                    continue
-                if len(found) == limit:
-                    return Page(tuple(found), found[-1].id)
-                found.append(record)
+            if not batch:
+                return Page(tuple(found), None)
+            for portion in await portions(self._link.fetch, batch) if deep else [batch]:
+                values_of = await lookups(self._link.fetch, [row[1] for row in portion], self._lists) if deep else {}
+                for record in readable(rows.device, portion, "a device"):
+                    look = values_of.get(record.id, _nothing)
+                    if isinstance(look, LongLookup):
+                        await asyncio.sleep(0)
+                    if where is not None and not where.test(record, look):
+                        continue
+                    if len(found) == limit:
+                        return Page(tuple(found), found[-1].id)
+                    found.append(record)
+                cursor = portion[-1][1]
+                if time.monotonic() > until and (cursor != batch[-1][1] or len(batch) > limit):
+                    return Page(tuple(found), cursor)
             if len(batch) <= limit:
                 return Page(tuple(found), None)
-            cursor = batch[-1][1]
-            if time.monotonic() > until:
-                return Page(tuple(found), cursor)
 
     async def device_count(self) -> int:
         return int((await self._link.fetch(SQL["device_count"]))[0][0])

@@ -79,7 +79,14 @@ SELECT d.id, v.path_list, v.vals, x.vals FROM device d
 LEFT JOIN device_values v ON v.device = d.key LEFT JOIN device_delta x ON x.device = d.key
 WHERE d.id = ANY($1::text[]);
 
--- The same of one device with the path list itself, all of one moment.
+-- How long they are, their path lists, and how long these are: told without reading them.
+-- name: values_sizes
+SELECT d.id, coalesce(octet_length(v.vals), 0) + coalesce(octet_length(x.vals), 0), v.path_list, coalesce(octet_length(p.paths), 0)
+FROM device d LEFT JOIN device_values v ON v.device = d.key LEFT JOIN path_list p ON p.id = v.path_list
+LEFT JOIN device_delta x ON x.device = d.key
+WHERE d.id = ANY($1::text[]);
+
+-- The values of one device with the path list itself, all of one moment.
 -- name: stored_blobs
 SELECT v.path_list, p.paths, v.vals, x.vals FROM device d
 LEFT JOIN device_values v ON v.device = d.key LEFT JOIN path_list p ON p.id = v.path_list

@@ -1,17 +1,13 @@
 """Reading a device's values from PostgreSQL: the path lists that are remembered, and what a damaged row gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from homeport.acs.records import StoredValue, Told
-from homeport.acs.slices import Work, in_slices
-from homeport.acs.storage.sql.bulk import BULK_BYTES
 from homeport.acs.storage.sql.damage import unreadable
 from homeport.acs.storage.sql.postgres_link import SQL, facts
-from homeport.acs.storage.value_pages import value_of
 from homeport.acs.storage.values import (
     DAMAGED,
     MOST_LISTS,
@@ -24,20 +20,14 @@ from homeport.acs.storage.values import (
     unpack_paths,
     unpack_values,
 )
-from homeport.errors import StoreError, StoreUnavailable
+from homeport.errors import StoreUnavailable
 
 TRIES: Final = 8
 """How often values are read while their lists change, or the connections are made anew: at a start each reading may make one."""
 
 TOO_FAST: Final = "the lists of the devices' parameters change too fast to be read; try again"
 
-LOOKUPS_AT_ONCE: Final = 16
-"""Devices in one piece of work: a millisecond."""
-
 T = TypeVar("T")
-
-Lookup = Callable[[str], str | None]
-"""path -> value."""
 
 _log = structlog.get_logger("homeport.acs.store")
 
@@ -98,71 +88,6 @@ async def stored_values(
             full[path] = merged(full.get(path), value)
         out[id] = full
     return out
-
-
-async def lookups(fetch: Callable[..., Any], ids: Sequence[str], lists: PathLists) -> dict[str, Lookup]:
-    """For each of the devices, what gives the value of a path: for conditions, which ask many devices for a few.
-
-    What is damaged has no values: a search must not end at one device.
-    """
-    for _ in range(TRIES):
-        found, paths = await stored_rows(fetch, ids, lists, BULK_BYTES)
-        large = {row[1] for row in found if row[1] is not None and len(row[2]) > BULK_BYTES}
-        packed = facts(await fetch(SQL["path_lists"], list(large))) if large else {}
-        if len(packed) == len(large):
-            return await in_slices(_lookups(found, paths, packed))
-    raise StoreUnavailable(TOO_FAST)
-
-
-def _lookups(found: Sequence[Any], paths: Mapping[int, Paths], packed: Mapping[int, bytes]) -> Work[dict[str, Lookup]]:
-    """packed: the path lists of devices with very many values, which are not unpacked."""
-    out: dict[str, Lookup] = {}
-    for number, (id, path_list, blob, delta) in enumerate(found, 1):
-        if number % LOOKUPS_AT_ONCE == 0:
-            yield None
-        if path_list in packed and len(blob) > BULK_BYTES:
-            out[id] = LongLookup(partial(_looked_up_among_many, id, packed[path_list], blob, told(id, delta)))
-            continue
-        try:
-            stored = column(id, paths.get(path_list), blob)
-        except StoreError as e:
-            _log.error("a search goes on without the values of a device", device=id, reason=str(e))
-            stored = Column(NO_PATHS, None)
-        out[id] = partial(_looked_up, stored.paths.places, stored.texts, told(id, delta))
-    return out
-
-
-class LongLookup:
-    """One that takes milliseconds, so that others should have their turn after it."""
-
-    def __init__(self, look: Lookup) -> None:
-        self._look = look
-
-    def __call__(self, path: str) -> str | None:
-        return self._look(path)
-
-
-def _looked_up_among_many(
-    id: str, paths: bytes, values: bytes, since: Mapping[str, StoredValue], path: str
-) -> str | None:
-    new = since.get(path)
-    if new is not None and new.value is not None:
-        return new.value
-    try:
-        return value_of(paths, values, path)
-    except DAMAGED as e:
-        _log.error("a search goes on without the values of a device", device=id, reason=str(e))
-        return None
-
-
-def _looked_up(
-    places: Mapping[str, int], values: Sequence[str | None], since: Mapping[str, StoredValue], path: str
-) -> str | None:
-    new = since.get(path)
-    if new is not None and new.value is not None:
-        return new.value
-    place = places.get(path)
-    return values[place] if place is not None and place < len(values) else None
 
 
 def column(id: str, paths: Paths | None, values: bytes | None) -> Column:
