@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from homeport.acs.records import DeviceRecord, EventRecord, LeaseRecord, StoredValue, TaskPhase, TaskRecord, TaskStatus
+from homeport.acs.records import (
+    CredentialRecord,
+    DeviceRecord,
+    EventRecord,
+    LeaseRecord,
+    StoredValue,
+    TaskPhase,
+    TaskRecord,
+    TaskStatus,
+)
 from homeport.acs.storage.interface import Conflict, TaskChange, ValuesChange
 from homeport.acs.storage.sql import postgres, postgres_lookups
 from homeport.acs.storage.sql.postgres import MIGRATIONS, PostgresStore
@@ -380,6 +389,50 @@ def test_who_asks_for_a_device_anew_sees_what_another_node_has_just_committed(ur
             found = await b.fresh("S1")
             assert found is not None
             assert found.tags == ("new",)
+
+    run(scene(), 40)
+
+
+# --- logins ---
+
+
+def test_logins_that_are_asked_for_together_share_a_query_and_are_as_they_are_now(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another node has committed before somebody asked is in the answer. What goes wrong is told to each."""
+
+    async def scene() -> None:
+        async with open_stores(url) as (a, b):
+            logins = [
+                CredentialRecord(username=f"u{n}", device=f"D{n}" if n % 2 else "", ha1_md5="", ha1_sha256="")
+                for n in range(20)
+            ]
+            await b.commit(unit(credentials=logins))
+            fetch, queries = a._link.fetch, []
+
+            async def noted(sql: str, *values: Any) -> Any:
+                queries.append(sql)
+                return await fetch(sql, *values)
+
+            monkeypatch.setattr(a._link, "fetch", noted)
+            names = [f"u{n}" for n in range(20)]
+            found = await asyncio.gather(*map(a.credential, [*names, "u3", "none", "nul\0"]))
+            assert list(found) == [*logins, logins[3], None, None]
+            own = await asyncio.gather(*(a.credential_of(f"D{n}") for n in range(20)))
+            assert list(own) == [login if login.device else None for login in logins]
+            assert await a.credential_of("") is None
+            assert len(queries) <= 4
+            first = asyncio.ensure_future(a.credential("u1"))
+            while not a._logins._reading or a._logins._wanted:
+                await asyncio.sleep(0)  # its query is on the way
+            await b.commit(unit(deleted_credentials=["u1"]))
+            assert await a.credential("u1") is None
+            assert await first in (logins[1], None)
+            await fetch("ALTER TABLE credential RENAME TO elsewhere")
+            outcomes = await asyncio.gather(*map(a.credential, names), return_exceptions=True)
+            assert all(isinstance(outcome, StoreError) for outcome in outcomes)
+            await fetch("ALTER TABLE elsewhere RENAME TO credential")
+            assert await a.credential("u2") == logins[2]
 
     run(scene(), 40)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from homeport.acs.records import CredentialRecord, Document, FileRecord, LeaseRecord, TaskRecord, TokenRecord
+from homeport.acs.records import Document, FileRecord, LeaseRecord, TaskRecord, TokenRecord
 from homeport.acs.storage.interface import Page, SessionChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.damage import read, readable
@@ -75,14 +75,6 @@ class PlainReads:
         return await self._page("faults_of", rows.fault, "a fault", limit, device, cursor or LAST)
 
     # --- access, files, documents ---
-
-    async def credential(self, username: str) -> CredentialRecord | None:
-        row = await self._fetch_one("credential", username)
-        return rows.credential(row[0]) if row is not None else None
-
-    async def credential_of(self, device: str) -> CredentialRecord | None:
-        row = await self._fetch_one("credential_of", device)
-        return rows.credential(row[0]) if row is not None else None
 
     async def token(self, digest: str) -> TokenRecord | None:
         row = await self._fetch_one("token", digest)

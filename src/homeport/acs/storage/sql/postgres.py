@@ -35,6 +35,7 @@ from homeport.acs.storage.sql.postgres_link import (
 from homeport.acs.storage.sql.postgres_lookups import LongLookup, lookups, portions
 from homeport.acs.storage.sql.postgres_sheet import Job, Touch, timely
 from homeport.acs.storage.sql.postgres_tasks import PostgresTasks
+from homeport.acs.storage.sql.postgres_together import Together
 from homeport.acs.storage.sql.postgres_values import PathLists, stored_values, told
 from homeport.acs.storage.sql.postgres_where import Translation
 from homeport.acs.storage.sql.postgres_writer import GroupWriter
@@ -74,6 +75,7 @@ class PostgresStore(PostgresTasks):
         self._lists = PathLists()
         self._link.made = self._lists.forget  # the server behind a new connection may be another one
         self._views = Views(self._link, lambda: self.channel.listening)
+        self._logins, self._own_logins = Together(self._link, "credentials"), Together(self._link, "credentials_of")
         self._behind = WriteBehind(self._views.forget)
         self.channel = PostgresChannel(self._link, self.node, self._noted, self._views.clear)
         self._writer: GroupWriter | None = None
@@ -123,7 +125,8 @@ class PostgresStore(PostgresTasks):
         _unheeded(writer.submit(Job(statements=[(SQL["forget_nodes"], [(self.node,)])])))
         await writer.stop()
         self._writer = None
-        await self._views.stop()
+        for reading in (self._views, self._logins, self._own_logins):
+            await reading.stop()
         await self._link.close()
 
     def _arm(self) -> None:

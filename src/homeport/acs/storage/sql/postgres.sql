@@ -328,13 +328,17 @@ DELETE FROM task WHERE id IN (
 -- name: prune_path_lists
 DELETE FROM path_list p WHERE NOT EXISTS (SELECT 1 FROM device_values v WHERE v.path_list = p.id);
 
--- The credential with a user name.
--- name: credential
-SELECT record FROM credential WHERE username = $1;
+-- The credentials with some user names.
+-- name: credentials
+SELECT username, record FROM credential WHERE username = ANY($1::text[]);
+
+-- The credentials of some devices. The second condition is the index's.
+-- name: credentials_of
+SELECT device, record FROM credential WHERE device = ANY($1::text[]) AND device <> '';
 
 -- The credential of one device.
 -- name: credential_of
-SELECT record FROM credential WHERE device = $1;
+SELECT record FROM credential WHERE device = $1 AND device <> '';
 
 -- Credentials in the way of a new one: a user name has one, and so has a device.
 -- name: clear_credential

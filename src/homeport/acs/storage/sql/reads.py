@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from homeport.acs.records import LeaseRecord, TaskRecord
+from homeport.acs.records import CredentialRecord, LeaseRecord, TaskRecord
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import Page, TaskFilter
 from homeport.acs.storage.sql import rows
@@ -68,3 +68,11 @@ class SqliteReads(PlainReads):
 
     async def take_lease(self, lease: LeaseRecord) -> bool:
         return await self.lease(lease.cookie) == lease
+
+    async def credential(self, username: str) -> CredentialRecord | None:
+        row = self._one("credential", username)
+        return rows.credential(row[0]) if row is not None else None
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        row = self._one("credential_of", device)
+        return rows.credential(row[0]) if row is not None else None
