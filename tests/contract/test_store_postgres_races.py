@@ -7,9 +7,10 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from homeport.acs.records import SessionRecord, StoredValue, TaskStatus
+from homeport.acs.records import CredentialRecord, SessionRecord, StoredValue, TaskStatus
 from homeport.acs.storage.interface import Conflict, SessionChange, TaskChange, ValuesChange
 from homeport.acs.storage.sql import postgres_tasks
 from homeport.acs.storage.sql.postgres import PostgresStore
@@ -351,6 +352,33 @@ def test_what_is_written_while_devices_are_read_ahead_is_seen_by_who_goes_on(
             assert all(asked == [S1] for asked in queries[1:])
             await store.fresh(S2)
             assert queries[-1] == [S2]  # what was read ahead is for those who waited for it
+
+    run(scene())
+
+
+def test_the_login_of_a_device_that_is_read_ahead_comes_with_it(url: str) -> None:
+    """As another node has just committed it, for the one who goes on and for nobody after him."""
+
+    async def scene() -> None:
+        async with a_store(url) as store:
+            login = CredentialRecord(username="u1", device=S1, ha1_md5="m", ha1_sha256="s")
+            await store.commit(unit(credentials=[login, replace(login, username="u9", device="S9")]))
+            seen: dict[str, Any] = {}
+            done = asyncio.Event()
+
+            def ready() -> None:
+                for id in (S1, S2):
+                    with pytest.raises(StopIteration) as stop:
+                        store.credential_of(id).send(None)
+                    seen[id] = stop.value.value
+                done.set()
+
+            store.read_ahead([S1, S2, "S9"], ready)
+            await done.wait()
+            assert seen == {S1: login, S2: None}
+            await store._link.fetch("DELETE FROM credential WHERE username = 'u1'")
+            assert await store.credential_of(S1) is None
+            assert await store.credential_of("S9") == replace(login, username="u9", device="S9")
 
     run(scene())
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from msgspec.structs import replace
 
-from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord, Told
+from homeport.acs.records import CredentialRecord, DeviceRecord, StoredValue, TaskRecord, Told
 from homeport.acs.slices import in_slices
 from homeport.acs.storage.interface import SEARCH_SECONDS, Done, Figures, Page, UnitOfWork, ValuePage, ValuesChange
 from homeport.acs.storage.sql import rows
@@ -288,6 +288,12 @@ class PostgresStore(PostgresTasks):
         await self._settled()
         self._views.forget(id)  # a notice of another node's commit may still be on its way
         return await self.device(id)
+
+    async def credential_of(self, device: str) -> CredentialRecord | None:
+        view = self._views.ahead(device)
+        if view is None or view.record is None:
+            return await super().credential_of(device)
+        return rows.credential(view.login) if view.login is not None else None
 
     async def reported(self, id: str) -> Told:
         at_hand = self._at_hand(id)

@@ -1,11 +1,12 @@
 -- Every query of the PostgreSQL store. The line `-- name:` names the one below it.
 
--- Hot row, delta and open tasks of some devices, in one step: what an Inform needs.
+-- Hot row, delta, open tasks and login of some devices, in one step: what an Inform needs.
 -- name: views
 SELECT d.key, d.id, d.state, d.first_seen, d.last_inform, d.oui, d.product_class, d.serial_number, d.manufacturer, d.model,
        d.software_version, d.hardware_version, d.provisioning_code, d.address, d.tags, d.rest, v.vals,
        ARRAY(SELECT t.record FROM task t WHERE t.device = d.id AND t.status IN ('queued', 'running', 'unknown')
-             ORDER BY t.priority DESC, t.id)
+             ORDER BY t.priority DESC, t.id),
+       (SELECT c.record FROM credential c WHERE c.device = d.id AND c.device <> '')
 FROM device d LEFT JOIN device_delta v ON v.device = d.key
 WHERE d.id = ANY($1::text[]);
 

@@ -31,9 +31,12 @@ MOST_DEFERRED: Final = 2_000
 
 
 class View:
-    """What was read of one device: hot row, delta and open tasks. record: None where there is no such device."""
+    """What was read of one device: hot row, delta, open tasks and login. record: None where there is no such device.
 
-    __slots__ = ("_delta", "_told", "read_at", "record", "tasks")
+    login: the blob of its own credential; what is at hand may be too old to let somebody in, what was read `ahead` is not.
+    """
+
+    __slots__ = ("_delta", "_told", "login", "read_at", "record", "tasks")
 
     def __init__(self, read_at: float, row: Row | None = None) -> None:
         """read_at: seconds, monotonic. Raises StoreError where the row is damaged."""
@@ -42,6 +45,7 @@ class View:
         self.tasks: tuple[TaskRecord, ...] = ()
         self._told = NOTHING_TOLD
         self._delta: bytes | None = None
+        self.login: bytes | None = None
         if row is None:
             return
         try:
@@ -52,6 +56,7 @@ class View:
         if tasks:
             self.tasks = tuple(readable(rows.task, tasks, "a task"))
         self._delta = row[16]
+        self.login = row[18]
 
     @property
     def told(self) -> Told:
