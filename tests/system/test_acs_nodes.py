@@ -293,7 +293,7 @@ def test_the_event_stream_of_a_node_tells_what_happens_at_the_others(tmp_path: P
                     line = await reader.readuntil(b"\n")
                     if line.startswith(b"data: "):
                         seen.append(json.loads(line[6:]))
-            assert [e["events"] for e in seen if e["kind"] == "inform"] == [["0 BOOTSTRAP"]]
+            assert [e["events"] for e in seen if e["kind"] == "inform"] == [["0 BOOTSTRAP"], ["2 PERIODIC"]]
             assert [e["status"] for e in seen if e["kind"] == "task" and e["task"] == task["id"]] == ["queued", "done"]
             assert 60 in [e["count"] for e in seen if e["kind"] == "values"]
 
