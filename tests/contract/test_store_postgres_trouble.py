@@ -280,11 +280,11 @@ def test_a_long_change_of_the_layout_is_waited_for(monkeypatch: pytest.MonkeyPat
 
 def test_a_backup_to_a_slow_disk_is_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two pieces it may wait longer than a node may stand still in a transaction: it holds nobody up."""
-    monkeypatch.setitem(postgres_link._SETTINGS, "idle_in_transaction_session_timeout", "20ms")
     monkeypatch.setattr(all_rows, "BATCH", 1)
 
     async def scene() -> None:
         async with nodes(url):
+            monkeypatch.setitem(postgres_link._SETTINGS, "idle_in_transaction_session_timeout", "20ms")
             tables = set()
             async for table, _ in all_rows.everything(url):
                 await asyncio.sleep(0.04)
