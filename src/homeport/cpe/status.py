@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from homeport.cpe.clock import date_time
-from homeport.cpe.leases.desk import LeaseSeen
+from homeport.cpe.leases.lease import LeaseSeen
 from homeport.cpe.transfers.rules import TransferStatus
 
 FILE: Final = "status.json"

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ def test_one_verb_loads_only_itself() -> None:
     modules = imported_by(["option43", "--help"])
     assert "homeport.cli.option43" in modules
     assert not modules & {"homeport.cli.device", "homeport.cli.demo", "homeport.acs.config", "fastapi", "aiohttp"}
+
+
+def test_what_the_agent_says_of_itself_is_shown_without_reading_messages(tmp_path: Path) -> None:
+    """`homeport cpe show` asks over the socket: it does not pay for the codec, nor for the data model."""
+    modules = imported_by(["cpe", "show", "status", "--state-dir", str(tmp_path)])
+    assert "homeport.cpe.status" in modules
+    assert not modules & {"homeport.codec", "homeport.model", "lxml", "fastapi", "aiohttp"}
 
 
 def test_wrong_flag_of_the_agent_is_found_without_typer_and_rich() -> None:

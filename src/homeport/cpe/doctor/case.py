@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from homeport.cpe.config import CpeSettings
-from homeport.cpe.leases.desk import LeaseSeen, seen_of
-from homeport.cpe.leases.lease import kept_leases
+from homeport.cpe.leases.desk import seen_of
+from homeport.cpe.leases.lease import LeaseSeen, kept_leases
 from homeport.errors import HomeportError
 
 if TYPE_CHECKING:

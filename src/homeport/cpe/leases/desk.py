@@ -22,6 +22,7 @@ from homeport.cpe.leases.lease import (
     SETTING,
     Facts,
     Lease,
+    LeaseSeen,
     facts_of,
     forget_lease,
     keep_lease,
@@ -42,16 +43,6 @@ _FOUND: Final = "dhcp_found_acs"
 _GIVEN: Final = "dhcp/"
 
 SETTING_KEY: Final = "setting"
-
-
-class LeaseSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """A lease for people. url: the ACS that it names, "" for none. said: a sentence about it."""
-
-    interface: str
-    family: int
-    url: str
-    received: str
-    said: str
 
 
 class LeaseDesk:

@@ -80,6 +80,16 @@ class Facts(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
+class LeaseSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease for people. url: the ACS that it names, "" for none. said: a sentence about it."""
+
+    interface: str
+    family: int
+    url: str
+    received: str
+    said: str
+
+
 def lease_of(
     interface: str,
     family: int,
