@@ -47,6 +47,35 @@ def test_a_download_task_gives_the_device_url_size_and_type_of_the_stored_file(t
     run(scene())
 
 
+def test_a_task_tells_how_much_of_its_file_was_sent(tmp_path: Path) -> None:
+    """While the device fetches it, and until its report comes; not any more when the task has ended."""
+
+    async def scene() -> None:
+        async with acs(tmp_path, file_rate=2_000_000) as bed:
+            whole = bytes(1_000_000)
+            await add(bed, "fw.bin", whole)
+            device = await bed.device()
+            await device.session("1 BOOT")
+            task, order = await ordered(bed, device, "Download", {"file": "fw.bin"})
+            assert (await bed.task_now(task))["served"] is None
+            fetching = asyncio.create_task(ask(order.url))
+            seen = set()
+            while not fetching.done():
+                served = (await bed.task_now(task))["served"]
+                if served is not None:
+                    assert served["size"] == len(whole)
+                    seen.add(served["sent"])
+                await asyncio.sleep(0.01)
+            assert any(0 < sent < len(whole) for sent in seen)
+            assert (await bed.task_now(task))["served"] == {"sent": len(whole), "size": len(whole)}
+            await device.inform("7 TRANSFER COMPLETE", "M Download")
+            await device.post(complete(order.command_key))
+            assert (await bed.task_now(task))["served"] is None
+            assert not bed.app.hub.served
+
+    run(scene())
+
+
 @pytest.mark.case("T17")
 @pytest.mark.parametrize("order", ["report first", "boot first"])
 def test_transfer_complete_ends_the_task_before_or_after_the_reboot(tmp_path: Path, order: str) -> None:

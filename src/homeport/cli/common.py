@@ -228,6 +228,8 @@ def _spinner() -> AbstractContextManager[Any]:
 def _waiting_for(task: dict[str, Any], knocked: bool) -> str:
     rpc, device = task["rpc"], task["device"]
     if task["status"] == "running":
+        if served := task.get("served"):
+            return f"{rpc}: {device} {_fetched(served)}"
         ends = {"transfer": "its report of the end", "restart": "it to come back"}.get(str(task.get("phase")))
         return f"{rpc}: accepted by {device}, waiting for {ends}" if ends else f"{rpc}: running on {device}"
     asked = task.get("connection_request")
@@ -237,6 +239,14 @@ def _waiting_for(task: dict[str, Any], knocked: bool) -> str:
     if knocked:
         return f"{rpc}: queued, connection request sent, waiting for {device} to come"
     return f"{rpc}: queued, waiting for the next contact of {device}"
+
+
+def _fetched(served: dict[str, int]) -> str:
+    """How far it is with the file."""
+    sent, size = served["sent"], served["size"]
+    if sent >= size:
+        return f"has all {size} bytes, waiting for its report of the end"
+    return f"fetches the file: {sent} of {size} bytes ({100 * sent // max(1, size)} %)"
 
 
 def outcome(task: dict[str, Any], *, json: bool, wait: float) -> int:

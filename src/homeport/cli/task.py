@@ -89,6 +89,8 @@ def show(task: TaskId, acs: Acs = None, token: Token = None, json: AsJson = Fals
         output.print_json(found)
         return
     fields = [(key, told(found[key]) if key in _TIMES and found.get(key) else _text(found.get(key))) for key in _SHOWN]
+    if served := found.get("served"):
+        fields.append(("bytes sent", f"{served['sent']} of {served['size']}"))
     asked = found.get("connection_request") or {}
     if asked.get("ok") is False and found["status"] not in ENDED:
         fields.append(("connection request", f"not taken: {asked.get('reason')}"))

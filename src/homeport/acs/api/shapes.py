@@ -193,6 +193,13 @@ class ConnectionRequest(Struct):
     at: Moment
 
 
+class Served(Struct):
+    """How far this ACS's file server has sent a file; bytes. What a device had before it was cut off counts as sent."""
+
+    sent: int
+    size: int
+
+
 class Task(Struct):
     """A task; its secrets are left out."""
 
@@ -224,6 +231,13 @@ class Task(Struct):
     ]
     fault: FaultDetail | None
     connection_request: ConnectionRequest | None
+    served: Annotated[
+        Served | None,
+        Meta(
+            description="Of a transfer under way: how much of the stored file was sent. Only where one task is asked for, and the process"
+            " that answers serves the file."
+        ),
+    ] = None
 
 
 class TaskPage(Page[Task]):
@@ -258,6 +272,7 @@ def task(t: TaskRecord) -> Task:
         t.result,
         t.fault,
         _called(t.connection_request),
+        Served(*t.progress["served"]) if "served" in t.progress else None,
     )
 
 

@@ -34,6 +34,9 @@ from homeport.http.forwarded import TrustedProxies
 from homeport.http.proxy_protocol import Origin
 from homeport.transport.proxied import ProxiedListener
 
+MOST_SERVED: Final = 10_000
+"""Tasks of which is remembered how far their file was sent."""
+
 PIECE: Final = 131_072
 """Bytes of a file that one transfer holds in memory."""
 
@@ -178,7 +181,7 @@ class FileServer:
             else:
                 try:
                     if grant.direction is Direction.DOWN:
-                        await self._give(wire, request, await self._files.wanted(grant))
+                        await self._give(wire, request, await self._files.wanted(grant), task.id)
                     else:
                         await self._take(wire, request, grant, task)
                 finally:
@@ -194,18 +197,18 @@ class FileServer:
 
     # --- downloads ---
 
-    async def _give(self, wire: Wire, request: Request, record: FileRecord) -> None:
+    async def _give(self, wire: Wire, request: Request, record: FileRecord, task: str) -> None:
         try:
             number = os.open(self._files.blobs.path(record.sha256), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as e:
             _log.error("file_content_missing", name=record.name, error=str(e))
             raise StoreError(f"the content of {record.name!r} cannot be read here: {e.strerror}") from e
         try:
-            await self._give_open(wire, request, record, number)
+            await self._give_open(wire, request, record, number, task)
         finally:
             os.close(number)
 
-    async def _give_open(self, wire: Wire, request: Request, record: FileRecord, number: int) -> None:
+    async def _give_open(self, wire: Wire, request: Request, record: FileRecord, number: int, task: str) -> None:
         tag, modified = f'"{record.sha256}"', formatdate(record.created, usegmt=True)
         about = [("ETag", tag), ("Last-Modified", modified), ("Accept-Ranges", "bytes"), ("Cache-Control", "no-store")]
         asked = request.headers
@@ -239,7 +242,12 @@ class FileServer:
         paces = (pace, self._total)
         most = min(p.chunk(PIECE) for p in paces)
         end = first + length
+        served = self._hub.served
+        served.pop(task, None)
+        while len(served) >= MOST_SERVED:
+            del served[next(iter(served))]
         while first < end:
+            served[task] = first, record.size
             data = await self._read(number, min(most, end - first), first)
             if not data:
                 _log.error("file_content_short", name=record.name)
@@ -247,6 +255,7 @@ class FileServer:
             await spend(len(data), *paces)
             await wire.send(data)
             first += len(data)
+        served[task] = first, record.size
         self._count("given")
         _log.info("file_given", name=record.name, address=wire.address, bytes=length, status=status)
 

@@ -319,6 +319,8 @@ class Hub:
         self.connection_request_details: dict[str, ConnectionRequestDetail] = {}
         self.asking: dict[str, TaskRecord] = {}
         """Tasks that only read, as they stand while their question is out; and those whose lost answer is being settled."""
+        self.served: dict[str, tuple[int, int]] = {}
+        """By task: how far a file was sent to its device, and its size; bytes, of this process's file server. The newest MOST_SERVED."""
         self._chance = random.Random(secrets.randbits(64)).getrandbits  # ids are no secrets
         self._counter = itertools.count(secrets.randbits(16))
 
@@ -328,6 +330,7 @@ class Hub:
         for change in changes:
             task = change.record
             if task.status not in OPEN_STATUSES:
+                self.served.pop(task.id, None)
                 self.stats.count(self.stats.tasks, task.status.value)
                 if task.status is not TaskStatus.DONE:
                     self.forsaken()

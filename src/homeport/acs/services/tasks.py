@@ -163,11 +163,14 @@ class Tasks:
         check(rpc, sendable)
 
     async def get(self, id: str) -> TaskRecord:
-        """The task, with the latest word on its connection request. Raises NotFound."""
+        """The task, with the latest word on its connection request, and how much of its file was sent. Raises NotFound."""
         task = self._hub.asking.get(id) or await self._store.task(id)
         if task is None:
             raise NotFound(f"there is no task {id!r}; list them with GET tasks")
         task = self.current(task)
+        served = self._hub.served.get(id)
+        if served is not None and task.status in OPEN_STATUSES:
+            task = replace(task, progress=task.progress | {"served": served})
         said = self._hub.connection_request_details.get(id)
         return replace(task, connection_request=said) if said is not None else task
 
