@@ -74,3 +74,4 @@ lock:
 
 clean:
 	@rm -rf .venv build dist output .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find src tests benchmarks packaging -name __pycache__ -prune -exec rm -rf {} +
