@@ -38,10 +38,20 @@ PRELOADED = (
     ),
     *(
         f"homeport.acs.api.{name}"
-        for name in ("audit", "devices", "files", "histories", "tasks", "tokens", "users", "webhooks")
+        for name in (
+            *("audit", "description", "devices", "files", "groups", "health"),
+            *("histories", "tasks", "tokens", "users", "webhooks"),
+        )
     ),
-    *("argon2", "pydantic.v1", "uvicorn.lifespan.off", "uvicorn.protocols.http.httptools_impl"),
-    *("typer._adapters", "homeport.transport.acs_client", "homeport.transport.files.http"),
+    *(
+        "anyio._backends._asyncio",
+        "argon2",
+        "pydantic.v1",
+        "uvicorn.lifespan.off",
+        "uvicorn.protocols.http.httptools_impl",
+    ),
+    *("typer._adapters", "typer._click.decorators", "homeport.cli.device"),
+    *("homeport.transport.acs_client", "homeport.transport.files.http"),
     *(
         "homeport.cpe.process",
         "homeport.cpe.devices.simulated",
