@@ -69,6 +69,49 @@ def test_a_unit_that_cannot_be_put_into_rows_leaves_nothing_behind(tmp_path: Pat
     asyncio.run(scene())
 
 
+def test_what_a_failed_unit_was_to_write_reaches_the_disk_with_no_other(tmp_path: Path) -> None:
+    """Whole rows are written: one that is made while the unit may still fail is made anew when it has failed."""
+
+    async def scene() -> None:
+        store = SqliteStore(tmp_path / "acs.db", write_behind=60)
+        await store.open()
+        ids = [a_device(f"S{n}").id for n in range(3)]
+        await store.commit(unit(devices=[a_device(f"S{n}") for n in range(3)]))
+        leak = {"Device.Leak": StoredValue("leak", updated=1.0)}
+        fails = [
+            store.commit(
+                unit(
+                    patches=[(id, {"model": "leak"})],
+                    values=[ValuesChange(id, leak)],
+                    tasks=[TaskChange(a_task("t", id), NEVER)],
+                )
+            )
+            for id in ids
+        ]
+        jobs = [asyncio.ensure_future(job) for job in fails]
+        await asyncio.sleep(0)
+        kept = {"Device.Kept": StoredValue("kept", updated=2.0)}
+        works = store.commit(unit(patches=[(ids[0], {"tags": ("kept",)})], values=[ValuesChange(ids[0], kept)]))
+        jobs.append(asyncio.ensure_future(works))
+        store.touch(ids[1], {"last_inform": 2.0}, kept)  # only told
+        store.touch(ids[2], {"last_inform": 2.0, "address": "kept"}, kept)
+        store._drain(store._working())
+        assert [type(e) for e in await asyncio.gather(*jobs, return_exceptions=True)] == [*[Conflict] * 3, type(None)]
+        for _ in range(2):
+            found = [await store.device(id) for id in ids]
+            assert [d.model for d in found if d is not None] == ["", "", ""]
+            assert [d.last_inform for d in found if d is not None] == [0.0, 2.0, 2.0]
+            assert (found[0].tags, found[2].address) == (("kept",), "kept")  # type: ignore[union-attr]
+            for id in ids:
+                assert await store.values(id) == kept
+            await store.close()
+            store = SqliteStore(tmp_path / "acs.db")
+            await store.open()
+        await store.close()
+
+    asyncio.run(scene())
+
+
 async def _play(store: Any, chance: random.Random) -> dict[str, Any]:
     """Units, good and bad, readings and touches on three devices, all at once; gives the tags that were last told to be written."""
     ids = [a_device(f"S{n}").id for n in range(3)]

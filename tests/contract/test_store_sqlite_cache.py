@@ -5,10 +5,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from homeport.acs.records import Document, SessionRecord, StoredValue
 from homeport.acs.storage.interface import DocumentChange, SessionChange, ValuesChange
-from homeport.acs.storage.sql import hot_devices
+from homeport.acs.storage.sql import hot_devices, sqlite
 from homeport.acs.storage.sql.sqlite import SqliteStore
 from homeport.errors import StoreUnavailable
 from support.sqlite_store import device_called, reopened
@@ -71,6 +72,73 @@ def test_values_are_read_while_they_are_on_their_way(tmp_path: Path) -> None:
             assert found["Device.P7"].value == "2"
             await store.flush()
         assert not store._hots["S1"].merging
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_change_that_ends_while_a_large_tree_is_read_is_in_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large values are read in a thread: from before the commit, perhaps, where the cache is asked after it."""
+    monkeypatch.setattr(sqlite, "BULK_BYTES", 0)
+    monkeypatch.setattr(sqlite, "PAGED_BYTES", 0)
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[device_called()]))
+        await store.commit(unit(values=[ValuesChange("S1", {f"Device.P{n}": StoredValue("1") for n in range(100)})]))
+        new = {f"Device.P{n}": StoredValue("2", updated=2.0) for n in range(100)}
+        stored = await store._stored_blobs("S1")
+        change = asyncio.ensure_future(store.commit(unit(values=[ValuesChange("S1", new)])))
+        await asyncio.sleep(0)
+
+        async def before(id: str) -> object:
+            await change
+            return stored
+
+        monkeypatch.setattr(store, "_stored_blobs", before)
+        assert await store.values("S1") == new
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_list_shows_what_is_on_its_way(tmp_path: Path) -> None:
+    """Devices are searched on the disk, so who searches waits for what was just given to the writer."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[device_called()]))
+        store.touch("S1", {"last_inform": 5.0}, {})
+        store._drain(store._working())  # as the clock does
+        assert [d.last_inform for d in (await store.devices(None, limit=9, cursor=None)).items] == [5.0]
+        store.later(unit(patches=[("S1", {"model": "m"})]))
+        assert [d.model for d in (await store.devices(None, limit=9, cursor=None)).items] == ["m"]
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_device_that_is_made_anew_while_it_is_deleted_is_the_new_one(tmp_path: Path) -> None:
+    """Nothing of the old one is in it, nor in what is changed of it in the same moment; a change waits for who may be gone."""
+
+    async def scene() -> None:
+        store = await reopened(tmp_path / "acs.db")
+        await store.commit(unit(devices=[replace(device_called(), model="old")]))
+        gone = asyncio.ensure_future(store.commit(unit(deleted_devices=["S1"])))
+        await asyncio.sleep(0)
+        assert await store.device("S1") is None
+        await asyncio.gather(
+            store.commit(unit(devices=[device_called()])),
+            store.commit(unit(patches=[("S1", {"tags": ("new",)})])),
+            gone,
+        )
+        for _ in range(2):
+            found = await store.device("S1")
+            assert found is not None and (found.model, found.tags) == ("", ("new",))
+            await store.close()
+            store = await reopened(tmp_path / "acs.db")
         await store.close()
 
     asyncio.run(scene())

@@ -139,7 +139,9 @@ class Connection(asyncio.Protocol):
         self._proxied = server.behind and server.proxies.trusts(self._host)
         self.overdue_at = server.arrived_until
         if len(server.connections) >= server.max_connections or (server.others is not None and server.full()):
-            self._reply(plain(503, "too many connections; come back later", later(), close=True), False)
+            refusal = plain(503, "too many connections; come back later", later(), close=True)
+            server.door.count(refusal)
+            self._reply(refusal, False)
             return
         server.connections.add(self)
         server.accepted += 1
@@ -158,7 +160,13 @@ class Connection(asyncio.Protocol):
         self._parser = None  # it holds us, as we hold it: without this the connection waits for the garbage collector
 
     def eof_received(self) -> bool:
-        return self._busy  # the answer may still be wanted by a peer that has closed its own half
+        if self._busy:
+            # The answer may still be wanted by a peer that has closed its own half. Nothing more comes of it, not even its end.
+            if self._waiting:
+                self._waiting[-1] = self._waiting[-1][0], False
+            else:
+                self._close = True
+        return self._busy
 
     def data_received(self, data: bytes) -> None:
         if self._close:
@@ -173,7 +181,8 @@ class Connection(asyncio.Protocol):
                     self._take(head)
                     return
             self._fresh = False
-            self.overdue_at = self._server.arrived_until
+            if not self._busy:  # else its answer is late, not the peer
+                self.overdue_at = self._server.arrived_until
         self._parse(data)
 
     # --- heads of the plain form ---
@@ -487,9 +496,17 @@ class Connection(asyncio.Protocol):
             gathering.by_hand = False
         self.overdue_at = _NEVER
         if first is BEHIND:
-            gathering.add(self._step, answer, keep)
+            gathering.add(self._step_behind, answer, keep)
         else:
             self._server.finish(self._later(Started(answer, first), keep))
+
+    def _step_behind(self, answer: Coroutine[Any, Any, HttpReply], keep: bool) -> None:
+        """Go on with an answer behind its turn of the loop, where nobody else ends the connection if that fails."""
+        try:
+            self._step(answer, keep)
+        except Exception:
+            self._transport.abort()
+            raise
 
     async def _later(self, started: Started, keep: bool) -> None:
         reply = await started
@@ -505,6 +522,7 @@ class Connection(asyncio.Protocol):
         if self._held and (transport.is_closing() or (self._whole is None and not self._waiting)):
             self._let_go()  # else others that were sent ahead are in memory still
         if transport.is_closing():
+            server.door.live.gone(self._host, self._port)  # a session that was only made when the connection had ended
             return
         close = reply.close or not keep or self._close or server.stopping
         self.overdue_at = server.silent_until

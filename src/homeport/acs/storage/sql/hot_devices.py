@@ -1,7 +1,8 @@
 """Devices that were heard of lately, kept in memory, and what waits to be written of them and of histories.
 
 What a device repeats at every Inform is written a second later, in batches: a device that comes again meanwhile costs no second write.
-A device leaves the cache only when nothing of it is missing on the disk.
+A device leaves the cache only when nothing of it is missing on the disk. Where a unit fails, its devices are read from the disk again,
+and what still waits is brought in once more.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
 from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
-from homeport.acs.storage.interface import ValuesChange
+from homeport.acs.storage.interface import UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.damage import unreadable
 from homeport.acs.storage.sql.queries import QUERIES
@@ -27,6 +28,7 @@ from homeport.acs.storage.values import (
     NO_PATHS,
     Column,
     Paths,
+    apply_values,
     column_of,
     pack_delta,
     unpack_delta,
@@ -55,6 +57,9 @@ MOST_FORMS: Final = 1_000
 MOST_DEFERRED: Final = 2_000
 """Units of histories that wait while the medium does not work; those beyond are lost."""
 
+ROUNDS: Final = 8
+"""How often a flush begins anew where what it has written has failed with others and waits again."""
+
 READ_AT_ONCE: Final = 16
 """Devices that are read in one step."""
 
@@ -66,20 +71,24 @@ _log = structlog.get_logger("homeport.acs.storage")
 class Hot(Struct, eq=False):
     """A device in the cache, and what of it is not on the disk yet.
 
-    key: 0 while it is not known. tasks: the open ones, None while it is not known which are. waiting: units on their way to the disk.
+    key: 0 while it is not known. tasks: the open ones, None while it is not known which are.
     merging: changes on their way that the writer merges, oldest first. seen_only: of what is dirty, only last_inform changed in the
-    record. changed: `delta` is dirty. doubtful: it holds what is not true, and is read anew as soon as nothing of it is on its way.
+    record. changed: `delta` is dirty. spoilt: a unit that may have brought something in has failed, or may fail unnoticed: rows of
+    it that are not written yet are made of the disk instead.
     """
 
     key: int
     record: DeviceRecord
     delta: Column
     tasks: tuple[TaskRecord, ...] | None = None
-    waiting: int = 0
     merging: list[ValuesChange] = []
     seen_only: bool = True
     changed: bool = False
-    doubtful: bool = False
+    spoilt: bool = False
+
+
+Late = tuple[Mapping[str, Any], Mapping[str, StoredValue]]
+"""Fields and values that were told of a device while units with it were on their way."""
 
 
 class HotDevices(SqliteReads):
@@ -89,8 +98,14 @@ class HotDevices(SqliteReads):
         self._write_behind = write_behind
         self._hots: dict[str, Hot] = {}
         self._dirty: dict[str, Hot] = {}
+        self._late: dict[str, Late] = {}  # what of it was told behind a unit that may fail
         self._on_way: list[dict[str, Hot]] = []  # batches of what was dirty, until they are on the disk
-        self._unforgotten: set[str] = set()  # doubtful devices that wait for that
+        self._pending: dict[
+            str, list[UnitOfWork]
+        ] = {}  # units that change a device, until they are on the disk, oldest first
+        self._stale: set[str] = set()  # devices that were read while a batch with them was on its way
+        self._retold = False  # something is dirty once more
+        self._making = False  # a unit is brought into the cache: nobody leaves it meanwhile
         self._deferred: list[list[Statement]] = []
         self._forms: dict[int, Paths] = {}
         self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
@@ -137,6 +152,11 @@ class HotDevices(SqliteReads):
 
     def touch(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         self._must_work()
+        self._tell(device, fields, changed)
+        if len(self._dirty) >= MOST_DIRTY:
+            self._drain(self._working())
+
+    def _tell(self, device: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]) -> None:
         hot = self._hots.get(device) or self._load(device)
         if hot is None:
             return
@@ -147,19 +167,28 @@ class HotDevices(SqliteReads):
         if len(fields) > 1 or "last_inform" not in fields:
             hot.seen_only = False
         self._dirty[device] = hot
-        if len(self._dirty) >= MOST_DIRTY:
-            self._drain(self._working())
+        if device in self._pending:
+            before, values = self._late.get(device, ({}, {}))
+            self._late[device] = {**before, **fields}, _both(values, changed)
 
     async def flush(self) -> None:
         writer = self._working()
+        for _ in range(ROUNDS):
+            self._retold = False
+            self._drain(writer)
+            await self._written(writer, [])
+            if not self._retold:
+                return
+
+    async def _written(self, writer: Writer, statements: list[Statement]) -> None:
+        """Return when these, and all that was given to the writer before, are on the disk. Raises StoreError."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._drain(writer)
 
         def done(error: BaseException | None) -> None:
             if not future.done():
                 future.set_result(None) if error is None else future.set_exception(error)
 
-        writer.submit([], done)
+        writer.submit(statements, done)
         await future
 
     async def _settled(self, *, histories: bool = False) -> None:
@@ -192,9 +221,23 @@ class HotDevices(SqliteReads):
         if not self._dirty:
             return bool(deferred)
         dirty, self._dirty = self._dirty, {}
-        rows_of = _Waiting()
+        self._send(writer, dirty)
+        return True
+
+    def _send_first(self, id: str) -> None:
+        """Give the writer what is dirty of a device, before a unit that changes it."""
+        hot = self._dirty.pop(id, None)
+        if hot is not None:
+            self._send(self._working(), {id: hot}, urgent=False)
+
+    def _send(self, writer: Writer, dirty: dict[str, Hot], *, urgent: bool = True) -> None:
+        """What was dirty, on its way to the disk."""
+        rows_of, pending, behind = _Waiting(), self._pending, []
         form_of, told = self._form_ids.get, rows_of.told.append
         for id, hot in dirty.items():
+            if id in pending:
+                behind.append(id)
+                continue
             try:
                 delta = hot.delta
                 if hot.seen_only and hot.changed and hot.key and len(delta) <= DELTA_MOST:
@@ -207,16 +250,59 @@ class HotDevices(SqliteReads):
             except StoreUnavailable:
                 self._dirty[id] = hot
             except (StoreError, *DAMAGED) as e:
-                _log.error(
-                    "what a device told cannot be stored; it is read from the disk again", device=id, reason=str(e)
-                )
-                self._hots.pop(id, None)
+                self._not_told(id, e)
+        for id in behind:
+            hot, late = dirty.pop(id), self._late.pop(id, None)
+            if late is None:
+                self._dirty[id] = hot  # what failed with the medium waits until it is known what becomes of the units
+            else:
+                self._send_behind(writer, id, *late)
+        if not dirty:
+            return
         self._on_way.append(dirty)
         failed: list[BaseException | None] = []
-        for statement in rows_of.statements():
-            writer.submit([statement], failed.append)
-        writer.submit([], lambda error: self._arrived(dirty, again=any((*failed, error))))
-        return True
+
+        def arrived(error: BaseException | None) -> None:
+            self._arrived(dirty, again=any((*failed, error)))
+
+        statements = [*rows_of.statements()]
+        for statement in statements[:-1]:
+            writer.submit([statement], failed.append, urgent=urgent)
+        writer.submit(statements[-1:], arrived, urgent=urgent)
+
+    def _send_behind(
+        self, writer: Writer, id: str, fields: Mapping[str, Any], changed: Mapping[str, StoredValue]
+    ) -> None:
+        """What was told of a device behind units that may fail: as a unit of its own, which brings nothing of theirs along."""
+        unit = UnitOfWork()
+        unit.patches.append((id, dict(fields)))
+        if changed:
+            unit.values.append(ValuesChange(id, changed))
+
+        def done(error: BaseException | None) -> None:
+            hot = self._hots.get(id)
+            if isinstance(error, StoreUnavailable) and hot is not None:
+                later, values = self._late.get(id, ({}, {}))
+                self._dirty[id], self._late[id] = hot, ({**fields, **later}, _both(changed, values))
+            self._settle(id, unit, error)
+
+        try:
+            writer.submit(self._made(unit, (id,)), done)
+        except (StoreError, *DAMAGED) as e:
+            self._not_told(id, e)
+
+    def _not_told(self, id: str, error: Exception) -> None:
+        reason = str(error)
+        _log.error("what a device told cannot be stored; it is read from the disk again", device=id, reason=reason)
+        self._hots.pop(id, None)
+
+    def _made(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
+        """The unit as SQL, with the cache brought to the state after it. touched: the devices that it changes. Raises StoreError."""
+        raise NotImplementedError
+
+    def _brought_in(self, hot: Hot | None, id: str, unit: UnitOfWork) -> Hot | None:
+        """A device after a unit that is on its way; None where it is gone then. hot: as it is on the disk, or before the unit."""
+        raise NotImplementedError
 
     def _deferred_again(self, statements: list[Statement], error: BaseException | None) -> None:
         """Histories that the medium did not take are written later, as many as there is room for."""
@@ -251,11 +337,9 @@ class HotDevices(SqliteReads):
                 if self._hots.get(id) is hot:
                     hot.seen_only, hot.changed = False, True
                     self._dirty[id] = hot
-        for id in [id for id in self._unforgotten if id in dirty]:
-            self._unforgotten.discard(id)
-            doubtful = self._hots.get(id)
-            if doubtful is not None and doubtful.doubtful:
-                self._forget(id, doubtful)
+        for id in [id for id in self._stale if id in dirty]:
+            self._stale.discard(id)
+            self._read_anew(id)
         self._evict()
 
     def _fold(self, writer: Writer, hot: Hot) -> None:
@@ -264,51 +348,49 @@ class HotDevices(SqliteReads):
         change = ValuesChange(id, hot.delta.unpacked())
         hot.delta = Column(NO_PATHS, None)
         hot.merging.append(change)
-        hot.waiting += 1
+        unit = UnitOfWork()
+        unit.values.append(change)
+        self._pending.setdefault(id, []).append(unit)
         statements = [
             Statement(Mode.MERGE, "", change),
             Statement(Mode.ONE, QUERIES["put_delta"], (None, None, id)),
         ]
-        writer.submit(statements, lambda error: self._settle(id, error))
+        writer.submit(statements, partial(self._settle, id, unit))
 
-    def _settle_all(self, ids: Collection[str], error: BaseException | None) -> None:
+    def _settle_all(self, ids: Collection[str], unit: UnitOfWork, error: BaseException | None) -> None:
         for id in ids:
-            self._settle(id, error)
+            self._settle(id, unit, error)
 
-    def _settle(self, id: str, error: BaseException | None) -> None:
-        """A unit with this device is on the disk, or failed: then the cache may hold what is not true."""
-        hot = self._hots.get(id)
-        if hot is None:
-            return
-        if hot.waiting:
-            hot.waiting -= 1
-        else:
-            hot.doubtful = True  # the entry is a new one, read while this unit was still on its way
-        if not hot.waiting:
-            hot.merging.clear()
+    def _settle(self, id: str, unit: UnitOfWork, error: BaseException | None) -> None:
+        """A unit with this device is on the disk, or failed: then the cache holds what is not true."""
+        units = self._pending[id]
+        units.remove(unit)
+        if not units:
+            del self._pending[id]
         if error is not None:
-            hot.doubtful = True
-        if hot.doubtful:
-            self._forget(id, hot)
-
-    def _doubt(self, ids: Collection[str]) -> None:
-        """A unit with these devices was not given to the writer, but may have got into the cache in part."""
-        for id in ids:
+            self._read_anew(id)
+        if not units:
+            self._late.pop(id, None)
             hot = self._hots.get(id)
             if hot is not None:
-                hot.doubtful = True
-                self._forget(id, hot)
+                hot.merging.clear()
+                hot.spoilt = False  # nothing that was made of it is still to be written
 
-    def _forget(self, id: str, hot: Hot) -> None:
-        """Have the device read from the disk, but no sooner than all is there that was told to be written."""
-        if hot.waiting:
+    def _read_anew(self, id: str) -> None:
+        """Have a device in the cache as it is on the disk, with what is on its way or was told behind it."""
+        self._dirty.pop(id, None)
+        late = self._late.pop(id, None)
+        if self._hots.pop(id, None) is None:
             return
-        hot.tasks = None
-        if any(id in batch for batch in self._on_way):
-            self._unforgotten.add(id)
-        else:
-            del self._hots[id]
-            self._dirty.pop(id, None)
+        if any([id in batch for batch in self._on_way]):
+            self._stale.add(id)
+        if late is None:
+            return
+        self._retold = True
+        try:
+            self._tell(id, *late)
+        except StoreError as e:
+            _log.warning("what a device told lately is lost; it tells it again", device=id, reason=str(e))
 
     # --- the cache ---
 
@@ -316,17 +398,29 @@ class HotDevices(SqliteReads):
         hot = self._hots.get(id)
         if hot is None:
             try:
+                if self._loaded >= EVICTED_AT_ONCE and not self._making:
+                    self._evict()
                 if not self._steady:
                     self._hold_still()
                 row = self._cursor.execute(_HOT_DEVICE, (id,)).fetchone()
             except sqlite3.Error as e:
                 raise StoreUnavailable(f"the database does not answer now: {e}") from e
-            if row is None:
+            hot = self._keep(row) if row is not None else None
+            if id in self._pending:
+                hot = self._with_pending(id, hot)
+            if hot is None:
                 return None
-            hot = self._keep(row)
             self._loaded += 1
-            if self._loaded >= EVICTED_AT_ONCE:
-                self._evict()
+        return hot
+
+    def _with_pending(self, id: str, hot: Hot | None) -> Hot | None:
+        """A device that was read while units with it are on their way, as it is after them; those may be on the disk already."""
+        self._hots.pop(id, None)
+        for unit in self._pending[id]:
+            hot = self._brought_in(hot, id, unit)
+        if hot is not None:
+            hot.spoilt = True  # where one of them fails the writer cannot know that this came of it
+            self._hots[id] = hot
         return hot
 
     def absent(self, id: str) -> bool:
@@ -337,12 +431,14 @@ class HotDevices(SqliteReads):
             self._load_all(ids)
         except StoreError:
             pass  # each is told by itself when it reads its own
+        except Exception:
+            _log.exception("devices were not read together")  # each reads its own, as above
         ready()
 
     def _load_all(self, ids: Sequence[str]) -> None:
         """Bring these devices into the cache, where it takes more than one step otherwise. Raises StoreUnavailable."""
-        hots = self._hots
-        absent = list(dict.fromkeys([id for id in ids if id not in hots]))
+        hots, pending = self._hots, self._pending
+        absent = list(dict.fromkeys([id for id in ids if id not in hots and id not in pending]))
         if len(absent) < 2:
             return
         try:
@@ -455,10 +551,10 @@ class HotDevices(SqliteReads):
         surplus = len(self._hots) - len(self._dirty) - sum(map(len, self._on_way)) - CACHED_DEVICES
         if surplus <= 0:
             return
-        dirty, on_way, hots = self._dirty, self._on_way, self._hots
+        dirty, on_way, pending, hots = self._dirty, self._on_way, self._pending, self._hots
         gone = []
-        for id, hot in hots.items():
-            if hot.waiting or id in dirty or (on_way and any(id in batch for batch in on_way)):
+        for id in hots:
+            if id in pending or id in dirty or (on_way and any(id in batch for batch in on_way)):
                 continue
             gone.append(id)
             if len(gone) == surplus:
@@ -503,6 +599,15 @@ class _Waiting:
 
 
 _key = itemgetter(-1)
+
+
+def _both(older: Mapping[str, StoredValue], newer: Mapping[str, StoredValue]) -> Mapping[str, StoredValue]:
+    """The values that were told one after the other, as one."""
+    if not older or not newer:
+        return older or newer
+    both = dict(older)
+    apply_values(both, ValuesChange("", newer))
+    return both
 
 
 def _in_parts(sql: str, values: list[Any]) -> Iterator[Statement]:

@@ -105,6 +105,10 @@ UPDATE device SET delta = ?, delta_form = ? WHERE id = ?;
 -- name: put_delta_at
 UPDATE device SET delta = ?, delta_form = ? WHERE key = ?;
 
+-- The delta of one device, with the paths of its form.
+-- name: delta_of
+SELECT d.delta, f.paths FROM device d LEFT JOIN delta_form f ON f.id = d.delta_form WHERE d.id = ?;
+
 -- The paths of a form of deltas.
 -- name: delta_form
 SELECT paths FROM delta_form WHERE id = ?;

@@ -5,6 +5,7 @@ Devices that were heard of lately stay in a small cache, which also holds what i
 """
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 import time
@@ -52,6 +53,7 @@ from homeport.acs.storage.sql.fills import offer, readable_task
 from homeport.acs.storage.sql.hot_devices import DELTA_MOST, Hot, HotDevices
 from homeport.acs.storage.sql.lookups import Lookups
 from homeport.acs.storage.sql.queries import QUERIES, migrations
+from homeport.acs.storage.sql.reworking import delta_again, patch_again, patched
 from homeport.acs.storage.sql.statements import plain_statements, task_statements, touched_by
 from homeport.acs.storage.sql.where_sql import to_sql
 from homeport.acs.storage.sql.writer import MANY_ROWS, Mode, Statement, Writer
@@ -147,6 +149,9 @@ class SqliteStore(HotDevices):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._pending:
+            with contextlib.suppress(StoreError):
+                await self.flush()  # where one of them fails, what waits behind it may have to be written once more
         writer, self._writer = self._writer, None
         if writer is None or self._pool is None:
             return
@@ -161,27 +166,23 @@ class SqliteStore(HotDevices):
     # --- writing ---
 
     async def commit(self, unit: UnitOfWork) -> None:
-        writer = self._working()
-        if unit.moved:
-            self._drain(writer)  # what waits names the old id, and must be there before it goes
         for place, change in enumerate(unit.values):
             if is_bulk(change, unit.large):
                 unit.values[place] = await self._prepared(change)
         for place, task in enumerate(unit.tasks):
             if is_long(task.record, unit.large):
                 unit.tasks[place] = replace(task, packed=await in_slices(packed_task(task.record)))
-        writer = self._working()  # the store may have been closed meanwhile
         touched = touched_by(unit)
+        while self._has_to_wait(unit, touched):
+            await self.flush()
+        writer = self._working()  # the store may have been closed meanwhile
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         statements = self._made(unit, touched)
-        gone = {*unit.deleted_devices, *(old for old, _ in unit.moved)}
 
         def done(error: BaseException | None) -> None:
-            self._settle_all(touched, error)
-            for id in gone:
-                if (hot := self._hots.get(id)) is not None and not hot.waiting:
-                    del self._hots[id]  # read again while the unit was on its way
-                    self._dirty.pop(id, None)
+            for _, new in unit.moved:
+                self._read_anew(new)
+            self._settle_all(touched, unit, error)
             if future.done():
                 return
             if error is None:
@@ -191,6 +192,13 @@ class SqliteStore(HotDevices):
 
         writer.submit(statements, done)
         await future
+
+    def _has_to_wait(self, unit: UnitOfWork, touched: Collection[str]) -> bool:
+        """Whether it is not known yet what the unit is to change: who goes may stay, and who is moved is united as on the disk."""
+        pending = self._pending
+        if any([id in pending or id in self._dirty for pair in unit.moved for id in pair]):
+            return True
+        return any([before.deleted_devices or before.moved for id in touched for before in pending.get(id, ())])
 
     async def _prepared(self, change: ValuesChange) -> ValuesChange:
         """A long change, merged with what is on the disk now."""
@@ -223,7 +231,7 @@ class SqliteStore(HotDevices):
 
         def written(error: BaseException | None) -> None:
             self._leaving -= 1
-            self._settle_all(touched, error)
+            self._settle_all(touched, unit, error)
             if done is not None:
                 done(error)
 
@@ -232,24 +240,34 @@ class SqliteStore(HotDevices):
 
     def _made(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
         """The unit as SQL. Where it has no written form, nothing of it stays in the cache."""
+        before, self._making = self._making, True
         try:
             return self._statements(unit, touched)
         except BaseException:
-            self._doubt(touched)
+            for id in touched:
+                self._read_anew(id)  # it may have got into the cache in part
             raise
+        finally:
+            self._making = before
 
     def _statements(self, unit: UnitOfWork, touched: Collection[str]) -> list[Statement]:
         """The unit as SQL, with the cache brought to the state after it."""
         out: list[Statement] = []
+        if self._dirty:
+            for id in touched:
+                self._send_first(id)
         for device in unit.devices:
-            out.append(Statement(Mode.ONE, QUERIES["insert_device"], rows.whole_row(device)))
-            if self._load(device.id) is None:
-                self._hots[device.id] = Hot(0, device, Column(NO_PATHS, None))
+            row, hot = rows.whole_row(device), self._load(device.id)
+            if hot is None:
+                hot = Hot(0, device, Column(NO_PATHS, None), spoilt=device.id in self._pending)
+                self._hots[device.id] = hot
+            out.append(Statement(Mode.ONE, QUERIES["insert_device"], row, source=hot))
         for id, fields in unit.patches:
             hot = self._load(id)
             if hot is not None:
-                record = replace(hot.record, **(fields if isinstance(fields, dict) else fields(hot.record)))
-                out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(record)))
+                record = patched(hot.record, fields)
+                row, again = rows.whole_row(record), patch_again(id, fields)
+                out.append(Statement(Mode.MADE, QUERIES["update_device"], row, source=hot, again=again))
                 hot.record, hot.seen_only = record, True
         for change in unit.values:
             hot = self._load(change.device)
@@ -266,13 +284,28 @@ class SqliteStore(HotDevices):
         out += [Statement(Mode.LONG, QUERIES["forsake_all_of"], (id,)) for id in unit.deleted_devices]
         for id in (*(old for old, _ in unit.moved), *unit.deleted_devices):
             self._hots.pop(id, None)
-            self._dirty.pop(id, None)
             out.append(Statement(Mode.ONE, QUERIES["delete_device_credentials"], (id,)))
             out.append(Statement(Mode.LONG, QUERIES["delete_device"], (id,)))
         for id in touched:
-            if (hot := self._hots.get(id)) is not None:
-                hot.waiting += 1
+            self._pending.setdefault(id, []).append(unit)
         return out
+
+    def _brought_in(self, hot: Hot | None, id: str, unit: UnitOfWork) -> Hot | None:
+        if hot is None:
+            made = next((device for device in unit.devices if device.id == id), None)
+            hot = Hot(0, made, Column(NO_PATHS, None)) if made is not None else None
+        if hot is None or id in unit.deleted_devices or any([old == id for old, _ in unit.moved]):
+            return None
+        for patch in unit.patches:
+            if patch[0] == id:
+                hot.record = patched(hot.record, patch[1])
+        for change in unit.values:
+            if change.device == id:
+                self._values(hot, change)
+        for task in unit.tasks:
+            if task.record.device == id:
+                hot.tasks = _open_after(self._open_tasks(hot), task.record)
+        return hot
 
     def _move(self, old: str, new: str) -> list[Statement]:
         """All that the old device has, under the new id; the rows themselves are moved by the writer."""
@@ -282,7 +315,7 @@ class SqliteStore(HotDevices):
             return out  # the first statement stops the unit
         hot.record = united(before.record, hot.record)
         hot.seen_only = True
-        out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(hot.record)))
+        out.append(Statement(Mode.ONE, QUERIES["update_device"], rows.whole_row(hot.record), source=hot))
         tasks = [replace(t, device=new) for t in self._open_tasks(before)]
         hot.tasks = tuple(sorted((*self._open_tasks(hot), *tasks), key=lambda t: (-t.priority, t.id)))
         out += self._values(hot, ValuesChange(new, unknown_values(self._full(before), self._full(hot))))
@@ -299,18 +332,24 @@ class SqliteStore(HotDevices):
         if small and len(delta) + len(changed) <= DELTA_MOST:
             delta.tell(change)
             hot.changed = False
-            return [Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id))]
+            return [self._delta(hot, change)]
         hot.merging.append(change)
         out = [Statement(Mode.MERGE, "", change)]
         told = {path: changed[path] for path in delta.paths.names if path in changed}
         if told and isinstance(change, PreparedChange):
-            late = behind(change, delta.unpacked()).changed
-            told = {path: late[path] for path in told}
+            newer = behind(change, delta.unpacked()).changed
+            told = {path: newer[path] for path in told}
         if told or change.removed:
-            delta.tell(ValuesChange(id, told, change.removed))
+            late = ValuesChange(id, told, change.removed)
+            delta.tell(late)
             hot.changed = False
-            out.append(Statement(Mode.ONE, QUERIES["put_delta"], (*self._packed(delta), id)))
+            out.append(self._delta(hot, late))
         return out
+
+    def _delta(self, hot: Hot, change: ValuesChange) -> Statement:
+        """Writes the device's delta, into which the change was brought."""
+        values = (*self._packed(hot.delta), hot.record.id)
+        return Statement(Mode.MADE, QUERIES["put_delta"], values, source=hot, again=delta_again(change))
 
     def _full(self, hot: Hot) -> dict[str, StoredValue]:
         """All values of the device, those on their way to the disk included; a dictionary of the caller's own."""
@@ -356,7 +395,7 @@ class SqliteStore(HotDevices):
         return hot.delta.told if hot is not None else NOTHING_TOLD
 
     async def devices(self, where: Where | None, *, limit: int, cursor: str | None) -> Page:
-        if self._dirty:
+        if self._dirty or self._on_way or self._pending:
             await self.flush()
         assert self._pool is not None
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._find, where, limit, cursor or "")
@@ -407,8 +446,9 @@ class SqliteStore(HotDevices):
         (size,) = self._read.execute(QUERIES["values_size"], (id,)).fetchone() or (0,)
         try:
             if size > BULK_BYTES or any(map(is_bulk, hot.merging)):
+                told, merging = hot.delta.unpacked(), tuple(hot.merging)  # before: what is read may be without them
                 _, paths, vals = await self._stored_blobs(id)
-                return await in_slices(read_all(paths, vals, hot.delta.unpacked(), tuple(hot.merging), path))
+                return await in_slices(read_all(paths, vals, told, merging, path))
             full = self._full(hot)
         except DAMAGED as e:
             raise unreadable(f"the values of {id}", e) from e
@@ -422,8 +462,8 @@ class SqliteStore(HotDevices):
         try:
             if size <= PAGED_BYTES or hot.merging:
                 return cut(await self.values(id, path), under=path, after=after, limit=limit)
-            _, paths, vals = await self._stored_blobs(id)
             told = hot.delta.unpacked()
+            _, paths, vals = await self._stored_blobs(id)
             return await in_slices(page_of(paths, vals, told, under=path, after=after, limit=limit))
         except DAMAGED as e:
             raise unreadable(f"the values of {id}", e) from e
@@ -477,14 +517,7 @@ class SqliteStore(HotDevices):
         return gone
 
     async def _write(self, statements: list[Statement]) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: BaseException | None) -> None:
-            if not future.done():
-                future.set_result(None) if error is None else future.set_exception(error)
-
-        self._working().submit(statements, done)
-        await future
+        await self._written(self._working(), statements)
 
     # --- access and files ---
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -51,18 +51,33 @@ class Mode(IntEnum):
     MERGE = 3  # no SQL: the parameters are a ValuesChange, merged with what is stored
     MOVE = 4  # no SQL: the parameters are the old and the new id of a device
     LONG = 5  # as ONE, for what may take long
+    MADE = 6  # as ONE, with parameters that were made of the cache
+
+
+class Source(Protocol):
+    """What parameters were made of. spoilt: what it is made of has failed, so it holds what is on no disk, and never will be."""
+
+    spoilt: bool
 
 
 class Statement(NamedTuple):
-    """conflict: what to tell where Mode.EXPECT finds no row."""
+    """conflict: what to tell where Mode.EXPECT finds no row. source: what Mode.MADE has its parameters of.
+
+    again: writes the same on this connection from what is on the disk, for Mode.MADE with a spoilt source.
+    """
 
     mode: Mode
     sql: str
     values: Any
     conflict: str = ""
+    source: Source | None = None
+    again: Callable[[sqlite3.Connection], None] | None = None
 
 
-_MISFITS: Final = (StoreError, sqlite3.IntegrityError, ValueError, TypeError, OverflowError)
+_MISFITS: Final = (
+    *(StoreError, ValueError, TypeError, OverflowError),
+    *(sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError),
+)
 """What is wrong with one unit, and no fault of the medium."""
 
 Answers = list[BaseException | None]
@@ -177,10 +192,11 @@ class Writer:
             return
         self._merger.patient = False
         try:
-            fitted = self._together(jobs)
-        except TakesLong:
-            self._take_back()
-            fitted = False
+            try:
+                fitted = self._together(jobs)
+            except TakesLong:
+                self._take_back()
+                fitted = False
         except Exception as e:
             self._ended(jobs, self._failed(jobs, e))
             return
@@ -250,7 +266,13 @@ class Writer:
         if self._together(jobs):
             return [None] * len(jobs)
         self._wait_for_lock()
-        return [self._unit(job.statements) for job in jobs]
+        answers: Answers = []
+        for job in jobs:
+            answer = self._unit(job.statements)
+            if answer is not None:
+                _spoil(job)  # now, for what stands behind it
+            answers.append(answer)
+        return answers
 
     # --- in either ---
 
@@ -287,13 +309,16 @@ class Writer:
         return None
 
     def _run_one(self, statement: Statement) -> None:
-        mode, sql, values, conflict = statement
+        mode, sql, values, conflict, _, _ = statement
         if mode is Mode.MERGE:
             self._merger.merge(values)
         elif mode is Mode.MANY:
             self._connection.executemany(sql, values)
         elif mode is Mode.MOVE:
             move_rows(self._connection, *values)
+        elif mode is Mode.MADE and statement.source is not None and statement.source.spoilt:
+            if statement.again is not None:
+                statement.again(self._connection)
         else:
             cursor = self._connection.execute(sql, values)
             if mode is Mode.EXPECT and cursor.rowcount != 1:
@@ -307,10 +332,19 @@ class Writer:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             pass  # SQLite has rolled back by itself after such an error; the next BEGIN shows whether it works
+        for job in jobs:
+            _spoil(job)
         error = _translated(e)
         if isinstance(error, StoreUnavailable):
             self.trouble = str(error)
         return [error] * len(jobs)
+
+
+def _spoil(job: _Job) -> None:
+    """The unit has failed: what its parameters were made of holds what it was to write, and what waits may be made of the same."""
+    for statement in job.statements:
+        if statement.source is not None:
+            statement.source.spoilt = True
 
 
 def _is_long(statement: Statement) -> bool:
