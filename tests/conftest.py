@@ -23,7 +23,14 @@ LONG = (
     *("test_acs_kill_runs", "test_cli_device", "test_acs_files_upload", "test_acs_postgres", "test_acs_kill"),
     *("test_transfers_updaters", "test_fuzz_http", "test_cli_start", "test_acs_worker_pair", "test_cpe_month_killed"),
     *("test_acs_workers", "test_modules_agent", "test_modules_killed", "test_acs_large_messages", "test_fuzz_envelope"),
-    *("test_cpe_hostile_acs", "test_kill9_acs", "test_acs_supervision", "test_transfers_local", "test_device_profiles"),
+    *(
+        "test_cpe_hostile_acs",
+        "test_kill9_acs",
+        "test_pair_killed",
+        "test_acs_supervision",
+        "test_transfers_local",
+        "test_device_profiles",
+    ),
     *("test_model_power_cut", "test_linux_device", "test_cpe_over_http", "test_acs_hostile", "test_acs_store_trouble"),
     # without
     *("test_api_files", "test_api_fuzz", "test_codec_round_trip", "test_store_postgres", "test_api_shapes"),

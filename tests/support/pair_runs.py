@@ -119,7 +119,7 @@ class Pair:
                 for _ in range(points):
                     await self._point()
                 tasks = await self._settled()
-                self._judge(tasks, await self._events())
+                self._judge(tasks, await self._events(), await self._sessions())
             finally:
                 self.agent.kill()
 
@@ -280,10 +280,17 @@ class Pair:
         return {t["id"]: t for t in page["items"]}
 
     async def _events(self) -> list[Any]:
+        return await self._all("events")
+
+    async def _sessions(self) -> set[str]:
+        """The ids of those that the history shows."""
+        return {s["id"] for s in await self._all("sessions")}
+
+    async def _all(self, what: str) -> list[Any]:
         found: list[Any] = []
         cursor = ""
         while True:
-            _, page = await self.operator.call("GET", f"devices/{quote(self.id)}/events?limit=1000{cursor}")
+            _, page = await self.operator.call("GET", f"devices/{quote(self.id)}/{what}?limit=100{cursor}")
             found += page["items"]
             if page["next"] is None:
                 return found
@@ -349,8 +356,10 @@ class Pair:
                     done.append(Deed("(factory defaults)", "", ""))
         return done
 
-    def _judge(self, tasks: dict[str, Any], events: list[Any]) -> None:
-        wrong = list(judge(self, tasks, events))
+    def _judge(self, tasks: dict[str, Any], events: list[Any], sessions: set[str]) -> None:
+        wrong = judge(self, tasks, events)
+        holes = {e["session"] for e in events} - sessions - {events[0]["session"]}  # the youngest may be open
+        wrong += [f"events of a session that is not in the history: {id}" for id in holes]
         if wrong:
             raise AssertionError(self.story(wrong))
 
