@@ -13,20 +13,21 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
-from homeport.acs.auth import NO_LOGIN, Claim, CpeAuth, Login
+from homeport.acs.auth import NO_LOGIN, CpeAuth, Login
 from homeport.acs.endpoint.admission import ENOUGH, LARGE_TOGETHER, Held, too_long
-from homeport.acs.endpoint.claims import Claims, claimed_id
+from homeport.acs.endpoint.claims import Claims
 from homeport.acs.endpoint.cookies import COOKIE, Cookies, given
-from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, later, plain
+from homeport.acs.endpoint.exchange import NO_CONTENT, TEXT, XML, HttpReply, HttpRequest, busy, plain
 from homeport.acs.endpoint.gathering import Gathering
 from homeport.acs.endpoint.handover import Handover
 from homeport.acs.endpoint.live import Live, LiveSessions
+from homeport.acs.endpoint.logins import Logins
 from homeport.acs.endpoint.places import NO_COOKIE
 from homeport.acs.engine.groups import outside
 from homeport.acs.engine.inform import identity, identity_problem
 from homeport.acs.engine.settle import REPEATABLE
 from homeport.acs.records import NO_HABITS, DeviceState, MessageTrace
-from homeport.acs.services.brake import Lane, LoginBrake
+from homeport.acs.services.brake import LoginBrake
 from homeport.acs.services.continuation import SessionState
 from homeport.acs.services.groups import Groups
 from homeport.acs.services.hub import Hub
@@ -75,9 +76,6 @@ MOST_QUIRKS: Final = 32
 WORDS_TAKE: Final = 5.0
 """Seconds within which a word of another process is here; clocks may differ."""
 
-BRAKED_AGAIN: Final = 60.0
-"""Seconds after which it is told again that logins are slowed down; each that fails before is told by itself."""
-
 _INFORM: Final = re.compile(rb"<(?:[\w.-]+:)?Inform[\s>]")
 _INFORM_RESPONSE: Final = InformResponse()
 _ANOTHER: Final = "the device has begun another session meanwhile"
@@ -106,7 +104,6 @@ class Door:
         settings = hub.settings
         self._hub = hub
         self._sessions = sessions
-        self._auth = auth
         self._clock = clock
         self._mode = settings.cpe_auth
         self._certificates = settings.tls_client_identity
@@ -127,7 +124,7 @@ class Door:
         self.held = Held(LARGE_TOGETHER * self.session_body_limit)
         self.live = live if live is not None else LiveSessions()
         self.brake = brake or LoginBrake(settings.cpe_login_failures, 100, clock=clock)
-        self._braked_told = float("-inf")
+        self._logins = Logins(hub, auth, self.brake, clock)
         self._claims = Claims(hub)
         self._groups = Groups(hub)
         self._cookies = Cookies(hub.store.node, key)
@@ -198,11 +195,11 @@ class Door:
                 reply = await self._message(request, request.body)
         except StoreUnavailable as e:
             _log.warning("not stored, told to come back", peer=request.host, reason=str(e))
-            reply = self._busy("the ACS cannot store anything now")
+            reply = busy("the ACS cannot store anything now")
         except NoRoom as e:
             self._hub.stats.newcomers_refused += 1
             self._hub.stats.newcomers_over_share += isinstance(e, NoShare)
-            reply = self._busy(str(e))
+            reply = busy(str(e))
         except Exception:
             # The rim: a mistake of ours must not take the connection's other users with it.
             _log.exception("a message was not handled", peer=request.host)
@@ -247,7 +244,7 @@ class Door:
 
     def too_many_large(self) -> HttpReply:
         """The answer to a large body where there are too many."""
-        return self._busy("too many large messages at once")
+        return busy("too many large messages at once")
 
     async def _message(self, request: HttpRequest, body: bytes) -> HttpReply:
         """The answer to a request. body: as it was before it was compressed."""
@@ -258,7 +255,7 @@ class Door:
         if live is None and (request.cookie or b":Inform>" not in body[:4096]) and not _INFORM.search(body, 0, 4096):
             proven = request
             if self._mode != "open" and request.authorization and next(given(request.cookie), None) is None:
-                login = await self._login(request, body)
+                login = await self._logins.check(request, body)
                 if login.credential is None:
                     proven = replace(request, authorization="")
             found = await self.handover.find(proven, body)
@@ -291,66 +288,24 @@ class Door:
 
     # --- a new session ---
 
-    async def _login(self, request: HttpRequest, body: bytes) -> Login:
-        """What the request's Authorization proves; where many have failed lately, only when it is its turn.
-
-        body: as it was before it was compressed.
-        """
-        brake, auth, header, stats = self.brake, self._auth, request.authorization, self._hub.stats
-        if not header:
-            return NO_LOGIN
-        claim = await auth.claim(header, secure=request.secure)
-        lane, waited = None, False
-        if brake.engaged:
-            lane = await self._lane(request, claim, body)
-            wait = brake.turn(lane)
-            if wait is None:
-                stats.logins_held += 1
-                stats.logins_unread += 1
-                await brake.delay(request.host, request.port)
-                return Login(refused=True, braked=True, username=claim.username)
-            if wait:
-                waited = True
-                stats.logins_held += 1
-                if not await brake.hold(request.host, request.port, wait):
-                    brake.forgive(lane)
-                    return Login(refused=True, braked=True, username=claim.username)
-        # From here to the count nothing is waited for: however many come at once, each is counted before the next is looked at.
-        login = auth.prove(claim, header, method=request.method, uri=request.target, body=request.body)
-        if login.wrong:
-            stats.login_failures += 1
-            if not waited:
-                brake.failed(lane or brake.lane(request.host, claim.username))
-            return replace(login, braked=waited)
-        if waited and lane is not None:
-            brake.forgive(lane)
-        return login if login.use is None else await auth.confirm(login)
-
-    async def _lane(self, request: HttpRequest, claim: Claim, body: bytes) -> Lane:
-        """What this login is counted by while many fail: a known device at its own place is not kept out by others."""
-        found = claim.found
-        if found is not None:
-            device = found.device or claimed_id(body)
-            record = await self._hub.store.device(device) if device else None
-            if record is not None and record.state is DeviceState.APPROVED:
-                shared = "" if found.device else device
-                return self.brake.lane(request.host, claim.username, known_at=record.address, device=shared)
-        return self.brake.lane(request.host, claim.username)
-
     async def _begin(self, request: HttpRequest, body: bytes, checked: Login | None = None) -> HttpReply:
         """The answer to what belongs to no session. checked: what its Authorization proves, where that is known."""
         if not body.strip():
             # netcwmp and Orange fetch the challenge with an empty POST before their Inform.
-            return self._challenge(request) if self._mode != "open" else plain(400, "a session begins with an Inform")
+            return (
+                self._logins.challenge(request)
+                if self._mode != "open"
+                else plain(400, "a session begins with an Inform")
+            )
         login = NO_LOGIN
         if self._mode != "open":
-            login = checked or await self._login(request, body)
+            login = checked or await self._logins.check(request, body)
             if request.certificate and not login.refused:
                 login = replace(login, certificate=request.certificate)
             if login.refused or (not login.trusted and self._mode == "required"):
-                return self._challenge(request, login)
+                return self._logins.challenge(request, login)
         if self.live.full(self._most):
-            return self._busy("too many sessions at once")
+            return busy("too many sessions at once")
         session = Session(Role.ACS, timeout=self._timeout, limits=self._limits, style=self._style)
         now = self._clock()
         try:
@@ -399,7 +354,7 @@ class Door:
         if self._mode != "open" and not pinned and (credential is None or not credential.device):
             own = await self._hub.store.credential_of(id)
             if own is not None and not own.pending:
-                return self._challenge(request)
+                return self._logins.challenge(request)
         if credential is not None and credential.pending:
             await self._sessions.login_used(credential)
         if known is not None and known.state is DeviceState.REFUSED:
@@ -408,7 +363,7 @@ class Door:
             return self._fault(session, received.refuse, received.refuse.text)
         trusted = self._mode == "open" or login.trusted
         if (known is None or known.state is not DeviceState.APPROVED) and not trusted and self.live.crowded(self._most):
-            return self._busy("too many devices that are not admitted")
+            return busy("too many devices that are not admitted")
         old = self.live.of_device(id)
         if old is not None:
             await self._give_up(old, "replaced", "the device has begun a new session")
@@ -449,23 +404,6 @@ class Door:
         """The Inform is refused with a SOAP fault, which also ends the session."""
         fault = session.send(FaultMessage(int(code), text, side=code.side), now=self._clock())
         return HttpReply(200, fault, XML)
-
-    def _challenge(self, request: HttpRequest, login: Login = NO_LOGIN) -> HttpReply:
-        if login.braked:
-            now = self._clock()
-            if now >= self._braked_told + BRAKED_AGAIN:
-                self._braked_told = now
-                _log.warning("many logins fail, and are slowed down", user=login.username[:128], peer=request.host)
-            return self._busy("too many logins have failed")
-        self._hub.stats.unauthorized += 1
-        if login.refused and not login.stale:
-            _log.warning("a login failed", user=login.username[:128], peer=request.host, reason=login.reason)
-        offered = self._auth.challenges(secure=request.secure, stale=login.stale, spare=login.spare)
-        return plain(401, "log in", *((b"WWW-Authenticate", c.encode("latin-1", "replace")) for c in offered))
-
-    @staticmethod
-    def _busy(why: str) -> HttpReply:
-        return plain(503, f"{why}; come back later", later())
 
     def _refused(self, session: Session, e: RemoteProtocolError, request: HttpRequest, now: float) -> HttpReply:
         _log.warning("a message was refused", peer=request.host, reason=str(e), size=len(request.body))

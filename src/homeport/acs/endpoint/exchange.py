@@ -50,3 +50,8 @@ def plain(status: int, text: str, *headers: tuple[bytes, bytes], close: bool = F
 def later() -> tuple[bytes, bytes]:
     """The header that says when to come back: spread, so that those who were sent away do not come back together."""
     return b"Retry-After", str(random.randint(30, 90)).encode()
+
+
+def busy(why: str) -> HttpReply:
+    """The answer to who has to come back later."""
+    return plain(503, f"{why}; come back later", later())
