@@ -20,19 +20,14 @@ from homeport.acs.records import DeviceRecord, StoredValue, TaskRecord
 from homeport.acs.storage.interface import UnitOfWork, ValuesChange
 from homeport.acs.storage.sql import rows
 from homeport.acs.storage.sql.damage import unreadable
+from homeport.acs.storage.sql.delta_forms import DeltaForms, column_of_form
 from homeport.acs.storage.sql.queries import QUERIES
-from homeport.acs.storage.sql.reads import SqliteReads
 from homeport.acs.storage.sql.writer import Mode, Statement, Writer
 from homeport.acs.storage.values import (
     DAMAGED,
     NO_PATHS,
     Column,
-    Paths,
     apply_values,
-    column_of,
-    pack_delta,
-    unpack_delta,
-    unpack_paths,
 )
 from homeport.errors import StoreError, StoreUnavailable
 
@@ -50,9 +45,6 @@ ROWS_AT_ONCE: Final = 64
 
 MOST_DIRTY: Final = 1_000
 """Devices with something unwritten before it is written early: they cannot leave the cache."""
-
-MOST_FORMS: Final = 1_000
-"""Lists of paths that deltas share: a model has one or a few. About 1 KB each, for ever."""
 
 MOST_DEFERRED: Final = 2_000
 """Units of histories that wait while the medium does not work; those beyond are lost."""
@@ -91,10 +83,11 @@ Late = tuple[Mapping[str, Any], Mapping[str, StoredValue]]
 """Fields and values that were told of a device while units with it were on their way."""
 
 
-class HotDevices(SqliteReads):
+class HotDevices(DeltaForms):
     """The cache of the SQLite store, and its write-behind. write_behind: seconds."""
 
     def __init__(self, write_behind: float) -> None:
+        super().__init__()
         self._write_behind = write_behind
         self._hots: dict[str, Hot] = {}
         self._dirty: dict[str, Hot] = {}
@@ -107,12 +100,8 @@ class HotDevices(SqliteReads):
         self._retold = False  # something is dirty once more
         self._making = False  # a unit is brought into the cache: nobody leaves it meanwhile
         self._deferred: list[list[Statement]] = []
-        self._forms: dict[int, Paths] = {}
-        self._form_ids: dict[bytes, int] = {}  # by the hash of their paths
-        self._form_seen: dict[bytes, int] = {}  # how often others were written
         self._loaded = 0  # devices that were read since it was looked whether there are too many
         self._leaving = 0  # how often something from `later` was given to the writer and is not written yet
-        self._writer: Writer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rows: sqlite3.Connection  # only for the rows of devices
         self._cursor: sqlite3.Cursor  # of this connection
@@ -465,7 +454,7 @@ class HotDevices(SqliteReads):
         try:
             record = rows.whole(rest)
             force_setattr(record, "last_inform", last_inform)  # nobody else has it yet
-            hot = Hot(key, record, _column(self._forms[form], delta))
+            hot = Hot(key, record, column_of_form(self._forms[form], delta))
         except DAMAGED:  # or of another form
             hot = self._made_of(row)
         self._hots[id] = hot
@@ -486,49 +475,6 @@ class HotDevices(SqliteReads):
         hot = Hot(key, record, self._unpacked(delta, form, self._read))
         hot.seen_only = not older
         return hot
-
-    def _packed(self, delta: Column) -> tuple[bytes, int | None]:
-        """The columns `delta` and `delta_form`."""
-        form = self._form_ids.get(delta.paths.hash)
-        if form is None:
-            self._learn_form(delta.paths)
-            return pack_delta(delta.unpacked()), None
-        return delta.packed(), form
-
-    def _unpacked(self, blob: bytes | None, form: int | None, connection: sqlite3.Connection) -> Column:
-        """The delta of these columns. One that is damaged is empty: the device tells it again."""
-        if not blob:
-            return Column(NO_PATHS, None)
-        try:
-            if form is None:
-                return column_of(unpack_delta(blob))
-            paths = self._forms.get(form)
-            if paths is None:
-                (found,) = connection.execute(QUERIES["delta_form"], (form,)).fetchone() or (b"\x90",)
-                paths = self._forms[form] = Paths(unpack_paths(found), found)
-                self._form_ids[paths.hash] = form
-            return _column(paths, blob)
-        except DAMAGED as e:
-            _log.error("what a device told lately cannot be read; run homeport acs db check", reason=str(e))
-            return Column(NO_PATHS, None)
-
-    def _learn_form(self, paths: Paths) -> None:
-        """Give the paths of a delta a number, where they come more than once: most devices of a model tell the same."""
-        seen = self._form_seen.get(paths.hash, 0)
-        if len(self._form_seen) >= MOST_FORMS:
-            self._form_seen.clear()
-        self._form_seen[paths.hash] = seen + 1
-        if seen == 0:
-            self._find_form(paths)  # it may be there from another day
-        elif seen == 1 and self._writer is not None:  # there is none any more at the end
-            statement = Statement(Mode.ONE, QUERIES["insert_delta_form"], (paths.hash, paths.blob, MOST_FORMS))
-            self._writer.submit([statement], lambda error: self._find_form(paths) if error is None else None)
-
-    def _find_form(self, paths: Paths) -> None:
-        row = self._one("delta_form_id", paths.hash)
-        if row is not None:
-            self._forms[row[0]] = paths
-            self._form_ids[paths.hash] = row[0]
 
     def _hold_still(self) -> None:
         """Begin a snapshot for what `_load` reads, where nobody is writing. Raises sqlite3.Error.
@@ -561,14 +507,6 @@ class HotDevices(SqliteReads):
                 break
         for id in gone:
             del hots[id]
-
-
-def _column(paths: Paths, blob: bytes | None) -> Column:
-    """The delta of this form. Raises ValueError where it has another length."""
-    column = Column(paths, blob)
-    if len(column) != len(paths.names):
-        raise ValueError("a delta does not fit its list of paths")
-    return column
 
 
 @cache
