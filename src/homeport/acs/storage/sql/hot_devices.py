@@ -216,26 +216,45 @@ class HotDevices(DeltaForms):
     def _send_first(self, id: str) -> None:
         """Give the writer what is dirty of a device, before a unit that changes it."""
         hot = self._dirty.pop(id, None)
-        if hot is not None:
-            self._send(self._working(), {id: hot}, urgent=False)
+        if hot is None:
+            return
+        alone = {id: hot}
+        try:
+            row = self._told_row(hot) if id not in self._pending else None
+        except (StoreError, *DAMAGED) as e:
+            self._not_told(id, e)
+            return
+        if row is None:
+            self._send(self._working(), alone, urgent=False)
+            return
+        hot.changed = False
+        self._on_way.append(alone)
+        told = Statement(Mode.ONE, QUERIES["told_device"], row)
+        self._working().submit([told], lambda error: self._arrived(alone, again=error is not None), urgent=False)
+
+    def _told_row(self, hot: Hot) -> tuple[Any, ...] | None:
+        """The parameters of `told_device`, where they are all that is dirty, as nearly always; they are of the delta's known form."""
+        delta = hot.delta
+        if hot.seen_only and hot.changed and hot.key and len(delta) <= DELTA_MOST:
+            form = self._form_ids.get(delta.paths.hash)
+            if form is not None:
+                return hot.record.last_inform, delta.packed(), form, hot.key
+        return None
 
     def _send(self, writer: Writer, dirty: dict[str, Hot], *, urgent: bool = True) -> None:
         """What was dirty, on its way to the disk."""
         rows_of, pending, behind = _Waiting(), self._pending, []
-        form_of, told = self._form_ids.get, rows_of.told.append
         for id, hot in dirty.items():
             if id in pending:
                 behind.append(id)
                 continue
             try:
-                delta = hot.delta
-                if hot.seen_only and hot.changed and hot.key and len(delta) <= DELTA_MOST:
-                    form = form_of(delta.paths.hash)
-                    if form is not None:  # as nearly all are
-                        told((hot.record.last_inform, delta.packed(), form, hot.key))
-                        hot.changed = False
-                        continue
-                self._take(writer, rows_of, hot)
+                row = self._told_row(hot)
+                if row is None:
+                    self._take(writer, rows_of, hot)
+                else:
+                    rows_of.told.append(row)
+                    hot.changed = False
             except StoreUnavailable:
                 self._dirty[id] = hot
             except (StoreError, *DAMAGED) as e:
@@ -320,7 +339,10 @@ class HotDevices(DeltaForms):
 
     def _arrived(self, dirty: dict[str, Hot], *, again: bool) -> None:
         """What was dirty is on the disk. again: it is not all there, because the medium did not work, and is dirty once more."""
-        self._on_way = [batch for batch in self._on_way if batch is not dirty]
+        for place, batch in enumerate(self._on_way):
+            if batch is dirty:  # mostly the first
+                del self._on_way[place]
+                break
         if again:
             for id, hot in dirty.items():
                 if self._hots.get(id) is hot:
@@ -329,7 +351,8 @@ class HotDevices(DeltaForms):
         for id in [id for id in self._stale if id in dirty]:
             self._stale.discard(id)
             self._read_anew(id)
-        self._evict()
+        if len(dirty) > 1:
+            self._evict()
 
     def _fold(self, writer: Writer, hot: Hot) -> None:
         """Bring a delta that has grown long into the values."""
@@ -494,13 +517,15 @@ class HotDevices(DeltaForms):
     def _evict(self) -> None:
         """Forget the oldest devices that have nothing on its way."""
         self._loaded = 0
+        if len(self._hots) <= CACHED_DEVICES:
+            return
         surplus = len(self._hots) - len(self._dirty) - sum(map(len, self._on_way)) - CACHED_DEVICES
         if surplus <= 0:
             return
-        dirty, on_way, pending, hots = self._dirty, self._on_way, self._pending, self._hots
+        dirty, on_way, pending, hots = self._dirty, set().union(*self._on_way), self._pending, self._hots
         gone = []
         for id in hots:
-            if id in pending or id in dirty or (on_way and any(id in batch for batch in on_way)):
+            if id in pending or id in dirty or id in on_way:
                 continue
             gone.append(id)
             if len(gone) == surplus:
