@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from support.nursery import shared_nursery
+
 _NEWNET = 0x40000000
 
 
@@ -46,6 +48,7 @@ needs_namespaces = pytest.mark.skipif(bool(skip_without()), reason=skip_without(
 @contextmanager
 def own_network() -> Iterator[None]:
     """The block runs in a new network namespace with nothing but a loopback interface that is up."""
+    shared_nursery()  # begun inside, all that is forked from it later would be in a network of its own, too
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

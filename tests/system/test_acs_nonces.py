@@ -58,7 +58,7 @@ async def test_a_login_counts_once_at_all_nodes_together(tmp_path: Path, url: st
         device.cookie = ""
         assert (await comes_in(device))[0] == 1
         for bed in beds:  # from now on the processes do not hear each other, as where the one that was asked has ended
-            bed.app.door._auth.ask_within = 0.05
+            bed.app.door._logins._auth.ask_within = 0.05
             assert bed.app.hub.peers is not None
             del bed.app.hub.peers._servers["nonce"]
         for _ in range(2):

@@ -28,6 +28,7 @@ from homeport.codec.messages import (
 )
 from homeport.cpe.control import ControlClient
 from support.ends import Acs, Program, wait_for
+from support.nursery import shared_nursery
 
 pytestmark = [pytest.mark.system, needs_namespaces]
 
@@ -45,6 +46,13 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         asyncio.run(test(*arguments, **named))
 
     return run
+
+
+def test_what_tests_fork_from_is_in_no_network_of_a_test() -> None:
+    """Also where it is asked for inside for the first time: what was forked from it later could not be reached."""
+    with own_network():
+        assert not shared_nursery().is_here()
+    assert shared_nursery().is_here()
 
 
 @pytest.fixture
