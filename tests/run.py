@@ -1,10 +1,9 @@
-"""Runs the tests in the order fast to slow and says at the end what each part took. `make test` calls it.
+"""Runs the tests in two parts and says at the end what each took. `make test` calls it.
 
 With --lint `make lint` runs beside the first part, because mypy keeps only one core busy; where it complains the run ends there.
-`make lint` runs beside the first part, because mypy keeps only one core busy; where it complains the run ends there.
 Parts: rooms (those with a floor of branch coverage, which makes a test take twice as long: what tries thousands of messages is therefore
-in tests/unit/codec_properties), core (what else needs no process of its own) and system (processes and sockets on loopback, fuzz, fleet,
-browser).
+in tests/unit/codec_properties) and rest: processes and sockets on loopback, fuzz and browser first, which also wait, then what only
+reckons and fills the gaps.
 Extra arguments go to pytest: `python tests/run.py -k inform`.
 """
 
@@ -26,14 +25,10 @@ PARTS = {
         "paths": ROOMS,
         "options": ["-n", "2", *BY_FILE, "--cov", "--cov-branch", "--cov-report="],
     },
-    "core": {
-        "paths": ["tests/unit", "tests/contract"],
-        "options": ["-n", "2", *BY_FILE, *(f"--ignore={room}" for room in ROOMS)],
-    },
-    # Three at a time on two cores: these tests also wait, for sockets, processes and clocks.
-    "system": {
-        "paths": ["tests/system", "tests/fleet", "tests/browser", "tests/fuzz"],
-        "options": ["-n", "3", *BY_FILE],
+    # Three at a time on two cores: most of these tests also wait, for sockets, processes and clocks.
+    "rest": {
+        "paths": ["tests/system", "tests/browser", "tests/fuzz", "tests/contract", "tests/unit"],
+        "options": ["-n", "3", *BY_FILE, *(f"--ignore={room}" for room in ROOMS)],
     },
 }
 
