@@ -93,9 +93,8 @@ class HotDevices(DeltaForms):
         self._dirty: dict[str, Hot] = {}
         self._late: dict[str, Late] = {}  # what of it was told behind a unit that may fail
         self._on_way: list[dict[str, Hot]] = []  # batches of what was dirty, until they are on the disk
-        self._pending: dict[
-            str, list[UnitOfWork]
-        ] = {}  # units that change a device, until they are on the disk, oldest first
+        # Units that change a device, oldest first, until they are on the disk.
+        self._pending: dict[str, list[UnitOfWork]] = {}
         self._stale: set[str] = set()  # devices that were read while a batch with them was on its way
         self._retold = False  # something is dirty once more
         self._making = False  # a unit is brought into the cache: nobody leaves it meanwhile
